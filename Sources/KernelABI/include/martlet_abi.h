@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The contract between martlet's kernel programs and its user space: records,
+ * map keys and values, limits. Included by the BPF C and imported by Swift, so
+ * it holds nothing but fixed-width fields, enumerations and constants.
+ *
+ * A record is a 40-byte header, a body that is fixed for its type, then strings.
+ * Each string is {u16 id, u16 length} followed by its bytes, the whole padded
+ * with zeros to a multiple of 8. All integers are in the byte order of the host.
+ * Times are nanoseconds of CLOCK_BOOTTIME unless a field says otherwise.
+ */
+#ifndef MARTLET_ABI_H
+#define MARTLET_ABI_H
+
+#ifdef __bpf__
+typedef unsigned char mt_u8;
+typedef unsigned short mt_u16;
+typedef unsigned int mt_u32;
+typedef int mt_s32;
+typedef unsigned long long mt_u64;
+typedef long long mt_s64;
+#else
+#include <stdint.h>
+typedef uint8_t mt_u8;
+typedef uint16_t mt_u16;
+typedef uint32_t mt_u32;
+typedef int32_t mt_s32;
+typedef uint64_t mt_u64;
+typedef int64_t mt_s64;
+#endif
+
+#define MT_ABI_VERSION 1
+
+/* Limits. A string that is longer is cut, keeps its tail if it is a path, and sets MT_FLAG_TRUNCATED. */
+#define MT_PATH_MAX 4096       /* bytes of one path, without a terminating zero */
+#define MT_NAME_MAX 255        /* bytes of one path component */
+#define MT_ARGV_MAX 16384      /* bytes of argv, NUL-separated */
+#define MT_COMM_MAX 16
+#define MT_FD_TRACKED 256      /* descriptors 0-255 are followed across exec, fork and exit */
+#define MT_RECORD_MAX 28672    /* bytes of one record */
+#define MT_SLOTS 4             /* scratch slots of one CPU: task, softirq, irq, and one to spare */
+#define MT_MAX_JOBS 1024       /* job slots; slot 0 means "no job" */
+
+enum mt_class {
+	MT_CRITICAL = 0, /* one ring for all CPUs: processes, network, data passed between processes */
+	MT_BULK = 1,     /* one ring per CPU: files */
+};
+
+/* Record types. A number is never reused. Comments name the ring class. */
+enum mt_type {
+	MT_NONE = 0,
+	MT_FORK = 1,         /* critical; mt_fork */
+	MT_EXEC = 2,         /* critical; mt_exec; EXE, FILENAME, CWD, ARGV, COMM */
+	MT_EXIT = 3,         /* critical; mt_exit; the last thread of a process */
+	MT_OPEN = 4,         /* bulk; mt_open; NAME and DIR, or PATH */
+	MT_CLOSE = 5,        /* bulk; mt_close; only descriptors that could write a regular file */
+	MT_DUP = 6,          /* bulk; mt_dup; likewise */
+	MT_RENAME = 7,       /* bulk; mt_path_op; PATH -> PATH2 */
+	MT_UNLINK = 8,       /* bulk; mt_path_op */
+	MT_RMDIR = 9,        /* bulk; mt_path_op */
+	MT_LINK = 10,        /* bulk; mt_path_op; existing PATH, new PATH2 */
+	MT_SYMLINK = 11,     /* bulk; mt_path_op; PATH is the link made, PATH2 its text */
+	MT_MKDIR = 12,       /* bulk; mt_path_op */
+	MT_MKNOD = 13,       /* bulk; mt_path_op */
+	MT_TRUNCATE = 14,    /* bulk; mt_path_op */
+	MT_CHMOD = 15,       /* bulk; mt_path_op */
+	MT_CHOWN = 16,       /* bulk; mt_path_op */
+	MT_MMAP_SHARED = 17, /* bulk; mt_mmap; a shared mapping of a file opened for writing */
+	MT_COPY = 18,        /* bulk; mt_copy; data moved between descriptors inside the kernel */
+	MT_PIPE = 19,        /* bulk; mt_pair */
+	MT_SOCKETPAIR = 20,  /* bulk; mt_pair */
+	MT_PASS_FD = 21,     /* bulk; mt_open; a descriptor that arrived by SCM_RIGHTS or pidfd_getfd */
+	MT_CONNECT = 22,     /* critical; mt_sock; asked for, before any policy or packet */
+	MT_ESTABLISHED = 23, /* critical; mt_sock; a connect that succeeded */
+	MT_BIND = 24,        /* critical; mt_sock */
+	MT_LISTEN = 25,      /* critical; mt_sock */
+	MT_ACCEPT = 26,      /* critical; mt_sock */
+	MT_UDP_SEND = 27,    /* critical; mt_sock; the first datagram of (image, socket, destination) */
+	MT_TCP_CLOSE = 28,   /* critical; mt_sock */
+	MT_UNIX_CONNECT = 29,/* critical; mt_unix; PATH (a leading NUL: abstract) */
+	MT_UNIX_ACCEPT = 30, /* critical; mt_unix */
+	MT_SOCKET = 31,      /* critical; mt_sock; a socket that is neither TCP, UDP nor unix */
+	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
+	MT_TYPE_COUNT = 33,
+};
+
+enum mt_flag {
+	MT_FLAG_TRUNCATED = 1,  /* a string was cut, or a path's head is missing */
+	MT_FLAG_UNREADABLE = 2, /* memory that the record should quote could not be read */
+	MT_FLAG_COMPAT = 4,     /* a 32-bit system call */
+	MT_FLAG_URING = 8,      /* done by io_uring, not by a system call */
+};
+
+enum mt_string {
+	MT_STR_EXE = 1,      /* path of the image, in the mount namespace's root */
+	MT_STR_FILENAME = 2, /* as given to exec: the script, where EXE is its interpreter */
+	MT_STR_CWD = 3,
+	MT_STR_ARGV = 4,
+	MT_STR_COMM = 5,
+	MT_STR_NAME = 6,     /* last component of an opened file */
+	MT_STR_DIR = 7,      /* path of `dir`, in the record that is the first to use it */
+	MT_STR_DIR2 = 8,     /* likewise of `dir2` */
+	MT_STR_PATH = 9,     /* raw as the program gave it (relative to `dir`), or a whole path where dir is 0 */
+	MT_STR_PATH2 = 10,   /* likewise, relative to `dir2` */
+};
+
+struct mt_header {
+	mt_u32 length;       /* of the whole record, a multiple of 8 */
+	mt_u16 type;         /* enum mt_type */
+	mt_u8 ring_class;    /* enum mt_class */
+	mt_u8 flags;         /* enum mt_flag */
+	mt_u32 sequence;     /* per CPU and class, from 1; advanced for a lost record too */
+	mt_u16 cpu;
+	mt_u16 job;          /* job slot */
+	mt_u64 time;
+	mt_u32 tgid;         /* in the initial pid namespace */
+	mt_u32 tid;
+	mt_u64 leader_start; /* start of the thread group's leader: {tgid, leader_start} is unique until reboot */
+};
+
+/* A file's identity. dev is the superblock's s_dev (major << 20 | minor). */
+struct mt_file {
+	mt_u64 ino;
+	mt_u32 dev;
+	mt_u32 generation;
+	mt_u32 mode;         /* i_mode: type and permissions */
+	mt_u32 nlink;        /* 0: deleted */
+};
+
+struct mt_fork { /* header: the creator */
+	mt_u32 child_tgid;
+	mt_u32 real_parent_tgid; /* differs from the creator with CLONE_PARENT */
+	mt_u64 child_start;
+	mt_u32 shares_files;     /* 1: CLONE_FILES, one descriptor table for both */
+	mt_u32 child_ns_tgid;    /* pid as the child itself sees it */
+};
+
+enum mt_exec_flag {
+	MT_EXEC_DELETED = 1,   /* the image's file has no name any more */
+	MT_EXEC_MEMFD = 2,     /* the image lives in a memfd or another file that never had a path */
+	MT_EXEC_CHROOT = 4,    /* the task's root is not its mount namespace's root */
+	MT_EXEC_OTHER_MNTNS = 8, /* the task's mount namespace is not martlet's */
+};
+
+struct mt_exec {
+	struct mt_file file;
+	mt_u64 size;         /* of the file, bytes */
+	mt_s64 ctime;        /* nanoseconds of CLOCK_REALTIME; likewise below */
+	mt_s64 mtime;
+	mt_u32 parent_tgid;
+	mt_u32 old_tid;      /* the thread that called exec; the header has the leader's */
+	mt_u32 uid, gid;     /* effective, in the initial user namespace */
+	mt_u32 exec_flags;   /* enum mt_exec_flag */
+	mt_u32 argc;
+	mt_u64 argv_bytes;   /* full length; larger than the string ARGV where that was cut */
+	mt_u64 cgroup;       /* id in the v2 hierarchy */
+};
+
+struct mt_exit {
+	mt_u32 status;       /* as wait(2) gives it */
+	mt_u32 threads;      /* that the process has started besides its first */
+	mt_u64 user_ns, system_ns;
+	mt_u64 read_bytes, written_bytes; /* through system calls: rchar and wchar */
+	mt_u64 peak_rss;     /* bytes */
+	mt_u64 failed_opens;
+};
+
+enum mt_open_how {
+	MT_OPEN_CALL = 0,      /* open, openat, openat2, creat, open_by_handle_at, memfd_create */
+	MT_OPEN_INHERITED = 1, /* found open when a new image started */
+	MT_OPEN_SCM_RIGHTS = 2,
+	MT_OPEN_PIDFD = 3,     /* pidfd_getfd */
+};
+
+/* Of fmode: what the kernel's struct file says. */
+#define MT_FMODE_READ 1u
+#define MT_FMODE_WRITE 2u
+#define MT_FMODE_CREATED 0x100000u
+
+struct mt_open {
+	struct mt_file file; /* mode says whether it is a regular file, a pipe, a socket… */
+	mt_u64 dir;          /* directory's id within the job, 0: the string PATH is whole */
+	mt_u64 size;         /* bytes */
+	mt_s32 fd;
+	mt_u32 open_flags;   /* O_* as given, in the numbering of x86-64 */
+	mt_u32 fmode;
+	mt_u16 how;          /* enum mt_open_how */
+	mt_u16 deleted;      /* 1: the name is gone */
+	mt_u64 sock;         /* for a socket: its id, as in mt_sock and mt_unix */
+	mt_u64 peer;         /* for a unix socket: its peer's */
+};
+
+enum mt_close_why {
+	MT_CLOSE_CALL = 0,
+	MT_CLOSE_REPLACED = 1, /* dup2 and dup3 onto it */
+	MT_CLOSE_EXEC = 2,     /* close-on-exec */
+	MT_CLOSE_EXIT = 3,
+};
+
+struct mt_close {
+	struct mt_file file;
+	mt_u64 size;         /* bytes, valid if has_state */
+	mt_s64 ctime, mtime; /* valid if has_state */
+	mt_s32 fd;
+	mt_u16 why;          /* enum mt_close_why */
+	mt_u16 has_state;    /* 0: the inode was gone or reused when we looked */
+};
+
+struct mt_dup {
+	struct mt_file file;
+	mt_s32 old_fd, new_fd;
+};
+
+struct mt_path_op {
+	struct mt_file file; /* of descriptor-based calls; ino 0 where only a path is known */
+	mt_u64 dir, dir2;    /* what PATH and PATH2 are relative to, as ids */
+	mt_u64 argument;     /* truncate: length; chmod, mkdir, mknod: mode; chown: uid << 32 | gid */
+	mt_u32 call_flags;   /* AT_* or RENAME_* */
+	mt_s32 fd;           /* of descriptor-based calls, else -1 */
+};
+
+struct mt_mmap {
+	struct mt_file file;
+	mt_u64 length;       /* bytes */
+	mt_u32 prot, map_flags;
+};
+
+enum mt_copy_kind {
+	MT_COPY_SENDFILE = 1,
+	MT_COPY_SPLICE = 2,
+	MT_COPY_TEE = 3,
+	MT_COPY_RANGE = 4,   /* copy_file_range */
+	MT_COPY_REFLINK = 5, /* FICLONE, FICLONERANGE */
+};
+
+struct mt_copy {         /* the first of (image, kind, from, to) */
+	struct mt_file from, to;
+	mt_u64 bytes;
+	mt_s32 from_fd, to_fd;
+	mt_u32 kind;         /* enum mt_copy_kind */
+	mt_u32 reserved;
+};
+
+struct mt_pair {         /* pipe: a reads, b writes */
+	mt_u64 a_ino, b_ino; /* of pipefs or sockfs; equal for a pipe */
+	mt_u64 a_sock, b_sock; /* socket ids of a pair, 0 for a pipe */
+	mt_s32 a_fd, b_fd;
+	mt_u32 family, reserved;
+};
+
+/* Addresses are in network byte order, IPv4 in the first four bytes; ports in host order. */
+struct mt_sock {
+	mt_u64 sock;         /* id of the socket: opaque, the same for its whole life */
+	mt_u64 duration;     /* ns from connect or accept to close */
+	mt_u64 sent, received; /* payload bytes, valid in MT_TCP_CLOSE */
+	mt_u8 local[16], remote[16];
+	mt_u16 local_port, remote_port;
+	mt_u16 family;       /* AF_* */
+	mt_u16 protocol;     /* IPPROTO_* */
+	mt_u32 type;         /* SOCK_* */
+	mt_s32 error;        /* errno of a connection that failed, positive */
+	mt_u32 established;  /* MT_TCP_CLOSE: 1 if it ever was */
+	mt_u32 inbound;      /* 1: accepted */
+};
+
+struct mt_unix {
+	mt_u64 sock, peer;   /* ids, as above; a connect's peer is the accept's sock */
+	mt_u64 ino;          /* of sockfs */
+	mt_u64 dir;          /* what a relative PATH is relative to */
+	mt_s32 fd;
+	mt_u32 type;
+};
+
+struct mt_uring {
+	mt_u64 dir, dir2;
+	mt_u32 opcode;       /* IORING_OP_* */
+	mt_u32 open_flags;
+	mt_u64 argument;
+};
+
+/* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
+struct mt_counters {
+	mt_u64 seen;
+	mt_u64 deduplicated; /* the same (image, file, mode) again */
+	mt_u64 aggregated;   /* folded into another record */
+	mt_u64 sent;
+	mt_u64 lost;         /* no space in the ring, or no scratch slot */
+	mt_u64 truncated;    /* sent with MT_FLAG_TRUNCATED */
+	mt_u64 unreadable;   /* sent with MT_FLAG_UNREADABLE */
+	mt_u64 failed;       /* calls that returned an error: counted, not part of seen */
+};
+
+/* Maps that can refuse an entry, for `map_full`. */
+enum mt_map {
+	MT_MAP_TAGS = 0,
+	MT_MAP_PROCESSES = 1,
+	MT_MAP_WRITERS = 2,
+	MT_MAP_SOCKETS = 3,
+	MT_MAP_DIRECTORIES = 4,
+	MT_MAP_COUNT = 5,
+};
+
+/* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is
+ * free, else a lower bound of the time of the record being built: no later record of
+ * this CPU can carry an earlier time once `since` is 0 or above it. */
+struct mt_inflight {
+	mt_u64 since;
+	mt_u64 pad[7];
+};
+
+/* Task storage: what makes a task part of a job. */
+struct mt_tag {
+	mt_u64 image;        /* time of the exec or fork that made this process image */
+	mt_u64 leader_start;
+	mt_u32 tgid;
+	mt_u16 job;
+	mt_u16 flags;
+	mt_u32 step;
+	mt_u32 depth;        /* forks below the job's first process */
+};
+
+/* Hash by tgid, kept at fork, exec and exit: the state of one process. */
+struct mt_process {
+	mt_u64 image;
+	mt_u64 leader_start;
+	mt_u64 failed_opens;
+	mt_u64 writing[4];   /* bit fd: descriptor open for writing on a regular file */
+	mt_u32 threads;
+	mt_u16 job;
+	mt_u16 flags;
+};
+
+/* Hash by {tgid, fd}: a descriptor that can write a regular file. */
+struct mt_writer_key {
+	mt_u32 tgid;
+	mt_u32 fd;
+};
+struct mt_writer {
+	mt_u64 inode;        /* kernel address, checked against the identity before it is read */
+	struct mt_file file;
+};
+
+/* Values in `.rodata.config` of every object, set by user space before the load. */
+struct mt_config {
+	mt_u64 seed[2];      /* secret: keys the hashes that an attacker could otherwise collide */
+	mt_u32 critical_edge, bulk_edge; /* bytes after which a producer wakes the reader itself */
+	mt_u32 mount_namespace; /* inode number of martlet's own */
+	mt_u32 cpu_count;    /* possible CPUs */
+};
+
+/* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The
+ * program is called "on_" and the name in lower case: MT_HANDLER_OPEN is on_open. */
+enum mt_handler {
+	MT_HANDLER_NONE = 0,
+	MT_HANDLER_OPEN = 1,
+	MT_HANDLER_CLOSE = 2,
+	MT_HANDLER_CLOSE_RANGE = 3,
+	MT_HANDLER_DUP = 4,
+	MT_HANDLER_PATH = 5,       /* rename, unlink, link, symlink, mkdir, mknod, truncate, chmod, chown */
+	MT_HANDLER_DESCRIPTOR = 6, /* ftruncate, fchmod, fchown */
+	MT_HANDLER_MMAP = 7,
+	MT_HANDLER_COPY = 8,
+	MT_HANDLER_PAIR = 9,       /* pipe, socketpair */
+	MT_HANDLER_RECEIVE = 10,   /* recvmsg, pidfd_getfd: descriptors that arrive */
+	MT_HANDLER_CONNECT = 11,   /* unix sockets only; the others go by the cgroup hooks */
+	MT_HANDLER_ACCEPT = 12,
+	MT_HANDLER_SOCKET = 13,
+	MT_HANDLER_COUNT = 14,
+};
+
+#ifndef __cplusplus
+_Static_assert(sizeof(struct mt_header) == 40, "header layout");
+_Static_assert(sizeof(struct mt_file) == 24, "file layout");
+_Static_assert(sizeof(struct mt_fork) == 24, "fork layout");
+_Static_assert(sizeof(struct mt_exec) == 88, "exec layout");
+_Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
+_Static_assert(sizeof(struct mt_open) == 72, "open layout");
+_Static_assert(sizeof(struct mt_close) == 56, "close layout");
+_Static_assert(sizeof(struct mt_dup) == 32, "dup layout");
+_Static_assert(sizeof(struct mt_path_op) == 56, "path_op layout");
+_Static_assert(sizeof(struct mt_mmap) == 40, "mmap layout");
+_Static_assert(sizeof(struct mt_copy) == 72, "copy layout");
+_Static_assert(sizeof(struct mt_pair) == 48, "pair layout");
+_Static_assert(sizeof(struct mt_sock) == 88, "sock layout");
+_Static_assert(sizeof(struct mt_unix) == 40, "unix layout");
+_Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
+_Static_assert(sizeof(struct mt_counters) == 64, "counters layout");
+_Static_assert(sizeof(struct mt_inflight) == 64, "inflight layout");
+_Static_assert(sizeof(struct mt_tag) == 32, "tag layout");
+_Static_assert(sizeof(struct mt_process) == 64, "process layout");
+_Static_assert(sizeof(struct mt_writer) == 32, "writer layout");
+#endif
+
+#endif

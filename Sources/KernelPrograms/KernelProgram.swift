@@ -1,0 +1,46 @@
+/// The kernel programs, one relocatable BPF object per family, as compiled from `bpf/*.bpf.c`.
+public enum KernelProgram: String, CaseIterable, Sendable {
+  case process
+  case file
+  case path
+  case flow
+  case network
+
+  /// The ELF object, ready for `bpf_object__open_mem`.
+  public var object: [UInt8] {
+    switch self {
+    case .process: Self.decode(Self.processBase64, count: Self.processByteCount)
+    case .file: Self.decode(Self.fileBase64, count: Self.fileByteCount)
+    case .path: Self.decode(Self.pathBase64, count: Self.pathByteCount)
+    case .flow: Self.decode(Self.flowBase64, count: Self.flowByteCount)
+    case .network: Self.decode(Self.networkBase64, count: Self.networkByteCount)
+    }
+  }
+
+  private static func decode(_ base64: StaticString, count: Int) -> [UInt8] {
+    base64.withUTF8Buffer { text in
+      [UInt8](unsafeUninitializedCapacity: count) { output, filled in
+        var bits: UInt32 = 0
+        var bitCount = 0
+        for character in text {
+          let value: UInt32
+          switch character {
+          case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = UInt32(character) - 65
+          case UInt8(ascii: "a")...UInt8(ascii: "z"): value = UInt32(character) - 71
+          case UInt8(ascii: "0")...UInt8(ascii: "9"): value = UInt32(character) + 4
+          case UInt8(ascii: "+"): value = 62
+          case UInt8(ascii: "/"): value = 63
+          default: continue
+          }
+          bits = bits << 6 | value
+          bitCount += 6
+          if bitCount >= 8, filled < count {
+            bitCount -= 8
+            output[filled] = UInt8(truncatingIfNeeded: bits >> UInt32(bitCount))
+            filled += 1
+          }
+        }
+      }
+    }
+  }
+}

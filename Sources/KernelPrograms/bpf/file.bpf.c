@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
+#include "opens.h"
+#include "syscalls.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
+#define MAP_SHARED 1
+#define MAP_TYPE 0xf
+#define MAP_ANONYMOUS 0x20
+#define FICLONE 0x40049409
+#define FICLONERANGE 0x4020940d
+#define CLOSE_RANGE_CLOEXEC 4
+
+/* Most calls of a kind that is looked at are of no interest: what the registers alone can tell is told first. */
+static __always_inline int is_of_interest(const struct done *done)
+{
+	__u32 command;
+
+	switch (done->call.call) {
+	case CALL_MMAP:
+		return (argument(done, 3) & (MAP_ANONYMOUS | MAP_SHARED)) == MAP_SHARED;
+	case CALL_FCNTL:
+		command = argument(done, 1);
+		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+	case CALL_IOCTL:
+		command = argument(done, 1);
+		return command == FICLONE || command == FICLONERANGE;
+	default:
+		return 1;
+	}
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag;
+
+	if (done.call.call == CALL_NONE || !is_of_interest(&done))
+		return 0;
+	/* Names of everybody's files change by everybody's renames. */
+	if (ret == 0 && (done.call.call <= CALL_RENAMEAT2 || done.call.call == CALL_MOUNT))
+		next_epoch();
+	if (done.call.handler == MT_HANDLER_NONE)
+		return 0;
+	tag = tag_of(task);
+	if (!tag)
+		return 0;
+	/* 32-bit calls leave their result in 32 bits. */
+	if (ret < 0 || (done.compat && (__s32)ret < 0 && done.call.handler != MT_HANDLER_MMAP)) {
+		if (done.call.handler == MT_HANDLER_OPEN) {
+			struct mt_process *process = process_of(task->tgid);
+
+			COUNT(MT_OPEN, failed);
+			if (process)
+				__sync_fetch_and_add(&process->failed_opens, 1);
+		}
+		return 0;
+	}
+	bpf_tail_call(ctx, &handlers, done.call.handler);
+	return 0;
+}
+
+static __always_inline __u32 flags_of(const struct done *done)
+{
+	return done->compat ? MT_FLAG_COMPAT : 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_open, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct open_request request = {.type = MT_OPEN, .fd = ret};
+	struct actor actor;
+	__u64 how = 0;
+
+	if (!tag)
+		return 0;
+	actor = actor_of(task, tag);
+	request.file = file_of(task, (__u32)ret);
+	if (!request.file) {
+		/* Closed by another thread already. */
+		COUNT(MT_OPEN, seen);
+		COUNT(MT_OPEN, lost);
+		return 0;
+	}
+	request.flags = flags_of(&done);
+	switch (done.call.call) {
+	case CALL_OPEN:
+		request.open_flags = argument(&done, 1);
+		break;
+	case CALL_CREAT:
+		request.open_flags = O_CREAT | O_TRUNC | 1;
+		break;
+	case CALL_OPENAT2:
+		if (bpf_probe_read_user(&how, sizeof(how), pointer_argument(&done, 2)))
+			request.flags |= MT_FLAG_UNREADABLE;
+		request.open_flags = how;
+		break;
+	case CALL_MEMFD:
+		request.open_flags = O_CREAT | 2;
+		break;
+	default:
+		request.open_flags = argument(&done, 2);
+	}
+	send_open(&actor, process_of(actor.tgid), &request);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_close, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct mt_process *process;
+	struct actor actor;
+	__u32 fd;
+
+	if (!tag)
+		return 0;
+	fd = argument(&done, 0);
+	process = process_of(task->tgid);
+	if (process && fd < MT_FD_TRACKED && !is_writing(process, fd))
+		return 0;
+	actor = actor_of(task, tag);
+	drop_writer(&actor, process, fd, MT_CLOSE_CALL);
+	return 0;
+}
+
+struct range {
+	struct closing closing;
+	__u32 first, last;
+};
+
+static long close_in_range(__u32 fd, struct range *range)
+{
+	if (fd >= range->first && fd <= range->last)
+		close_one(fd, &range->closing);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct range range = {};
+
+	if (!tag || (argument(&done, 2) & CLOSE_RANGE_CLOEXEC))
+		return 0;
+	range.closing.process = process_of(task->tgid);
+	if (!range.closing.process || !writes_anything(range.closing.process))
+		return 0;
+	range.closing.actor = actor_of(task, tag);
+	range.closing.why = MT_CLOSE_CALL;
+	range.first = argument(&done, 0);
+	range.last = argument(&done, 1);
+	bpf_loop(MT_FD_TRACKED, close_in_range, &range, 0);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct mt_process *process;
+	struct mt_writer_key key;
+	struct mt_writer *found, writer;
+	struct record record;
+	struct mt_dup *body;
+	struct actor actor;
+
+	if (!tag)
+		return 0;
+	key.tgid = task->tgid;
+	key.fd = argument(&done, 0);
+	if (key.fd == (__u32)ret)
+		return 0;
+	actor = actor_of(task, tag);
+	process = process_of(task->tgid);
+	if (done.call.call == CALL_DUP2)
+		drop_writer(&actor, process, ret, MT_CLOSE_REPLACED);
+	found = bpf_map_lookup_elem(&writers, &key);
+	if (!found)
+		return 0;
+	writer = *found;
+	add_writer(key.tgid, process, ret, (struct inode *)writer.inode, &writer.file);
+	COUNT(MT_DUP, seen);
+	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), &actor))
+		return 0;
+	record.flags = flags_of(&done);
+	body = BODY(&record, struct mt_dup);
+	body->file = writer.file;
+	body->old_fd = key.fd;
+	body->new_fd = ret;
+	send(&record);
+	return 0;
+}
+
+/* mmap's arguments; the oldest 32-bit call has them in memory. */
+static __always_inline int mmap_arguments(const struct done *done, __u32 values[5])
+{
+	if (done->call.call == CALL_MMAP_OLD)
+		return bpf_probe_read_user(values, 5 * sizeof(__u32), pointer_argument(done, 0));
+	values[1] = argument(done, 1);
+	values[2] = argument(done, 2);
+	values[3] = argument(done, 3);
+	values[4] = argument(done, 4);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	__u32 values[5] = {};
+	struct record record;
+	struct mt_mmap *body;
+	struct inode *inode;
+	struct actor actor;
+	struct file *file;
+
+	if (!tag || mmap_arguments(&done, values))
+		return 0;
+	if (!(values[3] & MAP_SHARED) || (values[3] & MAP_ANONYMOUS))
+		return 0;
+	file = file_of(task, (__s32)values[4]);
+	if (!file || !(READ(file, struct file, f_mode) & MT_FMODE_WRITE))
+		return 0;
+	/* Protection can be added later, so every shared mapping of a writable descriptor may write. */
+	inode = READ(file, struct file, f_inode);
+	if ((READ(inode, struct inode, i_mode) & S_IFMT) != S_IFREG)
+		return 0;
+	actor = actor_of(task, tag);
+	COUNT(MT_MMAP_SHARED, seen);
+	if (!begin(&record, MT_MMAP_SHARED, MT_BULK, sizeof(*body), &actor))
+		return 0;
+	record.flags = flags_of(&done);
+	body = BODY(&record, struct mt_mmap);
+	body->file = identity_of(inode);
+	body->length = done.compat ? values[1] : argument(&done, 1);
+	body->prot = values[2];
+	body->map_flags = values[3];
+	send(&record);
+	return 0;
+}
+
+/* A new image: what it was given. */
+struct given {
+	struct mt_process *process;
+	struct actor actor;
+	__u64 open_fds, slots;
+	__u32 max_fds;
+};
+
+static long send_inherited(__u32 fd, struct given *given)
+{
+	struct open_request request = {.type = MT_OPEN, .fd = fd, .how = MT_OPEN_INHERITED};
+	__u64 word;
+
+	if (fd >= given->max_fds)
+		return 1;
+	word = read_word((const __u64 *)given->open_fds + (fd >> 6));
+	if (!(word >> (fd & 63) & 1))
+		return 0;
+	request.file = (struct file *)read_word((struct file **)given->slots + fd);
+	if (!request.file)
+		return 0;
+	request.open_flags = READ(request.file, struct file, f_flags);
+	send_open(&given->actor, given->process, &request);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec_descriptors, struct task_struct *task)
+{
+	struct mt_tag *tag = tag_of(task);
+	struct given given = {};
+	struct fdtable *table;
+
+	if (!tag)
+		return 0;
+	given.actor = actor_of(task, tag);
+	given.process = process_of(task->tgid);
+	if (!given.process)
+		return 0;
+	table = task->files->fdt;
+	given.max_fds = READ(table, struct fdtable, max_fds);
+	given.open_fds = (__u64)READ(table, struct fdtable, open_fds);
+	given.slots = (__u64)READ(table, struct fdtable, fd);
+	bpf_loop(MT_FD_TRACKED, send_inherited, &given, 0);
+	return 0;
+}

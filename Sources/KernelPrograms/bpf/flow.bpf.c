@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* How data and descriptors get from file to file and from process to process. */
+#include "sockets.h"
+#include "syscalls.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define FICLONERANGE 0x4020940d
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define SCM_MAX_FD 253
+#define CONTROL_MAX 8
+#define MAX_MESSAGES 64 /* of one recvmmsg */
+#define AF_NETLINK 16
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_TYPE_MASK 0xf
+#define SOCKETCALL_ACCEPT 5
+#define SOCKETCALL_ACCEPT4 18
+#define UNIX_PATH_MAX 108
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	__u64 hash = hash_begin('c'), *entry, bytes = ret;
+	__u32 kind, index;
+	struct file *from, *to;
+	struct record record;
+	struct mt_copy *body;
+	struct actor actor;
+	__s32 in, out;
+	__s64 clone_source = 0;
+
+	if (!tag)
+		return 0;
+	switch (done.call.call) {
+	case CALL_SENDFILE:
+		kind = MT_COPY_SENDFILE;
+		out = argument(&done, 0);
+		in = argument(&done, 1);
+		break;
+	case CALL_SPLICE:
+	case CALL_COPY_FILE_RANGE:
+		kind = done.call.call == CALL_SPLICE ? MT_COPY_SPLICE : MT_COPY_RANGE;
+		in = argument(&done, 0);
+		out = argument(&done, 2);
+		break;
+	case CALL_TEE:
+		kind = MT_COPY_TEE;
+		in = argument(&done, 0);
+		out = argument(&done, 1);
+		break;
+	default:
+		kind = MT_COPY_REFLINK;
+		out = argument(&done, 0);
+		in = argument(&done, 2);
+		if ((__u32)argument(&done, 1) == FICLONERANGE) {
+			/* struct file_clone_range begins with the source's descriptor. */
+			bpf_probe_read_user(&clone_source, sizeof(clone_source), pointer_argument(&done, 2));
+			in = clone_source;
+		}
+	}
+	if (kind != MT_COPY_REFLINK && !bytes)
+		return 0;
+	actor = actor_of(task, tag);
+	COUNT(MT_COPY, seen);
+	from = file_of(task, in);
+	to = file_of(task, out);
+	hash = hash_word(hash, actor.image ^ actor.tgid);
+	hash = hash_word(hash, READ(READ(from, struct file, f_inode), struct inode, i_ino) ^ kind);
+	hash = hash_word(hash, (__u64)READ(from, struct file, f_inode));
+	hash = hash_word(hash, READ(READ(to, struct file, f_inode), struct inode, i_ino));
+	hash = hash_end(hash_word(hash, (__u64)READ(to, struct file, f_inode)));
+	index = hash >> 8 & (MT_OPENS - 1);
+	entry = bpf_map_lookup_elem(&opens, &index);
+	if (entry && *(volatile __u64 *)entry == hash) {
+		COUNT(MT_COPY, deduplicated);
+		return 0;
+	}
+	if (!begin(&record, MT_COPY, MT_BULK, sizeof(*body), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	if (!from || !to)
+		record.flags |= MT_FLAG_UNREADABLE;
+	body = BODY(&record, struct mt_copy);
+	if (from)
+		body->from = identity_of(READ(from, struct file, f_inode));
+	if (to)
+		body->to = identity_of(READ(to, struct file, f_inode));
+	body->bytes = bytes;
+	body->from_fd = in;
+	body->to_fd = out;
+	body->kind = kind;
+	if (send(&record))
+		remember_open(hash);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	int is_pipe = done.call.call == CALL_PIPE;
+	__u32 type = is_pipe ? MT_PIPE : MT_SOCKETPAIR;
+	struct record record;
+	struct mt_pair *body;
+	struct actor actor;
+	struct file *a, *b;
+	__s32 fds[2] = {-1, -1};
+
+	if (!tag)
+		return 0;
+	actor = actor_of(task, tag);
+	COUNT(type, seen);
+	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	if (bpf_probe_read_user(fds, sizeof(fds), is_pipe ? pointer_argument(&done, 0) : pointer_argument(&done, 3)))
+		record.flags |= MT_FLAG_UNREADABLE;
+	a = file_of(task, fds[0]);
+	b = file_of(task, fds[1]);
+	body = BODY(&record, struct mt_pair);
+	body->a_fd = fds[0];
+	body->b_fd = fds[1];
+	if (a && b) {
+		body->a_ino = READ(READ(a, struct file, f_inode), struct inode, i_ino);
+		body->b_ino = READ(READ(b, struct file, f_inode), struct inode, i_ino);
+		if (!is_pipe) {
+			body->a_sock = opaque(sock_of(a));
+			body->b_sock = opaque(sock_of(b));
+			body->family = argument(&done, 0);
+		}
+	} else {
+		record.flags |= MT_FLAG_UNREADABLE;
+	}
+	send(&record);
+	return 0;
+}
+
+/* Descriptors that came with a message. */
+struct received {
+	struct mt_process *process;
+	struct actor actor;
+	__u64 fds, messages, control, control_end;
+	__u32 count;
+	__u32 flags;
+};
+
+static long send_received(__u32 index, struct received *received)
+{
+	struct open_request request = {.type = MT_PASS_FD, .how = MT_OPEN_SCM_RIGHTS};
+	struct task_struct *task = bpf_get_current_task_btf();
+	__s32 fd;
+
+	if (index >= received->count ||
+	    bpf_probe_read_user(&fd, sizeof(fd), (const void *)(received->fds + index * sizeof(__s32))))
+		return 1;
+	request.fd = fd;
+	request.flags = received->flags;
+	request.file = file_of(task, fd);
+	if (request.file)
+		send_open(&received->actor, received->process, &request);
+	return 0;
+}
+
+/* One control message; the kernel puts SCM_RIGHTS behind at most a few others. */
+static long receive_control(__u32 index, struct received *received)
+{
+	__u32 compat = received->flags & MT_FLAG_COMPAT, header_size = compat ? 12 : 16, kind[2] = {};
+	__u64 at = received->control, length = 0;
+
+	/* struct cmsghdr: len, level, type */
+	if (!at || at + header_size + sizeof(__s32) > received->control_end ||
+	    bpf_probe_read_user(&length, compat ? 4 : 8, (const void *)at) ||
+	    bpf_probe_read_user(kind, sizeof(kind), (const void *)(at + header_size - sizeof(kind))))
+		return 1;
+	if (length < header_size || length > 65536)
+		return 1;
+	if (kind[0] == SOL_SOCKET && kind[1] == SCM_RIGHTS) {
+		received->fds = at + header_size;
+		received->count = (length - header_size) / sizeof(__s32);
+		bpf_loop(SCM_MAX_FD, send_received, received, 0);
+	}
+	received->control = at + (compat ? (length + 3) & ~3ull : (length + 7) & ~7ull);
+	return 0;
+}
+
+/* The descriptors of one message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
+static __always_inline void receive_message(struct received *received, const void *message)
+{
+	__u32 narrow[2] = {};
+	__u64 wide[2] = {};
+
+	if (received->flags & MT_FLAG_COMPAT) {
+		if (bpf_probe_read_user(narrow, sizeof(narrow), (const __u8 *)message + 16))
+			return;
+		wide[0] = narrow[0];
+		wide[1] = narrow[1];
+	} else if (bpf_probe_read_user(wide, sizeof(wide), (const __u8 *)message + 32)) {
+		return;
+	}
+	received->control = wide[0];
+	received->control_end = wide[0] + wide[1];
+	bpf_loop(CONTROL_MAX, receive_control, received, 0);
+}
+
+static long receive_one(__u32 index, struct received *received)
+{
+	/* struct mmsghdr is a msghdr and the length of its message. */
+	__u32 size = received->flags & MT_FLAG_COMPAT ? 32 : 64;
+
+	receive_message(received, (const void *)(received->messages + index * size));
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct open_request request = {.type = MT_PASS_FD, .how = MT_OPEN_PIDFD, .fd = ret};
+	struct received received = {};
+	__u32 count = 1;
+
+	if (!tag)
+		return 0;
+	received.process = process_of(task->tgid);
+	received.actor = actor_of(task, tag);
+	received.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	if (done.call.call == CALL_PIDFD_GETFD) {
+		request.flags = received.flags;
+		request.file = file_of(task, (__s32)ret);
+		if (request.file)
+			send_open(&received.actor, received.process, &request);
+		return 0;
+	}
+	received.messages = argument(&done, 1);
+	if (done.call.call == CALL_RECVMMSG) {
+		count = ret;
+		if (count > MAX_MESSAGES) {
+			/* Descriptors in the rest, if any, go unseen: say so. */
+			COUNT(MT_PASS_FD, seen);
+			COUNT(MT_PASS_FD, lost);
+			count = MAX_MESSAGES;
+		}
+	}
+	bpf_loop(count, receive_one, &received, 0);
+	return 0;
+}
+
+static __always_inline void describe_unix(struct mt_unix *body, struct sock *sk, struct file *file, __s32 fd)
+{
+	body->sock = opaque(sk);
+	body->peer = opaque(READ(sk, struct unix_sock, peer));
+	body->ino = READ(READ(file, struct file, f_inode), struct inode, i_ino);
+	body->type = READ(sk, struct sock, sk_type);
+	body->fd = fd;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct introduced introduced = {};
+	struct record record;
+	struct mt_unix *body;
+	struct actor actor;
+	struct file *file;
+	struct sock *sk;
+	__u64 length;
+	__u8 first = 0;
+	__s32 fd;
+
+	if (!tag)
+		return 0;
+	fd = argument(&done, 0);
+	file = file_of(task, fd);
+	sk = file ? sock_of(file) : 0;
+	if (!sk || family_of(sk) != AF_UNIX)
+		return 0;
+	actor = actor_of(task, tag);
+	COUNT(MT_UNIX_CONNECT, seen);
+	if (!begin(&record, MT_UNIX_CONNECT, MT_CRITICAL, sizeof(*body), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	body = BODY(&record, struct mt_unix);
+	describe_unix(body, sk, file, fd);
+	/* struct sockaddr_un: a family of two bytes, then the path, zero-terminated unless it is abstract. */
+	length = argument(&done, 2) - 2;
+	bpf_probe_read_user(&first, 1, pointer_argument(&done, 1) + 2);
+	if (first) {
+		add_user_string(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, UNIX_PATH_MAX + 1);
+		if (first != '/')
+			body->dir = add_directory(&record, MT_STR_DIR, READ(task->fs, struct fs_struct, pwd.mnt),
+						  READ(task->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
+	} else if (length <= UNIX_PATH_MAX) {
+		add_user_bytes(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, length, UNIX_PATH_MAX);
+	}
+	if (send(&record))
+		remember(&introduced);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	struct socket_state state = {.inbound = 1, .established = 1};
+	struct record record;
+	struct mt_unix *body;
+	struct mt_sock *sock_body;
+	struct actor actor;
+	struct file *file;
+	struct sock *sk;
+	__u32 family, kind;
+	__u64 key;
+
+	if (!tag)
+		return 0;
+	kind = argument(&done, 0);
+	if (done.call.call == CALL_SOCKETCALL && kind != SOCKETCALL_ACCEPT && kind != SOCKETCALL_ACCEPT4)
+		return 0;
+	file = file_of(task, (__s32)ret);
+	sk = file ? sock_of(file) : 0;
+	if (!sk)
+		return 0;
+	actor = actor_of(task, tag);
+	family = family_of(sk);
+	if (family == AF_UNIX) {
+		COUNT(MT_UNIX_ACCEPT, seen);
+		if (!begin(&record, MT_UNIX_ACCEPT, MT_CRITICAL, sizeof(*body), &actor))
+			return 0;
+		body = BODY(&record, struct mt_unix);
+		describe_unix(body, sk, file, ret);
+		record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+		send(&record);
+		return 0;
+	}
+	COUNT(MT_ACCEPT, seen);
+	if (!begin(&record, MT_ACCEPT, MT_CRITICAL, sizeof(*sock_body), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	sock_body = BODY(&record, struct mt_sock);
+	describe(sock_body, sk);
+	sock_body->sock = opaque(sk);
+	sock_body->inbound = 1;
+	state.actor = actor;
+	state.started = TIME(&record);
+	send(&record);
+	key = (__u64)sk;
+	/* Its end is told by the network's side; a connection that has ended already has none to come. */
+	if (READ(sk, struct sock, __sk_common.skc_state) != TCP_CLOSE &&
+	    READ(sk, struct sock, sk_protocol) == IPPROTO_TCP &&
+	    bpf_map_update_elem(&sockets, &key, &state, BPF_ANY))
+		count_full(MT_MAP_SOCKETS);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = tag_of(task);
+	__u32 family = argument(&done, 0), type = argument(&done, 1) & SOCK_TYPE_MASK;
+	struct record record;
+	struct mt_sock *body;
+	struct actor actor;
+	struct file *file;
+
+	if (!tag || family == AF_UNIX || family == AF_NETLINK)
+		return 0;
+	if ((family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM))
+		return 0;
+	actor = actor_of(task, tag);
+	COUNT(MT_SOCKET, seen);
+	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	body = BODY(&record, struct mt_sock);
+	file = file_of(task, (__s32)ret);
+	if (file)
+		body->sock = opaque(sock_of(file));
+	body->family = family;
+	body->type = type;
+	body->protocol = argument(&done, 2);
+	send(&record);
+	return 0;
+}

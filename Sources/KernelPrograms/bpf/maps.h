@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The maps that the objects share: user space creates each once and gives it to every object by its name. */
+#ifndef MARTLET_MAPS_H
+#define MARTLET_MAPS_H
+
+#include "core_types.h"
+#include "martlet_abi.h"
+
+#define MT_OPENS 131072       /* entries of the direct-mapped cache of opens, a power of two */
+#define MT_DIRECTORIES 65536  /* likewise of directories */
+
+const volatile struct mt_config config SEC(".rodata.config");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} critical SEC(".maps");
+
+struct bulk_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct bulk_ring);
+} bulk SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mt_tag);
+} tags SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct mt_process);
+} processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct mt_writer_key);
+	__type(value, struct mt_writer);
+} writers SEC(".maps");
+
+/*
+ * What has been sent before, as 64-bit keyed fingerprints in direct-mapped caches. A collision of two
+ * places only sends something again; two different things share a fingerprint once in 2^64, and nobody
+ * can search for such a pair without the key.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_OPENS);
+	__type(key, __u32);
+	__type(value, __u64);
+} opens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_DIRECTORIES);
+	__type(key, __u32);
+	__type(value, __u64);
+} directories SEC(".maps");
+
+/* One word: grows with every rename and mount on the machine, after which a known path may be another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} rename_epoch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct mt_inflight);
+} inflight SEC(".maps");
+
+struct record_buffer {
+	__u8 bytes[MT_RECORD_MAX];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct record_buffer);
+} scratch SEC(".maps");
+
+#define MT_WALK_SIZE 4608 /* a path is built from its end, and one component more must fit below it */
+struct walk_buffer {
+	__u8 bytes[MT_WALK_SIZE];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct walk_buffer);
+} walks SEC(".maps");
+
+struct cpu_state {
+	__u64 last_time;
+	__u32 sequence[2];
+	__u32 unsignalled[2]; /* bytes put into a ring since its reader was last woken */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cpu_state);
+} cpu_states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_TYPE_COUNT);
+	__type(key, __u32);
+	__type(value, struct mt_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_MAP_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} map_full SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MT_HANDLER_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} handlers SEC(".maps");
+
+#define COUNT(type, member)                                                                                            \
+	({                                                                                                             \
+		__u32 key_ = (type);                                                                                   \
+		struct mt_counters *counters_ = bpf_map_lookup_elem(&counters, &key_);                                 \
+		if (counters_)                                                                                         \
+			__sync_fetch_and_add(&counters_->member, 1);                                                   \
+	})
+
+static __always_inline void count_full(__u32 map)
+{
+	__u64 *count = bpf_map_lookup_elem(&map_full, &map);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* A keyed 64-bit hash: each word is mixed in by a multiply and a rotation, twice over at the end. */
+static __always_inline __u64 hash_begin(__u64 domain)
+{
+	return config.seed[0] ^ (domain * 0x9e3779b97f4a7c15ull);
+}
+
+static __always_inline __u64 hash_word(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0xff51afd7ed558ccdull;
+	return (hash << 29 | hash >> 35) + config.seed[1];
+}
+
+static __always_inline __u64 hash_end(__u64 hash)
+{
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ull;
+	hash ^= hash >> 29;
+	return hash | 1; /* never the empty entry */
+}
+
+/* An opaque, stable name for a kernel object, so that no address leaves the kernel. */
+static __always_inline __u64 opaque(const void *address)
+{
+	return address ? hash_end(hash_word(hash_begin('o'), (__u64)address)) : 0;
+}
+
+#endif

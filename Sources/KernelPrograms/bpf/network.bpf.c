@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
+#include "sockets.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define ALLOW 1
+
+/* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
+static __always_inline struct mt_process *current_process(struct actor *actor)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct mt_process *process;
+
+	actor->tgid = BPF_CORE_READ(task, tgid);
+	process = process_of(actor->tgid);
+	if (!process)
+		return 0;
+	actor->tid = BPF_CORE_READ(task, pid);
+	actor->leader_start = process->leader_start;
+	actor->image = process->image;
+	actor->job = process->job;
+	return process;
+}
+
+static __always_inline void copy_v6(__u8 *to, const __u32 words[4])
+{
+	((__u32 *)to)[0] = words[0];
+	((__u32 *)to)[1] = words[1];
+	((__u32 *)to)[2] = words[2];
+	((__u32 *)to)[3] = words[3];
+}
+
+/* Starts the record of what a task asks for. */
+static __always_inline struct mt_sock *ask(struct record *record, __u32 type, struct bpf_sock_addr *context,
+					   __u32 family, __u64 sock, const struct actor *actor)
+{
+	struct mt_sock *body;
+
+	if (!begin(record, type, MT_CRITICAL, sizeof(*body), actor))
+		return 0;
+	body = BODY(record, struct mt_sock);
+	body->sock = opaque((const void *)sock);
+	body->family = family;
+	body->protocol = context->protocol;
+	body->type = context->type;
+	body->remote_port = __builtin_bswap16(context->user_port);
+	return body;
+}
+
+static __always_inline int connecting(struct bpf_sock_addr *context, __u32 family)
+{
+	struct socket_state state = {};
+	struct record record;
+	struct mt_sock *body;
+	__u64 sock;
+
+	if (!current_process(&state.actor))
+		return ALLOW;
+	COUNT(MT_CONNECT, seen);
+	sock = number_of(context->sk);
+	body = ask(&record, MT_CONNECT, context, family, sock, &state.actor);
+	if (!body)
+		return ALLOW;
+	if (family == AF_INET) {
+		*(__u32 *)body->remote = context->user_ip4;
+	} else {
+		__u32 words[4] = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2],
+				  context->user_ip6[3]};
+
+		copy_v6(body->remote, words);
+	}
+	state.started = TIME(&record);
+	send(&record);
+	if (context->protocol == IPPROTO_TCP && bpf_map_update_elem(&sockets, &sock, &state, BPF_ANY))
+		count_full(MT_MAP_SOCKETS);
+	return ALLOW;
+}
+
+SEC("cgroup/connect4")
+int connect4(struct bpf_sock_addr *context)
+{
+	return connecting(context, AF_INET);
+}
+
+SEC("cgroup/connect6")
+int connect6(struct bpf_sock_addr *context)
+{
+	return connecting(context, AF_INET6);
+}
+
+static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
+{
+	__u32 words[4] = {}, index;
+	__u64 hash = hash_begin('u'), sock, *entry;
+	struct actor actor = {};
+	struct record record;
+	struct mt_sock *body;
+
+	if (!current_process(&actor))
+		return ALLOW;
+	COUNT(MT_UDP_SEND, seen);
+	sock = number_of(context->sk);
+	if (family == AF_INET) {
+		words[0] = context->user_ip4;
+	} else {
+		words[0] = context->user_ip6[0];
+		words[1] = context->user_ip6[1];
+		words[2] = context->user_ip6[2];
+		words[3] = context->user_ip6[3];
+	}
+	hash = hash_word(hash, actor.image ^ actor.tgid);
+	hash = hash_word(hash, sock);
+	hash = hash_word(hash, (__u64)words[0] << 32 | words[1]);
+	hash = hash_word(hash, (__u64)words[2] << 32 | words[3]);
+	hash = hash_end(hash_word(hash, (__u64)family << 32 | context->user_port));
+	index = hash >> 8 & (MT_OPENS - 1);
+	entry = bpf_map_lookup_elem(&opens, &index);
+	if (entry && *(volatile __u64 *)entry == hash) {
+		COUNT(MT_UDP_SEND, deduplicated);
+		return ALLOW;
+	}
+	body = ask(&record, MT_UDP_SEND, context, family, sock, &actor);
+	if (!body)
+		return ALLOW;
+	copy_v6(body->remote, words);
+	if (send(&record))
+		remember_open(hash);
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *context)
+{
+	return sending(context, AF_INET);
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *context)
+{
+	return sending(context, AF_INET6);
+}
+
+static __always_inline int binding(struct bpf_sock *context, __u32 family)
+{
+	struct actor actor = {};
+	struct record record;
+	struct mt_sock *body;
+
+	if (!current_process(&actor))
+		return ALLOW;
+	COUNT(MT_BIND, seen);
+	if (!begin(&record, MT_BIND, MT_CRITICAL, sizeof(*body), &actor))
+		return ALLOW;
+	body = BODY(&record, struct mt_sock);
+	body->sock = opaque((const void *)number_of(context));
+	body->family = family;
+	body->protocol = context->protocol;
+	body->type = context->type;
+	body->local_port = context->src_port;
+	if (family == AF_INET) {
+		*(__u32 *)body->local = context->src_ip4;
+	} else {
+		__u32 words[4] = {context->src_ip6[0], context->src_ip6[1], context->src_ip6[2], context->src_ip6[3]};
+
+		copy_v6(body->local, words);
+	}
+	send(&record);
+	return ALLOW;
+}
+
+SEC("cgroup/post_bind4")
+int post_bind4(struct bpf_sock *context)
+{
+	return binding(context, AF_INET);
+}
+
+SEC("cgroup/post_bind6")
+int post_bind6(struct bpf_sock *context)
+{
+	return binding(context, AF_INET6);
+}
+
+static __always_inline void ended(__u64 sock, struct sock *sk, struct socket_state *state)
+{
+	struct actor actor = state->actor;
+	struct record record;
+	struct mt_sock *body;
+
+	COUNT(MT_TCP_CLOSE, seen);
+	if (!begin(&record, MT_TCP_CLOSE, MT_CRITICAL, sizeof(*body), &actor))
+		return;
+	body = BODY(&record, struct mt_sock);
+	describe(body, sk);
+	body->sock = opaque((const void *)sock);
+	body->duration = TIME(&record) - state->started;
+	body->established = state->established;
+	body->inbound = state->inbound;
+	body->error = READ(sk, struct sock, sk_err);
+	body->sent = READ(sk, struct tcp_sock, bytes_acked);
+	body->received = READ(sk, struct tcp_sock, bytes_received);
+	/* The SYN counts as a byte acknowledged. */
+	if (state->established && !state->inbound && body->sent)
+		body->sent--;
+	send(&record);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_state)
+{
+	struct socket_state *state;
+	struct record record;
+	struct mt_sock *body;
+	struct actor actor;
+	__u64 sock;
+
+	if (new_state == TCP_LISTEN) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		struct mt_tag *tag = tag_of(task);
+
+		if (!tag)
+			return 0;
+		actor = actor_of(task, tag);
+		sock = number_of(sk);
+		COUNT(MT_LISTEN, seen);
+		if (!begin(&record, MT_LISTEN, MT_CRITICAL, sizeof(*body), &actor))
+			return 0;
+		body = BODY(&record, struct mt_sock);
+		describe(body, (struct sock *)sk);
+		body->sock = opaque((const void *)sock);
+		send(&record);
+		return 0;
+	}
+	if (new_state != TCP_ESTABLISHED && new_state != TCP_CLOSE)
+		return 0;
+	sock = number_of(sk);
+	state = bpf_map_lookup_elem(&sockets, &sock);
+	if (!state)
+		return 0;
+	if (new_state == TCP_CLOSE) {
+		struct socket_state copy = *state;
+
+		/* Of two that see the end only one deletes. */
+		if (bpf_map_delete_elem(&sockets, &sock) == 0)
+			ended(sock, (struct sock *)sk, &copy);
+		return 0;
+	}
+	if (state->established)
+		return 0;
+	state->established = 1;
+	actor = state->actor;
+	COUNT(MT_ESTABLISHED, seen);
+	if (!begin(&record, MT_ESTABLISHED, MT_CRITICAL, sizeof(*body), &actor))
+		return 0;
+	body = BODY(&record, struct mt_sock);
+	describe(body, (struct sock *)sk);
+	body->sock = opaque((const void *)sock);
+	body->duration = TIME(&record) - state->started;
+	body->established = 1;
+	send(&record);
+	return 0;
+}
+
+/* A socket whose connect failed before TCP left its first state gets no other end than this. */
+SEC("cgroup/sock_release")
+int sock_release(struct bpf_sock *context)
+{
+	__u64 sock = number_of(context);
+	struct socket_state *state = bpf_map_lookup_elem(&sockets, &sock), copy;
+
+	if (!state || context->state != TCP_CLOSE)
+		return ALLOW;
+	copy = *state;
+	if (bpf_map_delete_elem(&sockets, &sock) == 0)
+		ended(sock, (struct sock *)sock, &copy);
+	return ALLOW;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The record of a descriptor that a process got: by opening, from its parent at exec, from another process. */
+#ifndef MARTLET_OPENS_H
+#define MARTLET_OPENS_H
+
+#include "writers.h"
+
+#define O_CREAT 0100
+#define O_TRUNC 01000
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+
+/* The socket behind an open file, or 0. */
+static __always_inline struct sock *sock_of(struct file *file)
+{
+	struct inode *inode = READ(file, struct file, f_inode);
+	struct socket *socket;
+
+	if ((READ(inode, struct inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = READ(file, struct file, private_data);
+	return READ(socket, struct socket, sk);
+}
+
+static __always_inline __u16 family_of(struct sock *sk)
+{
+	return READ(sk, struct sock, __sk_common.skc_family);
+}
+
+/* Whether this image has opened this file by this name in this way before; if not, the place to remember it. */
+static __always_inline int opened_before(const struct actor *actor, struct file *file, struct inode *inode,
+					 __u32 fmode, __u64 *fingerprint)
+{
+	struct dentry *dentry = READ(file, struct file, f_path.dentry);
+	__u64 hash = hash_begin('f'), *entry;
+	__u32 index;
+
+	hash = hash_word(hash, actor->image ^ actor->tgid);
+	hash = hash_word(hash, (__u64)inode);
+	hash = hash_word(hash, READ(inode, struct inode, i_ino));
+	hash = hash_word(hash, READ(inode, struct inode, i_generation));
+	hash = hash_word(hash, (__u64)dentry);
+	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
+	hash = hash_word(hash, (__u64)READ(file, struct file, f_path.mnt) ^ (fmode & 3));
+	*fingerprint = hash_end(hash);
+	index = *fingerprint >> 8 & (MT_OPENS - 1);
+	entry = bpf_map_lookup_elem(&opens, &index);
+	return entry && *(volatile __u64 *)entry == *fingerprint;
+}
+
+static __always_inline void remember_open(__u64 fingerprint)
+{
+	__u32 index = fingerprint >> 8 & (MT_OPENS - 1);
+	__u64 *entry = bpf_map_lookup_elem(&opens, &index);
+
+	if (entry)
+		*(volatile __u64 *)entry = fingerprint;
+}
+
+struct open_request {
+	struct file *file;
+	__u32 type;       /* MT_OPEN or MT_PASS_FD */
+	__s32 fd;
+	__u32 open_flags; /* as given */
+	__u32 flags;      /* enum mt_flag */
+	__u16 how;        /* enum mt_open_how */
+};
+
+static __always_inline void send_open(const struct actor *actor, struct mt_process *process,
+				      const struct open_request *request)
+{
+	struct file *file = request->file;
+	struct inode *inode = READ(file, struct file, f_inode);
+	__u32 fmode = READ(file, struct file, f_mode);
+	__u32 open_flags = request->open_flags;
+	struct introduced introduced = {};
+	__u64 fingerprint = 0;
+	struct record record;
+	struct mt_open *body;
+	struct dentry *dentry;
+	int once;
+
+	COUNT(request->type, seen);
+	/* What may change the file, or may find another one under the name, always travels. */
+	once = request->how == MT_OPEN_CALL && !(fmode & (MT_FMODE_WRITE | MT_FMODE_CREATED)) &&
+	       !(open_flags & O_TRUNC);
+	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
+		COUNT(request->type, deduplicated);
+		return;
+	}
+	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
+		return;
+	record.flags = request->flags;
+	body = BODY(&record, struct mt_open);
+	body->file = identity_of(inode);
+	body->size = READ(inode, struct inode, i_size);
+	body->fd = request->fd;
+	body->open_flags = open_flags;
+	body->fmode = fmode;
+	body->how = request->how;
+	dentry = READ(file, struct file, f_path.dentry);
+	body->deleted = !READ(dentry, struct dentry, d_hash.pprev) && dentry != READ(dentry, struct dentry, d_parent);
+	if ((body->file.mode & S_IFMT) == S_IFSOCK) {
+		struct sock *sk = sock_of(file);
+
+		body->sock = opaque(sk);
+		if (family_of(sk) == AF_UNIX)
+			body->peer = opaque(READ(sk, struct unix_sock, peer));
+	}
+	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE))
+		add_writer(actor->tgid, process, request->fd, inode, &body->file);
+	body->dir = add_location(&record, file, actor->job, &introduced);
+	if (send(&record)) {
+		remember(&introduced);
+		if (once)
+			remember_open(fingerprint);
+	}
+}
+
+#endif

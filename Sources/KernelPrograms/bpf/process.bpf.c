@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
+#include "writers.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define SIGNAL_GROUP_EXIT 4
+#define PAGE_SIZE 4096
+#define EXEC_STRINGS (MT_ARGV_MAX + 3 * MT_PATH_MAX)
+_Static_assert(sizeof(struct mt_header) + sizeof(struct mt_exec) + EXEC_STRINGS < MT_RECORD_MAX + 512,
+	       "the longest exec is close to the limit");
+
+/* A child that has its own copy of the descriptor table holds what its parent holds. */
+struct inherit {
+	__u32 parent, child;
+	struct mt_process *from, *to;
+};
+
+static long inherit_writer(__u32 fd, struct inherit *inherit)
+{
+	struct mt_writer_key key = {.tgid = inherit->parent, .fd = fd};
+	struct mt_writer *found, copy;
+
+	if (!is_writing(inherit->from, fd))
+		return 0;
+	found = bpf_map_lookup_elem(&writers, &key);
+	if (!found)
+		return 0;
+	copy = *found;
+	key.tgid = inherit->child;
+	if (bpf_map_update_elem(&writers, &key, &copy, BPF_ANY))
+		count_full(MT_MAP_WRITERS);
+	else
+		set_writing(inherit->to, fd, 1);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct mt_tag *tag = tag_of(parent), *made;
+	struct mt_process *process, fresh = {};
+	struct record record;
+	struct mt_fork *body;
+	struct pid *pid;
+	__u32 child_tgid, level;
+	struct actor actor;
+
+	if (!tag)
+		return 0;
+	actor = actor_of(parent, tag);
+	child_tgid = child->tgid;
+	made = bpf_task_storage_get(&tags, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!made) {
+		/* The child goes unwatched, which nothing later can repair. */
+		COUNT(MT_FORK, seen);
+		COUNT(MT_FORK, lost);
+		count_full(MT_MAP_TAGS);
+		return 0;
+	}
+	*made = *tag;
+	process = process_of(actor.tgid);
+	if (child_tgid == actor.tgid) {
+		if (process)
+			__sync_fetch_and_add(&process->threads, 1);
+		return 0;
+	}
+	COUNT(MT_FORK, seen);
+	made->tgid = child_tgid;
+	made->leader_start = child->start_boottime;
+	made->depth = tag->depth + 1;
+	fresh.leader_start = made->leader_start;
+	fresh.job = tag->job;
+
+	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
+		return 0;
+	made->image = fresh.image = TIME(&record);
+	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_ANY))
+		count_full(MT_MAP_PROCESSES);
+	body = BODY(&record, struct mt_fork);
+	body->child_tgid = child_tgid;
+	body->child_start = made->leader_start;
+	body->real_parent_tgid = child->real_parent->tgid;
+	body->shares_files = child->files == parent->files;
+	pid = child->thread_pid;
+	level = READ(pid, struct pid, level);
+	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
+	send(&record);
+
+	if (process && (process->writing[0] | process->writing[1] | process->writing[2] | process->writing[3])) {
+		struct inherit inherit = {.parent = actor.tgid, .child = child_tgid, .from = process};
+
+		inherit.to = process_of(child_tgid);
+		if (inherit.to)
+			bpf_loop(MT_FD_TRACKED, inherit_writer, &inherit, 0);
+	}
+	return 0;
+}
+
+static __always_inline __u32 exec_flags(struct task_struct *task, struct file *file, __u32 nlink)
+{
+	struct dentry *dentry = READ(file, struct file, f_path.dentry);
+	struct vfsmount *mnt = READ(file, struct file, f_path.mnt);
+	struct dentry *root = task->fs->root.dentry;
+	struct vfsmount *root_mnt = task->fs->root.mnt;
+	struct mount *mount = (struct mount *)((__u8 *)root_mnt - bpf_core_field_offset(struct mount, mnt));
+	__u32 flags = 0;
+
+	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
+		flags |= MT_EXEC_MEMFD;
+	if (!nlink || !READ(dentry, struct dentry, d_hash.pprev))
+		flags |= MT_EXEC_DELETED;
+	/* The namespace's root is the root of a mount that hangs from itself, or from the initial rootfs. */
+	if (root != READ(root_mnt, struct vfsmount, mnt_root) ||
+	    READ(mount, struct mount, mnt_parent) != READ(READ(mount, struct mount, mnt_parent), struct mount, mnt_parent))
+		flags |= MT_EXEC_CHROOT;
+	if (task->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
+		flags |= MT_EXEC_OTHER_MNTNS;
+	return flags;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct mt_tag *tag = tag_of(task);
+	__u64 start, length;
+	struct mt_process *process;
+	struct record record;
+	struct mt_exec *body;
+	struct actor actor;
+	struct file *file;
+	struct inode *inode;
+
+	if (!tag)
+		return 0;
+	COUNT(MT_EXEC, seen);
+	actor = actor_of(task, tag);
+	process = process_of(actor.tgid);
+	if (process)
+		close_on_exec(task, process, &actor);
+
+	if (!begin(&record, MT_EXEC, MT_CRITICAL, sizeof(*body), &actor))
+		return 0;
+	tag->image = TIME(&record);
+	if (process)
+		process->image = tag->image;
+	body = BODY(&record, struct mt_exec);
+	/* Not bprm->file: for a script, and for what binfmt_misc runs, it has been replaced by now or not. */
+	file = task->mm->exe_file;
+	inode = READ(file, struct file, f_inode);
+	body->file = identity_of(inode);
+	body->size = READ(inode, struct inode, i_size);
+	times_of(inode, &body->ctime, &body->mtime);
+	body->parent_tgid = task->real_parent->tgid;
+	body->old_tid = old_pid;
+	body->uid = task->cred->euid.val;
+	body->gid = task->cred->egid.val;
+	body->exec_flags = exec_flags(task, file, body->file.nlink);
+	body->argc = bprm->argc;
+	body->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	start = task->mm->arg_start;
+	length = task->mm->arg_end - start;
+	body->argv_bytes = length;
+
+	add_path(&record, MT_STR_EXE, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry));
+	add_path(&record, MT_STR_CWD, task->fs->pwd.mnt, task->fs->pwd.dentry);
+	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX);
+	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
+	add_kernel_string(&record, MT_STR_FILENAME, bprm->filename, MT_PATH_MAX);
+	send(&record);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *task)
+{
+	struct mt_tag *tag = tag_of(task);
+	struct mt_process *process;
+	struct signal_struct *signal;
+	struct record record;
+	struct mt_exit *body;
+	struct actor actor;
+	__u32 tgid, threads;
+
+	/* Only the last thread's end is the process' end. */
+	if (!tag || (task->flags & PF_IO_WORKER) || task->signal->live.counter > 0)
+		return 0;
+	actor = actor_of(task, tag);
+	tgid = actor.tgid;
+	process = process_of(tgid);
+	if (!process)
+		return 0;
+	/* Two threads that end at once may both find that none is left. */
+	threads = __sync_fetch_and_or(&process->threads, PROCESS_EXITED);
+	if (threads & PROCESS_EXITED)
+		return 0;
+	close_at_exit(process, &actor);
+
+	COUNT(MT_EXIT, seen);
+	if (begin(&record, MT_EXIT, MT_CRITICAL, sizeof(*body), &actor)) {
+		signal = task->signal;
+		body = BODY(&record, struct mt_exit);
+		body->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code :
+								   task->group_leader->exit_code;
+		body->threads = threads;
+		body->user_ns = signal->utime + task->utime;
+		body->system_ns = signal->stime + task->stime;
+		body->read_bytes = signal->ioac.rchar + task->ioac.rchar;
+		body->written_bytes = signal->ioac.wchar + task->ioac.wchar;
+		body->peak_rss = signal->maxrss * PAGE_SIZE;
+		body->failed_opens = process->failed_opens;
+		send(&record);
+	}
+	bpf_map_delete_elem(&processes, &tgid);
+	return 0;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which system calls are looked at, by number, for each architecture: arch/x86/entry/syscalls/syscall_64.tbl
+ * and syscall_32.tbl. The numbers are ABI; from 424 on both tables agree.
+ */
+#ifndef MARTLET_SYSCALLS_H
+#define MARTLET_SYSCALLS_H
+
+#include "core_types.h"
+#include "martlet_abi.h"
+
+#define MT_SYSCALLS 512
+
+/* What a path call does, for the one handler that serves them all. */
+enum path_call {
+	CALL_NONE,
+	CALL_RENAME, CALL_RENAMEAT, CALL_RENAMEAT2,
+	CALL_UNLINK, CALL_UNLINKAT, CALL_RMDIR,
+	CALL_LINK, CALL_LINKAT, CALL_SYMLINK, CALL_SYMLINKAT,
+	CALL_MKDIR, CALL_MKDIRAT, CALL_MKNOD, CALL_MKNODAT,
+	CALL_TRUNCATE, CALL_TRUNCATE64,
+	CALL_CHMOD, CALL_FCHMODAT, CALL_FCHMODAT2,
+	CALL_CHOWN, CALL_LCHOWN, CALL_FCHOWNAT,
+	/* by descriptor */
+	CALL_FTRUNCATE, CALL_FTRUNCATE64, CALL_FCHMOD, CALL_FCHOWN,
+	/* opens */
+	CALL_OPEN, CALL_OPENAT, CALL_OPENAT2, CALL_CREAT, CALL_OPEN_BY_HANDLE, CALL_MEMFD,
+	/* descriptors */
+	CALL_CLOSE, CALL_CLOSE_RANGE, CALL_DUP, CALL_DUP2, CALL_FCNTL,
+	CALL_MMAP, CALL_MMAP_OLD, CALL_SENDFILE, CALL_SPLICE, CALL_TEE, CALL_COPY_FILE_RANGE, CALL_IOCTL,
+	CALL_PIPE, CALL_SOCKETPAIR, CALL_RECVMSG, CALL_RECVMMSG, CALL_PIDFD_GETFD,
+	CALL_CONNECT, CALL_ACCEPT, CALL_SOCKET, CALL_SOCKETCALL,
+	/* changes that can make a known path another one */
+	CALL_MOUNT,
+};
+
+struct call {
+	__u8 handler; /* enum mt_handler */
+	__u8 call;    /* enum path_call */
+};
+
+#define BOTH_FROM_424                                                                                                  \
+	[428] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* open_tree */                                    \
+	[429] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* move_mount */                                   \
+	[436] = {MT_HANDLER_CLOSE_RANGE, CALL_CLOSE_RANGE},                                                            \
+	[437] = {MT_HANDLER_OPEN, CALL_OPENAT2},                                                                       \
+	[438] = {MT_HANDLER_RECEIVE, CALL_PIDFD_GETFD},                                                                \
+	[442] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* mount_setattr */                                \
+	[452] = {MT_HANDLER_PATH, CALL_FCHMODAT2}
+
+#if defined(__TARGET_ARCH_x86)
+
+static const struct call native_calls[MT_SYSCALLS] = {
+	[2] = {MT_HANDLER_OPEN, CALL_OPEN},
+	[3] = {MT_HANDLER_CLOSE, CALL_CLOSE},
+	[9] = {MT_HANDLER_MMAP, CALL_MMAP},
+	[16] = {MT_HANDLER_COPY, CALL_IOCTL},
+	[22] = {MT_HANDLER_PAIR, CALL_PIPE},
+	[32] = {MT_HANDLER_DUP, CALL_DUP},
+	[33] = {MT_HANDLER_DUP, CALL_DUP2},
+	[40] = {MT_HANDLER_COPY, CALL_SENDFILE},
+	[41] = {MT_HANDLER_SOCKET, CALL_SOCKET},
+	[42] = {MT_HANDLER_CONNECT, CALL_CONNECT},
+	[43] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
+	[47] = {MT_HANDLER_RECEIVE, CALL_RECVMSG},
+	[53] = {MT_HANDLER_PAIR, CALL_SOCKETPAIR},
+	[72] = {MT_HANDLER_DUP, CALL_FCNTL},
+	[76] = {MT_HANDLER_PATH, CALL_TRUNCATE},
+	[77] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE},
+	[82] = {MT_HANDLER_PATH, CALL_RENAME},
+	[83] = {MT_HANDLER_PATH, CALL_MKDIR},
+	[84] = {MT_HANDLER_PATH, CALL_RMDIR},
+	[85] = {MT_HANDLER_OPEN, CALL_CREAT},
+	[86] = {MT_HANDLER_PATH, CALL_LINK},
+	[87] = {MT_HANDLER_PATH, CALL_UNLINK},
+	[88] = {MT_HANDLER_PATH, CALL_SYMLINK},
+	[90] = {MT_HANDLER_PATH, CALL_CHMOD},
+	[91] = {MT_HANDLER_DESCRIPTOR, CALL_FCHMOD},
+	[92] = {MT_HANDLER_PATH, CALL_CHOWN},
+	[93] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
+	[94] = {MT_HANDLER_PATH, CALL_LCHOWN},
+	[133] = {MT_HANDLER_PATH, CALL_MKNOD},
+	[155] = {MT_HANDLER_NONE, CALL_MOUNT}, /* pivot_root */
+	[165] = {MT_HANDLER_NONE, CALL_MOUNT}, /* mount */
+	[166] = {MT_HANDLER_NONE, CALL_MOUNT}, /* umount2 */
+	[257] = {MT_HANDLER_OPEN, CALL_OPENAT},
+	[258] = {MT_HANDLER_PATH, CALL_MKDIRAT},
+	[259] = {MT_HANDLER_PATH, CALL_MKNODAT},
+	[260] = {MT_HANDLER_PATH, CALL_FCHOWNAT},
+	[263] = {MT_HANDLER_PATH, CALL_UNLINKAT},
+	[264] = {MT_HANDLER_PATH, CALL_RENAMEAT},
+	[265] = {MT_HANDLER_PATH, CALL_LINKAT},
+	[266] = {MT_HANDLER_PATH, CALL_SYMLINKAT},
+	[268] = {MT_HANDLER_PATH, CALL_FCHMODAT},
+	[275] = {MT_HANDLER_COPY, CALL_SPLICE},
+	[276] = {MT_HANDLER_COPY, CALL_TEE},
+	[288] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
+	[292] = {MT_HANDLER_DUP, CALL_DUP2},
+	[293] = {MT_HANDLER_PAIR, CALL_PIPE},
+	[299] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG},
+	[304] = {MT_HANDLER_OPEN, CALL_OPEN_BY_HANDLE},
+	[316] = {MT_HANDLER_PATH, CALL_RENAMEAT2},
+	[319] = {MT_HANDLER_OPEN, CALL_MEMFD},
+	[326] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
+	BOTH_FROM_424,
+};
+
+static const struct call compat_calls[MT_SYSCALLS] = {
+	[5] = {MT_HANDLER_OPEN, CALL_OPEN},
+	[6] = {MT_HANDLER_CLOSE, CALL_CLOSE},
+	[8] = {MT_HANDLER_OPEN, CALL_CREAT},
+	[9] = {MT_HANDLER_PATH, CALL_LINK},
+	[10] = {MT_HANDLER_PATH, CALL_UNLINK},
+	[14] = {MT_HANDLER_PATH, CALL_MKNOD},
+	[15] = {MT_HANDLER_PATH, CALL_CHMOD},
+	[16] = {MT_HANDLER_PATH, CALL_LCHOWN},
+	[21] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[22] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[38] = {MT_HANDLER_PATH, CALL_RENAME},
+	[39] = {MT_HANDLER_PATH, CALL_MKDIR},
+	[40] = {MT_HANDLER_PATH, CALL_RMDIR},
+	[41] = {MT_HANDLER_DUP, CALL_DUP},
+	[42] = {MT_HANDLER_PAIR, CALL_PIPE},
+	[52] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[54] = {MT_HANDLER_COPY, CALL_IOCTL},
+	[55] = {MT_HANDLER_DUP, CALL_FCNTL},
+	[63] = {MT_HANDLER_DUP, CALL_DUP2},
+	[83] = {MT_HANDLER_PATH, CALL_SYMLINK},
+	[90] = {MT_HANDLER_MMAP, CALL_MMAP_OLD},
+	[92] = {MT_HANDLER_PATH, CALL_TRUNCATE},
+	[93] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE},
+	[94] = {MT_HANDLER_DESCRIPTOR, CALL_FCHMOD},
+	[95] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
+	[102] = {MT_HANDLER_ACCEPT, CALL_SOCKETCALL},
+	[182] = {MT_HANDLER_PATH, CALL_CHOWN},
+	[187] = {MT_HANDLER_COPY, CALL_SENDFILE},
+	[192] = {MT_HANDLER_MMAP, CALL_MMAP},
+	[193] = {MT_HANDLER_PATH, CALL_TRUNCATE64},
+	[194] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE64},
+	[198] = {MT_HANDLER_PATH, CALL_LCHOWN},
+	[207] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
+	[212] = {MT_HANDLER_PATH, CALL_CHOWN},
+	[217] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[221] = {MT_HANDLER_DUP, CALL_FCNTL},
+	[239] = {MT_HANDLER_COPY, CALL_SENDFILE},
+	[295] = {MT_HANDLER_OPEN, CALL_OPENAT},
+	[296] = {MT_HANDLER_PATH, CALL_MKDIRAT},
+	[297] = {MT_HANDLER_PATH, CALL_MKNODAT},
+	[298] = {MT_HANDLER_PATH, CALL_FCHOWNAT},
+	[301] = {MT_HANDLER_PATH, CALL_UNLINKAT},
+	[302] = {MT_HANDLER_PATH, CALL_RENAMEAT},
+	[303] = {MT_HANDLER_PATH, CALL_LINKAT},
+	[304] = {MT_HANDLER_PATH, CALL_SYMLINKAT},
+	[306] = {MT_HANDLER_PATH, CALL_FCHMODAT},
+	[313] = {MT_HANDLER_COPY, CALL_SPLICE},
+	[315] = {MT_HANDLER_COPY, CALL_TEE},
+	[330] = {MT_HANDLER_DUP, CALL_DUP2},
+	[331] = {MT_HANDLER_PAIR, CALL_PIPE},
+	[337] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG},
+	[342] = {MT_HANDLER_OPEN, CALL_OPEN_BY_HANDLE},
+	[353] = {MT_HANDLER_PATH, CALL_RENAMEAT2},
+	[356] = {MT_HANDLER_OPEN, CALL_MEMFD},
+	[359] = {MT_HANDLER_SOCKET, CALL_SOCKET},
+	[360] = {MT_HANDLER_PAIR, CALL_SOCKETPAIR},
+	[362] = {MT_HANDLER_CONNECT, CALL_CONNECT},
+	[364] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
+	[372] = {MT_HANDLER_RECEIVE, CALL_RECVMSG},
+	[377] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
+	BOTH_FROM_424,
+};
+
+#else
+#error "no system-call table for this architecture"
+#endif
+
+#define TS_COMPAT 2 /* thread_info.status: the system call is a 32-bit one */
+
+/* A finished system call. */
+struct done {
+	struct pt_regs *regs;
+	__u8 compat;
+	struct call call;
+};
+
+static __always_inline struct done done_of(struct pt_regs *regs, struct task_struct *task)
+{
+	struct done done = {.regs = regs, .compat = (task->thread_info.status & TS_COMPAT) != 0};
+	__u64 nr = regs->orig_ax;
+
+	if (nr >= MT_SYSCALLS)
+		return done;
+	barrier_var(nr);
+	if (nr < MT_SYSCALLS)
+		done.call = done.compat ? compat_calls[nr] : native_calls[nr];
+	return done;
+}
+
+/* Argument `n`, from 0: the registers still hold what the caller put there. */
+static __always_inline __u64 argument(const struct done *done, int n)
+{
+	struct pt_regs *regs = done->regs;
+
+	if (done->compat)
+		return (__u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si :
+			       n == 4 ? regs->di : regs->bp);
+	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : n == 4 ? regs->r8 :
+												     regs->r9;
+}
+
+static __always_inline const void *pointer_argument(const struct done *done, int n)
+{
+	return (const void *)argument(done, n);
+}
+
+#endif
