@@ -8,9 +8,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define FICLONERANGE 0x4020940d
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
-#define SCM_MAX_FD 253
-#define CONTROL_MAX 8
-#define MAX_MESSAGES 64 /* of one recvmmsg */
+#define RECEIVE_STEPS 4096
 #define AF_NETLINK 16
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
@@ -142,79 +140,91 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-/* Descriptors that came with a message. */
-struct received {
-	struct mt_process *process;
-	struct actor actor;
-	__u64 fds, messages, control, control_end;
-	__u32 count;
-	__u32 flags;
-};
-
-static long send_received(__u32 index, struct received *received)
+/* Records one descriptor that arrived. A global function: the verifier looks at it once, not in every state of a loop. */
+__noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 {
-	struct open_request request = {.type = MT_PASS_FD, .how = MT_OPEN_SCM_RIGHTS};
 	struct task_struct *task = bpf_get_current_task_btf();
-	__s32 fd;
+	struct open_request request = {.type = MT_PASS_FD, .how = how, .flags = flags, .fd = fd};
+	struct mt_tag *tag = tag_of(task);
+	struct actor actor;
 
-	if (index >= received->count ||
-	    bpf_probe_read_user(&fd, sizeof(fd), (const void *)(received->fds + index * sizeof(__s32))))
-		return 1;
-	request.fd = fd;
-	request.flags = received->flags;
+	if (!tag)
+		return 0;
+	actor = actor_of(task, tag);
 	request.file = file_of(task, fd);
 	if (request.file)
-		send_open(&received->actor, received->process, &request);
+		send_open(&actor, process_of(actor.tgid), &request);
 	return 0;
 }
 
-/* One control message; the kernel puts SCM_RIGHTS behind at most a few others. */
-static long receive_control(__u32 index, struct received *received)
+/*
+ * Descriptors that came with messages. One flat walk, a step for each message, control message and descriptor:
+ * nested loops would be nested calls, and all frames of a chain share 512 bytes of stack.
+ */
+struct received {
+	__u64 message;              /* the next message */
+	__u64 control, control_end; /* the next control message of this one */
+	__u64 fds;                  /* the next descriptor of this one */
+	__u32 messages_left, fds_left;
+	__u32 flags;
+};
+
+/* Takes up a message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
+static __always_inline void next_message(struct received *received)
+{
+	__u32 compat = received->flags & MT_FLAG_COMPAT, narrow[2] = {};
+	__u64 wide[2] = {};
+
+	if (compat) {
+		bpf_probe_read_user(narrow, sizeof(narrow), (const void *)(received->message + 16));
+		wide[0] = narrow[0];
+		wide[1] = narrow[1];
+	} else {
+		bpf_probe_read_user(wide, sizeof(wide), (const void *)(received->message + 32));
+	}
+	received->control = wide[0];
+	received->control_end = wide[0] + wide[1];
+	received->message += compat ? 32 : 64; /* in recvmmsg's array each has its length behind it */
+	received->messages_left--;
+}
+
+/* Takes up a control message: struct cmsghdr is len, level, type. Returns 0 when there is no more. */
+static __always_inline int next_control(struct received *received)
 {
 	__u32 compat = received->flags & MT_FLAG_COMPAT, header_size = compat ? 12 : 16, kind[2] = {};
 	__u64 at = received->control, length = 0;
 
-	/* struct cmsghdr: len, level, type */
+	received->control = 0;
 	if (!at || at + header_size + sizeof(__s32) > received->control_end ||
 	    bpf_probe_read_user(&length, compat ? 4 : 8, (const void *)at) ||
 	    bpf_probe_read_user(kind, sizeof(kind), (const void *)(at + header_size - sizeof(kind))))
-		return 1;
+		return 0;
 	if (length < header_size || length > 65536)
-		return 1;
+		return 0;
 	if (kind[0] == SOL_SOCKET && kind[1] == SCM_RIGHTS) {
 		received->fds = at + header_size;
-		received->count = (length - header_size) / sizeof(__s32);
-		bpf_loop(SCM_MAX_FD, send_received, received, 0);
+		received->fds_left = (length - header_size) / sizeof(__s32);
 	}
 	received->control = at + (compat ? (length + 3) & ~3ull : (length + 7) & ~7ull);
-	return 0;
+	return 1;
 }
 
-/* The descriptors of one message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
-static __always_inline void receive_message(struct received *received, const void *message)
+static long receive_step(__u32 index, struct received *received)
 {
-	__u32 narrow[2] = {};
-	__u64 wide[2] = {};
+	__s32 fd = -1;
 
-	if (received->flags & MT_FLAG_COMPAT) {
-		if (bpf_probe_read_user(narrow, sizeof(narrow), (const __u8 *)message + 16))
-			return;
-		wide[0] = narrow[0];
-		wide[1] = narrow[1];
-	} else if (bpf_probe_read_user(wide, sizeof(wide), (const __u8 *)message + 32)) {
-		return;
+	if (!received->fds_left) {
+		if (next_control(received))
+			return 0;
+		if (!received->messages_left)
+			return 1;
+		next_message(received);
+		return 0;
 	}
-	received->control = wide[0];
-	received->control_end = wide[0] + wide[1];
-	bpf_loop(CONTROL_MAX, receive_control, received, 0);
-}
-
-static long receive_one(__u32 index, struct received *received)
-{
-	/* struct mmsghdr is a msghdr and the length of its message. */
-	__u32 size = received->flags & MT_FLAG_COMPAT ? 32 : 64;
-
-	receive_message(received, (const void *)(received->messages + index * size));
+	received->fds_left--;
+	bpf_probe_read_user(&fd, sizeof(fd), (const void *)received->fds);
+	received->fds += sizeof(fd);
+	pass_descriptor(fd, received->flags, MT_OPEN_SCM_RIGHTS);
 	return 0;
 }
 
@@ -224,33 +234,22 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = tag_of(task);
-	struct open_request request = {.type = MT_PASS_FD, .how = MT_OPEN_PIDFD, .fd = ret};
 	struct received received = {};
-	__u32 count = 1;
 
 	if (!tag)
 		return 0;
-	received.process = process_of(task->tgid);
-	received.actor = actor_of(task, tag);
 	received.flags = done.compat ? MT_FLAG_COMPAT : 0;
 	if (done.call.call == CALL_PIDFD_GETFD) {
-		request.flags = received.flags;
-		request.file = file_of(task, (__s32)ret);
-		if (request.file)
-			send_open(&received.actor, received.process, &request);
+		pass_descriptor(ret, received.flags, MT_OPEN_PIDFD);
 		return 0;
 	}
-	received.messages = argument(&done, 1);
-	if (done.call.call == CALL_RECVMMSG) {
-		count = ret;
-		if (count > MAX_MESSAGES) {
-			/* Descriptors in the rest, if any, go unseen: say so. */
-			COUNT(MT_PASS_FD, seen);
-			COUNT(MT_PASS_FD, lost);
-			count = MAX_MESSAGES;
-		}
+	received.message = argument(&done, 1);
+	received.messages_left = done.call.call == CALL_RECVMMSG ? ret : 1;
+	if (bpf_loop(RECEIVE_STEPS, receive_step, &received, 0) == RECEIVE_STEPS) {
+		/* Descriptors in the rest, if any, go unseen: say so. */
+		COUNT(MT_PASS_FD, seen);
+		COUNT(MT_PASS_FD, lost);
 	}
-	bpf_loop(count, receive_one, &received, 0);
 	return 0;
 }
 

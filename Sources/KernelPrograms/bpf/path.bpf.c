@@ -424,7 +424,7 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 		send_open(&actor, process_of(actor.tgid), &opened);
 }
 
-/* From 6.10 or so the result comes as the queue's entry… */
+/* After 6.12 the result comes as the queue's entry… */
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete, void *ring, struct io_kiocb *request, struct io_uring_cqe *entry)
 {

@@ -82,7 +82,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	body->child_start = made->leader_start;
 	body->real_parent_tgid = child->real_parent->tgid;
 	body->shares_files = child->files == parent->files;
-	pid = child->thread_pid;
+	pid = READ(child, struct task_struct, thread_pid);
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
 	send(&record);
