@@ -77,6 +77,12 @@ static __always_inline void times_of(struct inode *inode, __s64 *ctime, __s64 *m
 	}
 }
 
+/* The mount that a vfsmount is part of. */
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (struct mount *)((__u8 *)mnt - bpf_core_field_offset(struct mount, mnt));
+}
+
 /* Where a walk from a name to the root of its mount namespace stands. */
 struct walk {
 	struct walk_buffer *buffer;
@@ -144,7 +150,7 @@ static __always_inline void add_path(struct record *record, __u16 id, struct vfs
 	if (!walk.buffer)
 		return;
 	walk.dentry = (__u64)dentry;
-	enter_mount(&walk, (struct mount *)((__u8 *)mnt - bpf_core_field_offset(struct mount, mnt)));
+	enter_mount(&walk, mount_of(mnt));
 	walk.at = MT_PATH_MAX;
 	bpf_loop(WALK_STEPS, walk_step, &walk, 0);
 	if (!walk.complete)
@@ -165,6 +171,16 @@ static __always_inline void add_path(struct record *record, __u16 id, struct vfs
 		return;
 	bpf_probe_read_kernel(at + 4, length, &walk.buffer->bytes[walk.at & (MT_PATH_MAX - 1)]);
 	finish(record, at, id, length, MT_PATH_MAX);
+}
+
+/* Is the task's root another than its mount namespace's? Then its absolute paths start there. */
+static __always_inline int has_own_root(struct path *root)
+{
+	struct mount *mount = mount_of(root->mnt);
+	struct mount *above = READ(mount, struct mount, mnt_parent);
+
+	return root->dentry != READ(root->mnt, struct vfsmount, mnt_root) ||
+	       above != READ(above, struct mount, mnt_parent);
 }
 
 /* The fingerprint of a directory that a record has to explain, to be remembered once the record is sent. */
@@ -205,14 +221,13 @@ static __always_inline __u64 mount_id(struct mount *mount)
 static __always_inline __u64 add_directory(struct record *record, __u16 id, struct vfsmount *mnt,
 					   struct dentry *dentry, __u16 job, struct introduced *introduced)
 {
-	struct mount *mount = (struct mount *)((__u8 *)mnt - bpf_core_field_offset(struct mount, mnt));
 	struct inode *inode = READ(dentry, struct dentry, d_inode);
 	__u64 hash = hash_begin('d'), *entry;
 	__u32 index;
 
 	hash = hash_word(hash, (__u64)mnt);
 	hash = hash_word(hash, (__u64)dentry);
-	hash = hash_word(hash, mount_id(mount) << 16 | job);
+	hash = hash_word(hash, mount_id(mount_of(mnt)) << 16 | job);
 	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
 	hash = hash_word(hash, READ(inode, struct inode, i_ino));
 	hash = hash_word(hash, READ(inode, struct inode, i_generation));

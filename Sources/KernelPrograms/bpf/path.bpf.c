@@ -21,6 +21,7 @@ enum {
 	IORING_OP_LINKAT = 39,
 };
 #define AT_REMOVEDIR 0x200
+#define AT_EMPTY_PATH 0x1000
 
 /* What a call named: a string and what it is relative to. */
 struct operand {
@@ -37,16 +38,6 @@ struct path_request {
 	__u32 flags; /* enum mt_flag */
 	__u32 literal; /* 1: second is text, not a path to be resolved */
 };
-
-/* Is the task's root another than its mount namespace's? Then its absolute paths start there. */
-static __always_inline int has_own_root(struct path *root)
-{
-	struct mount *mount = (struct mount *)((__u8 *)root->mnt - bpf_core_field_offset(struct mount, mnt));
-	struct mount *above = READ(mount, struct mount, mnt_parent);
-
-	return root->dentry != READ(root->mnt, struct vfsmount, mnt_root) ||
-	       above != READ(above, struct mount, mnt_parent);
-}
 
 /* Adds one operand: the string as given, and the directory that it starts from. Returns the directory's id. */
 static __always_inline __u64 add_operand(struct record *record, struct task_struct *task, const struct operand *operand,
@@ -98,6 +89,15 @@ static __always_inline void send_path_op(struct task_struct *task, const struct 
 	body->call_flags = request->call_flags;
 	body->fd = -1;
 	body->dir = add_operand(&record, task, &request->first, MT_STR_PATH, MT_STR_DIR, actor->job, &first);
+	if (request->call_flags & AT_EMPTY_PATH) {
+		/* What is meant is the descriptor itself: a file without a name that is given one by linkat. */
+		struct file *file = file_of(task, request->first.dirfd);
+
+		if (file) {
+			body->file = identity_of(READ(file, struct file, f_inode));
+			body->fd = request->first.dirfd;
+		}
+	}
 	if (request->second.string && request->literal)
 		add_user_string(&record, MT_STR_PATH2, request->second.string, MT_PATH_MAX);
 	else if (request->second.string)
@@ -311,7 +311,6 @@ static __always_inline int submitted(struct io_kiocb *request)
 	actor = actor_of(task, tag);
 	switch (opcode) {
 	case IORING_OP_RENAMEAT:
-		next_epoch();
 		op.type = MT_RENAME;
 		op.first.dirfd = READ(request, struct io_rename, old_dfd);
 		op.first.string = name_of(READ(request, struct io_rename, oldpath));
@@ -406,9 +405,13 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 	struct actor actor;
 	__u32 opcode;
 
-	if (!tag || !request)
+	if (!request)
 		return;
 	opcode = READ(request, struct io_kiocb, opcode);
+	if (opcode == IORING_OP_RENAMEAT)
+		next_epoch();
+	if (!tag)
+		return;
 	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
 		return;
 	if (result < 0) {

@@ -35,6 +35,14 @@ static long inherit_writer(__u32 fd, struct inherit *inherit)
 	return 0;
 }
 
+static __always_inline void inherit_writers(struct mt_process *from, __u32 parent, __u32 child)
+{
+	struct inherit inherit = {.parent = parent, .child = child, .from = from, .to = process_of(child)};
+
+	if (from && inherit.to && writes_anything(from))
+		bpf_loop(MT_FD_TRACKED, inherit_writer, &inherit, 0);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -69,14 +77,16 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	made->tgid = child_tgid;
 	made->leader_start = child->start_boottime;
 	made->depth = tag->depth + 1;
+	made->image = made->leader_start;
+	fresh.image = made->image;
 	fresh.leader_start = made->leader_start;
 	fresh.job = tag->job;
+	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_ANY))
+		count_full(MT_MAP_PROCESSES);
+	inherit_writers(process, actor.tgid, child_tgid);
 
 	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
-	made->image = fresh.image = TIME(&record);
-	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_ANY))
-		count_full(MT_MAP_PROCESSES);
 	body = BODY(&record, struct mt_fork);
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
@@ -86,14 +96,6 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
 	send(&record);
-
-	if (process && (process->writing[0] | process->writing[1] | process->writing[2] | process->writing[3])) {
-		struct inherit inherit = {.parent = actor.tgid, .child = child_tgid, .from = process};
-
-		inherit.to = process_of(child_tgid);
-		if (inherit.to)
-			bpf_loop(MT_FD_TRACKED, inherit_writer, &inherit, 0);
-	}
 	return 0;
 }
 
@@ -101,18 +103,17 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 {
 	struct dentry *dentry = READ(file, struct file, f_path.dentry);
 	struct vfsmount *mnt = READ(file, struct file, f_path.mnt);
-	struct dentry *root = task->fs->root.dentry;
-	struct vfsmount *root_mnt = task->fs->root.mnt;
-	struct mount *mount = (struct mount *)((__u8 *)root_mnt - bpf_core_field_offset(struct mount, mnt));
+	struct path root = {};
 	__u32 flags = 0;
+
+	root.mnt = READ(task->fs, struct fs_struct, root.mnt);
+	root.dentry = READ(task->fs, struct fs_struct, root.dentry);
 
 	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
 		flags |= MT_EXEC_MEMFD;
 	if (!nlink || !READ(dentry, struct dentry, d_hash.pprev))
 		flags |= MT_EXEC_DELETED;
-	/* The namespace's root is the root of a mount that hangs from itself, or from the initial rootfs. */
-	if (root != READ(root_mnt, struct vfsmount, mnt_root) ||
-	    READ(mount, struct mount, mnt_parent) != READ(READ(mount, struct mount, mnt_parent), struct mount, mnt_parent))
+	if (has_own_root(&root))
 		flags |= MT_EXEC_CHROOT;
 	if (task->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
 		flags |= MT_EXEC_OTHER_MNTNS;
@@ -136,16 +137,16 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	COUNT(MT_EXEC, seen);
 	actor = actor_of(task, tag);
 	process = process_of(actor.tgid);
-	if (process)
+	tag->image = bpf_ktime_get_boot_ns();
+	if (process) {
 		close_on_exec(task, process, &actor);
+		process->image = tag->image;
+	}
 
 	if (!begin(&record, MT_EXEC, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
-	tag->image = TIME(&record);
-	if (process)
-		process->image = tag->image;
 	body = BODY(&record, struct mt_exec);
-	/* Not bprm->file: for a script, and for what binfmt_misc runs, it has been replaced by now or not. */
+	/* What runs: a script's interpreter. The script itself is FILENAME. */
 	file = task->mm->exe_file;
 	inode = READ(file, struct file, f_inode);
 	body->file = identity_of(inode);

@@ -173,6 +173,7 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 #error "no system-call table for this architecture"
 #endif
 
+#define X32_BIT 0x40000000ull /* the x32 interface: the same numbers */
 #define TS_COMPAT 2 /* thread_info.status: the system call is a 32-bit one */
 
 /* A finished system call. */
@@ -185,7 +186,7 @@ struct done {
 static __always_inline struct done done_of(struct pt_regs *regs, struct task_struct *task)
 {
 	struct done done = {.regs = regs, .compat = (task->thread_info.status & TS_COMPAT) != 0};
-	__u64 nr = regs->orig_ax;
+	__u64 nr = regs->orig_ax & ~X32_BIT;
 
 	if (nr >= MT_SYSCALLS)
 		return done;
