@@ -38,13 +38,39 @@ let package = Package(
     .target(
       name: "EventLog", dependencies: ["CCrypto", "CZstd", "KernelABI", "Observation", "Jobs"],
       swiftSettings: strict),
-    .target(name: "Reporting", dependencies: ["Observation", "Jobs"], swiftSettings: strict),
+    .target(
+      name: "Reporting", dependencies: ["Observation", "Jobs"], swiftSettings: strict),
+    .target(name: "Supervision", dependencies: ["CSystem"], swiftSettings: strict),
     .executableTarget(
       name: "martlet",
       dependencies: [
-        "CSystem", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting",
+        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
+
+    // Tests; those that need no privileges first.
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+    .testTarget(name: "ObservationTests", dependencies: ["KernelABI", "Observation"], swiftSettings: strict),
+    .testTarget(
+      name: "JobsTests", dependencies: ["CSystem", "KernelABI", "Observation", "Jobs"], swiftSettings: strict),
+    .testTarget(
+      name: "EventLogTests", dependencies: ["KernelABI", "Observation", "Jobs", "EventLog"], swiftSettings: strict),
+    .testTarget(
+      name: "ReportingTests", dependencies: ["Observation", "Jobs", "Reporting"], swiftSettings: strict),
+    .testTarget(
+      name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor"],
+      exclude: ["Fixtures"], swiftSettings: strict),
+    .target(name: "KernelTestSupport", path: "Tests/KernelTestSupport"),
+    .testTarget(
+      name: "KernelTests",
+      dependencies: ["CSystem", "KernelABI", "KernelSensor", "KernelTestSupport", "Observation", "Jobs"],
+      swiftSettings: strict),
+
+    // Measurements of user space alone.
+    .target(name: "AllocationCounter", path: "Benchmarks/AllocationCounter"),
+    .executableTarget(
+      name: "fold-benchmark", dependencies: ["AllocationCounter", "KernelABI", "Observation", "Jobs"],
+      path: "Benchmarks/FoldBenchmark", swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

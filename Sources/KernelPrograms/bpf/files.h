@@ -85,12 +85,10 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 
 /* Where a walk from a name to the root of its mount namespace stands. */
 struct walk {
-	struct walk_buffer *buffer;
+	struct workspace *work;
 	__u64 dentry;
 	__u64 mount;
 	__u64 mount_root;
-	__u32 at;       /* the path so far is buffer[at .. MT_PATH_MAX) */
-	__u32 complete; /* the root was reached */
 };
 
 static __always_inline void enter_mount(struct walk *walk, struct mount *mount)
@@ -103,7 +101,7 @@ static __always_inline void enter_mount(struct walk *walk, struct mount *mount)
 static long walk_step(__u32 index, struct walk *walk)
 {
 	struct dentry *dentry = (struct dentry *)walk->dentry, *parent;
-	__u32 length, at = walk->at;
+	__u32 length, at = walk->work->path_at;
 	const unsigned char *name;
 
 	parent = READ(dentry, struct dentry, d_parent);
@@ -113,7 +111,7 @@ static long walk_step(__u32 index, struct walk *walk)
 
 		/* A dentry that is its own parent without being its mount's root is a file without a path. */
 		if (above == mount || !above || (__u64)dentry != walk->mount_root) {
-			walk->complete = 1;
+			walk->work->path_complete = 1;
 			return 1;
 		}
 		walk->dentry = (__u64)READ(mount, struct mount, mnt_mountpoint);
@@ -129,48 +127,64 @@ static long walk_step(__u32 index, struct walk *walk)
 	barrier_var(at);
 	if (at >= MT_PATH_MAX)
 		return 1;
-	walk->buffer->bytes[at] = '/';
+	walk->work->path[at] = '/';
 	barrier_var(length);
 	if (length > MT_NAME_MAX)
 		return 1;
-	bpf_probe_read_kernel(&walk->buffer->bytes[at + 1], length, name);
-	walk->at = at;
+	bpf_probe_read_kernel(&walk->work->path[at + 1], length, name);
+	walk->work->path_at = at;
 	walk->dentry = (__u64)parent;
 	return 0;
+}
+
+/*
+ * Builds the path of (mnt, dentry) up to the root of its mount namespace in the workspace of `slot`. A global
+ * function, as is locate: the verifier looks at it once, whoever calls it in whatever state.
+ */
+__noinline int build_path(__u32 slot, __u64 mnt, __u64 dentry)
+{
+	struct walk walk = {.dentry = dentry};
+
+	walk.work = bpf_map_lookup_elem(&workspaces, &slot);
+	if (!walk.work)
+		return 0;
+	walk.work->path_at = MT_PATH_MAX;
+	walk.work->path_complete = 0;
+	enter_mount(&walk, mount_of((struct vfsmount *)mnt));
+	bpf_loop(WALK_STEPS, walk_step, &walk, 0);
+	return 0;
+}
+
+/* Adds what build_path built from `dentry` as string `id`. */
+static __always_inline void add_built_path(struct record *record, __u16 id, struct dentry *dentry)
+{
+	__u32 from = record->work->path_at;
+	__u64 length;
+	__u8 *at;
+
+	if (!record->work->path_complete)
+		record->flags |= MT_FLAG_TRUNCATED;
+	if (from >= MT_PATH_MAX) {
+		/* The root itself, or a file that has a name and no parent: a memfd, an anonymous inode. */
+		add_kernel_string(record, id, READ(dentry, struct dentry, d_name.name), MT_NAME_MAX + 1);
+		return;
+	}
+	at = room(record, MT_PATH_MAX);
+	if (!at)
+		return;
+	length = MT_PATH_MAX - from;
+	barrier_var(length);
+	if (length > MT_PATH_MAX)
+		return;
+	bpf_probe_read_kernel(at + 4, length, &record->work->path[from & (MT_PATH_MAX - 1)]);
+	finish(record, at, id, length, MT_PATH_MAX);
 }
 
 /* Adds the path of (mnt, dentry) up to the root of its mount namespace as string `id`. */
 static __always_inline void add_path(struct record *record, __u16 id, struct vfsmount *mnt, struct dentry *dentry)
 {
-	struct walk walk = {};
-	__u64 length;
-	__u8 *at;
-
-	walk.buffer = bpf_map_lookup_elem(&walks, &record->slot);
-	if (!walk.buffer)
-		return;
-	walk.dentry = (__u64)dentry;
-	enter_mount(&walk, mount_of(mnt));
-	walk.at = MT_PATH_MAX;
-	bpf_loop(WALK_STEPS, walk_step, &walk, 0);
-	if (!walk.complete)
-		record->flags |= MT_FLAG_TRUNCATED;
-	if (walk.at >= MT_PATH_MAX) {
-		/* The root itself, or a file that has a name and no parent: a memfd, an anonymous inode. */
-		const unsigned char *name = READ(dentry, struct dentry, d_name.name);
-
-		add_kernel_string(record, id, name, MT_NAME_MAX + 1);
-		return;
-	}
-	length = MT_PATH_MAX - walk.at;
-	at = room(record, MT_PATH_MAX);
-	if (!at)
-		return;
-	barrier_var(length);
-	if (length > MT_PATH_MAX)
-		return;
-	bpf_probe_read_kernel(at + 4, length, &walk.buffer->bytes[walk.at & (MT_PATH_MAX - 1)]);
-	finish(record, at, id, length, MT_PATH_MAX);
+	build_path(record->slot, (__u64)mnt, (__u64)dentry);
+	add_built_path(record, id, dentry);
 }
 
 /* Is the task's root another than its mount namespace's? Then its absolute paths start there. */
@@ -213,6 +227,35 @@ static __always_inline __u64 mount_id(struct mount *mount)
 	return READ(mount, struct mount, mnt_id);
 }
 
+/* Finds the id of a directory, and builds its path if it has to be sent, in the workspace of `slot`. */
+__noinline int locate(__u32 slot, __u64 mnt, __u64 directory, __u32 job)
+{
+	struct workspace *work = bpf_map_lookup_elem(&workspaces, &slot);
+	struct dentry *dentry = (struct dentry *)directory;
+	struct inode *inode = READ(dentry, struct dentry, d_inode);
+	__u64 hash = hash_begin('d'), *entry;
+	__u32 index;
+
+	if (!work)
+		return 0;
+	hash = hash_word(hash, mnt);
+	hash = hash_word(hash, directory);
+	hash = hash_word(hash, mount_id(mount_of((struct vfsmount *)mnt)) << 16 | job);
+	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
+	hash = hash_word(hash, READ(inode, struct inode, i_ino));
+	hash = hash_word(hash, READ(inode, struct inode, i_generation));
+	hash = hash_end(hash);
+	work->directory = hash;
+	work->entry = hash_end(hash_word(hash, current_epoch()));
+	index = hash & (MT_DIRECTORIES - 1);
+	entry = bpf_map_lookup_elem(&directories, &index);
+	if (entry && *(volatile __u64 *)entry == work->entry)
+		work->entry = 0;
+	else
+		build_path(slot, mnt, directory);
+	return 0;
+}
+
 /*
  * The id of a directory within its job. Its path travels in the first record that uses it, as string `id`,
  * and again after any rename or mount. A directory whose memory is used for another one gets another id: the
@@ -221,26 +264,12 @@ static __always_inline __u64 mount_id(struct mount *mount)
 static __always_inline __u64 add_directory(struct record *record, __u16 id, struct vfsmount *mnt,
 					   struct dentry *dentry, __u16 job, struct introduced *introduced)
 {
-	struct inode *inode = READ(dentry, struct dentry, d_inode);
-	__u64 hash = hash_begin('d'), *entry;
-	__u32 index;
-
-	hash = hash_word(hash, (__u64)mnt);
-	hash = hash_word(hash, (__u64)dentry);
-	hash = hash_word(hash, mount_id(mount_of(mnt)) << 16 | job);
-	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
-	hash = hash_word(hash, READ(inode, struct inode, i_ino));
-	hash = hash_word(hash, READ(inode, struct inode, i_generation));
-	hash = hash_end(hash);
-
-	introduced->entry = hash_end(hash_word(hash, current_epoch()));
-	introduced->index = index = hash & (MT_DIRECTORIES - 1);
-	entry = bpf_map_lookup_elem(&directories, &index);
-	if (entry && *(volatile __u64 *)entry == introduced->entry)
-		introduced->entry = 0;
-	else
-		add_path(record, id, mnt, dentry);
-	return hash;
+	locate(record->slot, (__u64)mnt, (__u64)dentry, job);
+	introduced->entry = record->work->entry;
+	introduced->index = record->work->directory & (MT_DIRECTORIES - 1);
+	if (introduced->entry)
+		add_built_path(record, id, dentry);
+	return record->work->directory;
 }
 
 /* After the record went out: later ones need not explain the directory. */

@@ -93,16 +93,34 @@ struct {
 	__type(value, struct record_buffer);
 } scratch SEC(".maps");
 
-#define MT_WALK_SIZE 4608 /* a path is built from its end, and one component more must fit below it */
-struct walk_buffer {
-	__u8 bytes[MT_WALK_SIZE];
+/* What a call named: a string and what it is relative to. */
+struct operand {
+	const void *string;
+	__s32 dirfd;
+	__u32 is_kernel; /* 1: the string is in kernel memory */
+};
+
+/*
+ * Work space of one record beside its bytes. What lies in a map the verifier forgets, so that the many ways to
+ * fill it are one state again when it is used; on the stack each way would be followed to the end.
+ */
+struct workspace {
+	__u8 path[MT_PATH_MAX + MT_NAME_MAX + 1]; /* built from the end; behind it the verifier wants room */
+	__u32 path_at;        /* the path is path[path_at .. MT_PATH_MAX) */
+	__u32 path_complete;  /* it begins at the root */
+	__u64 directory;      /* id of the directory looked at last */
+	__u64 entry;          /* its fingerprint if a record has to explain it, else 0 */
+	struct operand first, second; /* second.string 0: none */
+	__u64 argument;
+	__u32 call_flags;
+	__u32 literal;        /* 1: second is text, not a path to be resolved */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MT_SLOTS);
 	__type(key, __u32);
-	__type(value, struct walk_buffer);
-} walks SEC(".maps");
+	__type(value, struct workspace);
+} workspaces SEC(".maps");
 
 struct cpu_state {
 	__u64 last_time;

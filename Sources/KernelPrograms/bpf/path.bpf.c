@@ -23,21 +23,16 @@ enum {
 #define AT_REMOVEDIR 0x200
 #define AT_EMPTY_PATH 0x1000
 
-/* What a call named: a string and what it is relative to. */
-struct operand {
-	const void *string;
-	__s32 dirfd;
-	__u32 is_kernel; /* 1: the string is in kernel memory */
-};
-
-struct path_request {
-	struct operand first, second; /* second.string 0: none */
-	__u64 argument;
-	__u32 type;
-	__u32 call_flags;
-	__u32 flags; /* enum mt_flag */
-	__u32 literal; /* 1: second is text, not a path to be resolved */
-};
+/* The workspace, ready for what a call names. */
+static __always_inline struct workspace *clear(struct workspace *work)
+{
+	work->first = (struct operand){.dirfd = AT_FDCWD};
+	work->second = (struct operand){.dirfd = AT_FDCWD};
+	work->argument = 0;
+	work->call_flags = 0;
+	work->literal = 0;
+	return work;
+}
 
 /* Adds one operand: the string as given, and the directory that it starts from. Returns the directory's id. */
 static __always_inline __u64 add_operand(struct record *record, struct task_struct *task, const struct operand *operand,
@@ -49,10 +44,10 @@ static __always_inline __u64 add_operand(struct record *record, struct task_stru
 	introduced->entry = 0;
 	if (operand->is_kernel) {
 		bpf_probe_read_kernel(&first, 1, operand->string);
-		add_kernel_string(record, path_id, operand->string, MT_PATH_MAX);
+		add_kernel_string(record, path_id, operand->string, MT_PATH_MAX + 1);
 	} else {
 		bpf_probe_read_user(&first, 1, operand->string);
-		add_user_string(record, path_id, operand->string, MT_PATH_MAX);
+		add_user_string(record, path_id, operand->string, MT_PATH_MAX + 1);
 	}
 	if (first == '/') {
 		from.mnt = READ(task->fs, struct fs_struct, root.mnt);
@@ -73,41 +68,49 @@ static __always_inline __u64 add_operand(struct record *record, struct task_stru
 	return add_directory(record, directory_id, from.mnt, from.dentry, job, introduced);
 }
 
-static __always_inline void send_path_op(struct task_struct *task, const struct actor *actor,
-					 const struct path_request *request)
+/* Completes and sends a record that was begun for a mt_path_op. */
+static __always_inline void send_path_op(struct record *record, struct task_struct *task, __u16 job)
 {
+	struct workspace *request = record->work;
 	struct introduced first = {}, second = {};
-	struct mt_path_op *body;
-	struct record record;
+	struct mt_path_op *body = BODY(record, struct mt_path_op);
+	struct operand operand;
 
-	COUNT(request->type, seen);
-	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
-		return;
-	record.flags = request->flags;
-	body = BODY(&record, struct mt_path_op);
 	body->argument = request->argument;
 	body->call_flags = request->call_flags;
 	body->fd = -1;
-	body->dir = add_operand(&record, task, &request->first, MT_STR_PATH, MT_STR_DIR, actor->job, &first);
+	operand = request->first;
+	body->dir = add_operand(record, task, &operand, MT_STR_PATH, MT_STR_DIR, job, &first);
 	if (request->call_flags & AT_EMPTY_PATH) {
 		/* What is meant is the descriptor itself: a file without a name that is given one by linkat. */
-		struct file *file = file_of(task, request->first.dirfd);
+		struct file *file = file_of(task, operand.dirfd);
 
 		if (file) {
 			body->file = identity_of(READ(file, struct file, f_inode));
-			body->fd = request->first.dirfd;
+			body->fd = operand.dirfd;
 		}
 	}
-	if (request->second.string && request->literal)
-		add_user_string(&record, MT_STR_PATH2, request->second.string, MT_PATH_MAX);
-	else if (request->second.string)
-		body->dir2 = add_operand(&record, task, &request->second, MT_STR_PATH2, MT_STR_DIR2, actor->job,
-					 &second);
-	if (send(&record)) {
+	operand = request->second;
+	if (operand.string && request->literal)
+		add_user_string(record, MT_STR_PATH2, operand.string, MT_PATH_MAX + 1);
+	else if (operand.string)
+		body->dir2 = add_operand(record, task, &operand, MT_STR_PATH2, MT_STR_DIR2, job, &second);
+	if (send(record)) {
 		remember(&first);
 		remember(&second);
 	}
 }
+
+static const __u8 path_types[CALL_PATHS_END] = {
+	[CALL_RENAME] = MT_RENAME, [CALL_RENAMEAT] = MT_RENAME, [CALL_RENAMEAT2] = MT_RENAME,
+	[CALL_UNLINK] = MT_UNLINK, [CALL_UNLINKAT] = MT_UNLINK, [CALL_RMDIR] = MT_RMDIR,
+	[CALL_LINK] = MT_LINK, [CALL_LINKAT] = MT_LINK,
+	[CALL_SYMLINK] = MT_SYMLINK, [CALL_SYMLINKAT] = MT_SYMLINK,
+	[CALL_MKDIR] = MT_MKDIR, [CALL_MKDIRAT] = MT_MKDIR, [CALL_MKNOD] = MT_MKNOD, [CALL_MKNODAT] = MT_MKNOD,
+	[CALL_TRUNCATE] = MT_TRUNCATE, [CALL_TRUNCATE64] = MT_TRUNCATE,
+	[CALL_CHMOD] = MT_CHMOD, [CALL_FCHMODAT] = MT_CHMOD, [CALL_FCHMODAT2] = MT_CHMOD,
+	[CALL_CHOWN] = MT_CHOWN, [CALL_LCHOWN] = MT_CHOWN, [CALL_FCHOWNAT] = MT_CHOWN,
+};
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_path, struct pt_regs *regs, long ret)
@@ -115,15 +118,23 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = tag_of(task);
-	struct path_request request = {.first.dirfd = AT_FDCWD, .second.dirfd = AT_FDCWD};
+	struct workspace *request;
+	struct record record;
 	struct actor actor;
-	__u32 at = 0; /* the first argument is a directory's descriptor */
+	__u32 type, call = done.call.call;
 
-	if (!tag)
+	if (!tag || call >= CALL_PATHS_END)
 		return 0;
 	actor = actor_of(task, tag);
-	request.flags = done.compat ? MT_FLAG_COMPAT : 0;
-	switch (done.call.call) {
+	type = path_types[call];
+	if (call == CALL_UNLINKAT && (argument(&done, 2) & AT_REMOVEDIR))
+		type = MT_RMDIR;
+	COUNT(type, seen);
+	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
+		return 0;
+	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	request = clear(record.work);
+	switch (call) {
 	case CALL_RENAMEAT:
 	case CALL_RENAMEAT2:
 	case CALL_UNLINKAT:
@@ -133,108 +144,84 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	case CALL_FCHMODAT:
 	case CALL_FCHMODAT2:
 	case CALL_FCHOWNAT:
-		at = 1;
-	}
-	if (at)
-		request.first.dirfd = argument(&done, 0);
-	request.first.string = at ? pointer_argument(&done, 1) : pointer_argument(&done, 0);
-	switch (done.call.call) {
-	case CALL_RENAMEAT2:
-		request.call_flags = argument(&done, 4);
-		/* fall through */
-	case CALL_RENAMEAT:
-		request.second.dirfd = argument(&done, 2);
-		request.second.string = pointer_argument(&done, 3);
-		request.type = MT_RENAME;
-		break;
-	case CALL_RENAME:
-		request.second.string = pointer_argument(&done, 1);
-		request.type = MT_RENAME;
-		break;
-	case CALL_UNLINKAT:
-		request.call_flags = argument(&done, 2);
-		request.type = request.call_flags & AT_REMOVEDIR ? MT_RMDIR : MT_UNLINK;
-		break;
-	case CALL_UNLINK:
-		request.type = MT_UNLINK;
-		break;
-	case CALL_RMDIR:
-		request.type = MT_RMDIR;
-		break;
-	case CALL_LINKAT:
-		request.second.dirfd = argument(&done, 2);
-		request.second.string = pointer_argument(&done, 3);
-		request.call_flags = argument(&done, 4);
-		request.type = MT_LINK;
-		break;
-	case CALL_LINK:
-		request.second.string = pointer_argument(&done, 1);
-		request.type = MT_LINK;
-		break;
-	case CALL_SYMLINKAT: /* text, directory, link */
-		request.second.string = pointer_argument(&done, 0);
-		request.first.dirfd = argument(&done, 1);
-		request.first.string = pointer_argument(&done, 2);
-		request.literal = 1;
-		request.type = MT_SYMLINK;
-		break;
-	case CALL_SYMLINK: /* text, link */
-		request.second.string = pointer_argument(&done, 0);
-		request.first.string = pointer_argument(&done, 1);
-		request.literal = 1;
-		request.type = MT_SYMLINK;
-		break;
-	case CALL_MKDIRAT:
-		request.argument = argument(&done, 2);
-		request.type = MT_MKDIR;
-		break;
-	case CALL_MKDIR:
-		request.argument = argument(&done, 1);
-		request.type = MT_MKDIR;
-		break;
-	case CALL_MKNODAT:
-		request.argument = argument(&done, 2);
-		request.type = MT_MKNOD;
-		break;
-	case CALL_MKNOD:
-		request.argument = argument(&done, 1);
-		request.type = MT_MKNOD;
-		break;
-	case CALL_TRUNCATE64:
-		request.argument = argument(&done, 1) | argument(&done, 2) << 32;
-		request.type = MT_TRUNCATE;
-		break;
-	case CALL_TRUNCATE:
-		request.argument = argument(&done, 1);
-		request.type = MT_TRUNCATE;
-		break;
-	case CALL_FCHMODAT2:
-		request.call_flags = argument(&done, 3);
-		/* fall through */
-	case CALL_FCHMODAT:
-		request.argument = argument(&done, 2);
-		request.type = MT_CHMOD;
-		break;
-	case CALL_CHMOD:
-		request.argument = argument(&done, 1);
-		request.type = MT_CHMOD;
-		break;
-	case CALL_FCHOWNAT:
-		request.argument = argument(&done, 2) << 32 | (__u32)argument(&done, 3);
-		request.call_flags = argument(&done, 4);
-		request.type = MT_CHOWN;
-		break;
-	case CALL_LCHOWN:
-		request.call_flags = 0x100; /* AT_SYMLINK_NOFOLLOW */
-		/* fall through */
-	case CALL_CHOWN:
-		request.argument = argument(&done, 1) << 32 | (__u32)argument(&done, 2);
-		request.type = MT_CHOWN;
+		request->first.dirfd = argument(&done, 0);
+		request->first.string = pointer_argument(&done, 1);
 		break;
 	default:
-		return 0;
+		request->first.string = pointer_argument(&done, 0);
 	}
-	send_path_op(task, &actor, &request);
+	switch (call) {
+	case CALL_RENAMEAT2:
+		request->call_flags = argument(&done, 4);
+		/* fall through */
+	case CALL_RENAMEAT:
+		request->second.dirfd = argument(&done, 2);
+		request->second.string = pointer_argument(&done, 3);
+		break;
+	case CALL_RENAME:
+		request->second.string = pointer_argument(&done, 1);
+		break;
+	case CALL_UNLINKAT:
+		request->call_flags = argument(&done, 2);
+		break;
+	case CALL_LINKAT:
+		request->second.dirfd = argument(&done, 2);
+		request->second.string = pointer_argument(&done, 3);
+		request->call_flags = argument(&done, 4);
+		break;
+	case CALL_LINK:
+		request->second.string = pointer_argument(&done, 1);
+		break;
+	case CALL_SYMLINKAT: /* text, directory, link */
+		request->second.string = pointer_argument(&done, 0);
+		request->first.dirfd = argument(&done, 1);
+		request->first.string = pointer_argument(&done, 2);
+		request->literal = 1;
+		break;
+	case CALL_SYMLINK: /* text, link */
+		request->second.string = pointer_argument(&done, 0);
+		request->first.string = pointer_argument(&done, 1);
+		request->literal = 1;
+		break;
+	case CALL_MKDIRAT:
+		request->argument = argument(&done, 2);
+		break;
+	case CALL_MKDIR:
+		request->argument = argument(&done, 1);
+		break;
+	case CALL_MKNODAT:
+		request->argument = argument(&done, 2);
+		break;
+	case CALL_MKNOD:
+		request->argument = argument(&done, 1);
+		break;
+	case CALL_TRUNCATE64:
+		request->argument = argument(&done, 1) | argument(&done, 2) << 32;
+		break;
+	case CALL_TRUNCATE:
+		request->argument = argument(&done, 1);
+		break;
+	case CALL_FCHMODAT2:
+		request->call_flags = argument(&done, 3);
+		/* fall through */
+	case CALL_FCHMODAT:
+		request->argument = argument(&done, 2);
+		break;
+	case CALL_CHMOD:
+		request->argument = argument(&done, 1);
+		break;
+	case CALL_FCHOWNAT:
+		request->argument = argument(&done, 2) << 32 | (__u32)argument(&done, 3);
+		request->call_flags = argument(&done, 4);
+		break;
+	case CALL_LCHOWN:
+		request->call_flags = 0x100; /* AT_SYMLINK_NOFOLLOW */
+		/* fall through */
+	case CALL_CHOWN:
+		request->argument = argument(&done, 1) << 32 | (__u32)argument(&done, 2);
+		break;
+	}
+	send_path_op(&record, task, actor.job);
 	return 0;
 }
 
@@ -292,95 +279,105 @@ static __always_inline const void *name_of(struct filename *filename)
  * What a task gives to io_uring. Operations on names are recorded here, as asked for, since their strings are
  * gone when they are done; an open is recorded when its descriptor is there.
  */
-static __always_inline int submitted(struct io_kiocb *request)
+static const __u8 uring_types[64] = {
+	[IORING_OP_RENAMEAT] = MT_RENAME, [IORING_OP_LINKAT] = MT_LINK, [IORING_OP_SYMLINKAT] = MT_SYMLINK,
+	[IORING_OP_UNLINKAT] = MT_UNLINK, [IORING_OP_MKDIRAT] = MT_MKDIR,
+	[IORING_OP_OPENAT] = MT_URING, [IORING_OP_OPENAT2] = MT_URING, [IORING_OP_SPLICE] = MT_URING,
+	[IORING_OP_TEE] = MT_URING, [IORING_OP_ACCEPT] = MT_URING, [IORING_OP_CONNECT] = MT_URING,
+};
+
+static __always_inline void submit_path_op(struct record *record, struct task_struct *task, __u16 job,
+					   struct io_kiocb *io, __u32 opcode)
+{
+	struct workspace *request = clear(record->work);
+
+	request->first.is_kernel = 1;
+	request->second.is_kernel = 1;
+	switch (opcode) {
+	case IORING_OP_RENAMEAT:
+		request->first.dirfd = READ(io, struct io_rename, old_dfd);
+		request->first.string = name_of(READ(io, struct io_rename, oldpath));
+		request->second.dirfd = READ(io, struct io_rename, new_dfd);
+		request->second.string = name_of(READ(io, struct io_rename, newpath));
+		request->call_flags = READ(io, struct io_rename, flags);
+		break;
+	case IORING_OP_LINKAT:
+		request->first.dirfd = READ(io, struct io_link, old_dfd);
+		request->first.string = name_of(READ(io, struct io_link, oldpath));
+		request->second.dirfd = READ(io, struct io_link, new_dfd);
+		request->second.string = name_of(READ(io, struct io_link, newpath));
+		request->call_flags = READ(io, struct io_link, flags);
+		break;
+	case IORING_OP_SYMLINKAT: /* the same structure: oldpath is the text */
+		request->first.dirfd = READ(io, struct io_link, new_dfd);
+		request->first.string = name_of(READ(io, struct io_link, newpath));
+		break;
+	case IORING_OP_UNLINKAT:
+		request->call_flags = READ(io, struct io_unlink, flags);
+		request->first.dirfd = READ(io, struct io_unlink, dfd);
+		request->first.string = name_of(READ(io, struct io_unlink, filename));
+		break;
+	default: /* IORING_OP_MKDIRAT */
+		request->first.dirfd = READ(io, struct io_mkdir, dfd);
+		request->first.string = name_of(READ(io, struct io_mkdir, filename));
+		request->argument = READ(io, struct io_mkdir, mode);
+	}
+	send_path_op(record, task, job);
+}
+
+static __always_inline void submit_other(struct record *record, struct task_struct *task, __u16 job,
+					 struct io_kiocb *io, __u32 opcode)
+{
+	struct mt_uring *body = BODY(record, struct mt_uring);
+	struct operand operand = {.is_kernel = 1};
+	struct introduced introduced = {};
+
+	body->opcode = opcode;
+	if (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) {
+		body->open_flags = READ(io, struct io_open, how.flags);
+		operand.dirfd = READ(io, struct io_open, dfd);
+		operand.string = name_of(READ(io, struct io_open, filename));
+		body->dir = add_operand(record, task, &operand, MT_STR_PATH, MT_STR_DIR, job, &introduced);
+	}
+	if (send(record))
+		remember(&introduced);
+}
+
+static __always_inline int submitted(struct io_kiocb *io)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct mt_tag *tag = tag_of(task);
-	struct path_request op = {.flags = MT_FLAG_URING, .first.is_kernel = 1, .second.is_kernel = 1};
-	struct mt_process *process;
-	struct introduced introduced = {};
-	struct operand operand = {.is_kernel = 1};
 	struct record record;
-	struct mt_uring *body;
 	struct actor actor;
-	__u32 opcode;
+	__u32 opcode, type;
 
 	if (!tag)
 		return 0;
-	opcode = READ(request, struct io_kiocb, opcode);
+	opcode = READ(io, struct io_kiocb, opcode);
 	actor = actor_of(task, tag);
-	switch (opcode) {
-	case IORING_OP_RENAMEAT:
-		op.type = MT_RENAME;
-		op.first.dirfd = READ(request, struct io_rename, old_dfd);
-		op.first.string = name_of(READ(request, struct io_rename, oldpath));
-		op.second.dirfd = READ(request, struct io_rename, new_dfd);
-		op.second.string = name_of(READ(request, struct io_rename, newpath));
-		op.call_flags = READ(request, struct io_rename, flags);
-		break;
-	case IORING_OP_LINKAT:
-		op.type = MT_LINK;
-		op.first.dirfd = READ(request, struct io_link, old_dfd);
-		op.first.string = name_of(READ(request, struct io_link, oldpath));
-		op.second.dirfd = READ(request, struct io_link, new_dfd);
-		op.second.string = name_of(READ(request, struct io_link, newpath));
-		op.call_flags = READ(request, struct io_link, flags);
-		break;
-	case IORING_OP_SYMLINKAT: /* the same structure: oldpath is the text */
-		op.type = MT_SYMLINK;
-		op.first.dirfd = READ(request, struct io_link, new_dfd);
-		op.first.string = name_of(READ(request, struct io_link, newpath));
-		break;
-	case IORING_OP_UNLINKAT:
-		op.call_flags = READ(request, struct io_unlink, flags);
-		op.type = op.call_flags & AT_REMOVEDIR ? MT_RMDIR : MT_UNLINK;
-		op.first.dirfd = READ(request, struct io_unlink, dfd);
-		op.first.string = name_of(READ(request, struct io_unlink, filename));
-		break;
-	case IORING_OP_MKDIRAT:
-		op.type = MT_MKDIR;
-		op.first.dirfd = READ(request, struct io_mkdir, dfd);
-		op.first.string = name_of(READ(request, struct io_mkdir, filename));
-		op.argument = READ(request, struct io_mkdir, mode);
-		break;
-	case IORING_OP_CLOSE:
-		if (READ(request, struct io_close, file_slot))
-			return 0;
-		process = process_of(task->tgid);
-		drop_writer(&actor, process, READ(request, struct io_close, fd), MT_CLOSE_CALL);
-		return 0;
-	case IORING_OP_OPENAT:
-	case IORING_OP_OPENAT2:
-		/* A direct descriptor never enters the table: this is all there will be. */
-		if (!READ(request, struct io_open, file_slot))
-			return 0;
-		break;
-	case IORING_OP_SPLICE:
-	case IORING_OP_TEE:
-	case IORING_OP_ACCEPT:
-	case IORING_OP_CONNECT:
-		break;
-	default:
+	if (opcode == IORING_OP_CLOSE) {
+		if (!READ(io, struct io_close, file_slot))
+			drop_writer(&actor, process_of(task->tgid), READ(io, struct io_close, fd), MT_CLOSE_CALL);
 		return 0;
 	}
-	if (op.type) {
-		send_path_op(task, &actor, &op);
+	type = uring_types[opcode & 63];
+	if (opcode > 63 || type == MT_NONE)
 		return 0;
-	}
-	COUNT(MT_URING, seen);
-	if (!begin(&record, MT_URING, MT_BULK, sizeof(*body), &actor))
+	/* An open into the descriptor table is recorded when it is done; a direct descriptor never gets there. */
+	if ((opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
+		return 0;
+	if (opcode == IORING_OP_UNLINKAT && (READ(io, struct io_unlink, flags) & AT_REMOVEDIR))
+		type = MT_RMDIR;
+	COUNT(type, seen);
+	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;
 	record.flags = MT_FLAG_URING;
-	body = BODY(&record, struct mt_uring);
-	body->opcode = opcode;
-	if (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) {
-		body->open_flags = READ(request, struct io_open, how.flags);
-		operand.dirfd = READ(request, struct io_open, dfd);
-		operand.string = name_of(READ(request, struct io_open, filename));
-		body->dir = add_operand(&record, task, &operand, MT_STR_PATH, MT_STR_DIR, actor.job, &introduced);
+	if (type == MT_URING) {
+		record.size = sizeof(struct mt_header) + sizeof(struct mt_uring);
+		submit_other(&record, task, actor.job, io, opcode);
+	} else {
+		submit_path_op(&record, task, actor.job, io, opcode);
 	}
-	if (send(&record))
-		remember(&introduced);
 	return 0;
 }
 

@@ -164,10 +164,11 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	body->argv_bytes = length;
 
 	add_path(&record, MT_STR_EXE, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry));
-	add_path(&record, MT_STR_CWD, task->fs->pwd.mnt, task->fs->pwd.dentry);
-	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX);
+	add_path(&record, MT_STR_CWD, READ(task->fs, struct fs_struct, pwd.mnt),
+		 READ(task->fs, struct fs_struct, pwd.dentry));
+	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
-	add_kernel_string(&record, MT_STR_FILENAME, bprm->filename, MT_PATH_MAX);
+	add_kernel_string(&record, MT_STR_FILENAME, bprm->filename, MT_PATH_MAX + 1);
 	send(&record);
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 struct record {
 	struct record_buffer *buffer;
+	struct workspace *work;
 	struct mt_inflight *inflight;
 	struct cpu_state *cpu;
 	__u64 size;  /* bytes so far, a multiple of 8 */
@@ -80,7 +81,8 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	}
 	record->inflight = entry;
 	record->buffer = bpf_map_lookup_elem(&scratch, &slot);
-	if (!entry || !record->buffer) {
+	record->work = bpf_map_lookup_elem(&workspaces, &slot);
+	if (!entry || !record->buffer || !record->work) {
 		__sync_fetch_and_add(&record->cpu->sequence[ring_class & 1], 1);
 		COUNT(type, lost);
 		return 0;
