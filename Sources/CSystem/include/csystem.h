@@ -1,0 +1,11 @@
+/* Shims for what Swift cannot call or express itself, one header a topic. */
+#ifndef MARTLET_CSYSTEM_H
+#define MARTLET_CSYSTEM_H
+
+#include "launch.h"
+#include "log.h"
+#include "output.h"
+#include "resolve.h"
+#include "ring.h"
+
+#endif

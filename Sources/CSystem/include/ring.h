@@ -1,0 +1,50 @@
+/*
+ * What reading a BPF ring buffer takes and Swift has no words for: ordered loads and
+ * stores on memory shared with the kernel, and epoll's packed event.
+ */
+#ifndef MARTLET_RING_H
+#define MARTLET_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+static inline uint64_t mt_load_acquire_u64(const void *address)
+{
+	return __atomic_load_n((const uint64_t *)address, __ATOMIC_ACQUIRE);
+}
+
+static inline uint32_t mt_load_acquire_u32(const void *address)
+{
+	return __atomic_load_n((const uint32_t *)address, __ATOMIC_ACQUIRE);
+}
+
+static inline void mt_store_release_u64(void *address, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)address, value, __ATOMIC_RELEASE);
+}
+
+/* Orders what was read and written before against what is read and written after. */
+static inline void mt_full_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Nanoseconds of CLOCK_BOOTTIME. */
+uint64_t mt_boottime_ns(void);
+
+/* New descriptors, closed on exec; negative with errno set. The eventfd does not block. */
+int mt_epoll_create(void);
+int mt_eventfd_create(void);
+
+/* Makes the eventfd readable. */
+void mt_eventfd_signal(int descriptor);
+
+/* Adds `descriptor` to `epoll` for reading; `edge` asks for edge-triggered delivery.
+ * 0, or a negative errno. */
+int mt_epoll_add(int epoll, int descriptor, bool edge);
+
+/* Waits until a descriptor reports or `milliseconds` have passed (-1: for ever), and empties
+ * the eventfd `interrupt` if that one reported. The number of reports, or a negative errno. */
+int mt_epoll_wait(int epoll, int interrupt, int milliseconds);
+
+#endif

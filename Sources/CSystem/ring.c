@@ -1,0 +1,57 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+uint64_t mt_boottime_ns(void)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_BOOTTIME, &now) != 0)
+		return 0;
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int mt_epoll_create(void)
+{
+	return epoll_create1(EPOLL_CLOEXEC);
+}
+
+int mt_eventfd_create(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+void mt_eventfd_signal(int descriptor)
+{
+	/* Fails only with a counter that is full, and then it is readable anyway. */
+	(void)eventfd_write(descriptor, 1);
+}
+
+int mt_epoll_add(int epoll, int descriptor, bool edge)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | (edge ? EPOLLET : 0u),
+		.data.fd = descriptor,
+	};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) == 0 ? 0 : -errno;
+}
+
+int mt_epoll_wait(int epoll, int interrupt, int milliseconds)
+{
+	struct epoll_event events[64];
+	int count = epoll_wait(epoll, events, 64, milliseconds);
+
+	if (count < 0)
+		return -errno;
+	for (int i = 0; i < count; i++) {
+		eventfd_t ignored;
+
+		if (events[i].data.fd == interrupt)
+			(void)eventfd_read(interrupt, &ignored);
+	}
+	return count;
+}

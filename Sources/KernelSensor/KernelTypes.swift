@@ -1,0 +1,44 @@
+import CLibbpf
+import Glibc
+
+/// The kernel's own types, from `/sys/kernel/btf/vmlinux`.
+struct KernelTypes: ~Copyable {
+  private let btf: OpaquePointer
+  /// BTF_KIND_TYPEDEF of linux/btf.h, which libbpf's header defines once more.
+  private static let typedefKind: UInt32 = 8
+
+  init() throws(SensorError) {
+    LibbpfLog.start()
+    guard let btf = btf__load_vmlinux_btf() else { throw .noBTF(errno: errno) }
+    self.btf = btf
+  }
+
+  deinit { btf__free(btf) }
+
+  /// What speaks against a program on a tracepoint, whose typedef is `btf_trace_NAME`; nil if nothing does.
+  borrowing func objection(to typedef: String, wanting prefix: String?) -> String? {
+    let id = btf__find_by_name_kind(btf, typedef, Self.typedefKind)
+    guard id > 0 else { return "this kernel does not have it" }
+    guard let prefix else { return nil }
+    guard let signature = signature(UInt32(id)), signature.hasPrefix(prefix) else {
+      return "this kernel gives it other arguments"
+    }
+    return nil
+  }
+
+  /// The parameters of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number. The first
+  /// is the tracepoint's own pointer, which programs do not see.
+  private borrowing func signature(_ typedef: UInt32) -> String? {
+    guard let pointer = btf__type_by_id(btf, typedef), let function = btf__type_by_id(btf, pointer.pointee.type),
+      let prototype = btf__type_by_id(btf, function.pointee.type), btf_is_func_proto(prototype),
+      let parameters = btf_params(prototype)
+    else { return nil }
+    var text = ""
+    for index in 0..<Int(btf_vlen(prototype)) {
+      let type = btf__resolve_type(btf, parameters[index].type)
+      guard type >= 0, let resolved = btf__type_by_id(btf, UInt32(type)) else { return nil }
+      text += btf_is_ptr(resolved) ? "p" : "i"
+    }
+    return text
+  }
+}

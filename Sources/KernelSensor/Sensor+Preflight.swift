@@ -1,0 +1,57 @@
+import CLibbpf
+import Glibc
+
+extension Sensor {
+  static let upgradeAdvice = "Use a newer kernel: Linux 6.1 and later have all that martlet needs"
+  static let rejectionAdvice = "This is a defect of martlet on this kernel: please report it with the kernel's version"
+
+  /// Finds out whether the sensor can be opened here, without loading a program.
+  ///
+  /// - Throws: the first of: missing capabilities, a kernel that lacks a feature, no BTF, no cgroup v2, bpf(2)
+  ///   refused by something other than capabilities.
+  public static func preflight() throws(SensorError) {
+    let missing = Capability.missing(status: readText("/proc/self/status") ?? "")
+    guard missing.isEmpty else { throw .notRoot(missing: missing) }
+    guard access("/sys/kernel/btf/vmlinux", R_OK) == 0 else { throw .noBTF(errno: errno) }
+    guard readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) != nil else { throw .cgroup2Missing }
+
+    // A map of the plainest kind tells a kernel that refuses from one that lacks something.
+    LibbpfLog.start()
+    let probe = bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nil)
+    guard probe >= 0 else {
+      if probe == -ENOMEM { throw .memoryLimit("The smallest kernel map", errno: ENOMEM) }
+      throw .bpfRefused("The kernel refuses bpf(2) to this process in spite of its capabilities", errno: -probe)
+    }
+    close(probe)
+    for (type, feature) in [
+      (BPF_MAP_TYPE_RINGBUF, "BPF ring buffers (Linux 5.8)"),
+      (BPF_MAP_TYPE_TASK_STORAGE, "BPF task storage (Linux 5.11)"),
+    ] where libbpf_probe_bpf_map_type(type, nil) == 0 {
+      throw .kernelTooOld(lacks: feature)
+    }
+  }
+}
+
+extension SensorError {
+  static func kernelTooOld(lacks feature: String) -> SensorError {
+    var names = utsname()
+    uname(&names)
+    let release = withUnsafeBytes(of: names.release) { bytes in
+      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+    return SensorError(.kernelTooOld, "The kernel \(release) has no \(feature)", advice: Sensor.upgradeAdvice)
+  }
+
+  static func noBTF(errno: Int32) -> SensorError {
+    SensorError(
+      .noBTF, "The kernel does not describe its own types: /sys/kernel/btf/vmlinux cannot be read", errno: errno,
+      advice: "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all large distributions are, "
+        + "and mount /sys in a container")
+  }
+
+  static var cgroup2Missing: SensorError {
+    SensorError(
+      .cgroup2Missing, "No cgroup v2 hierarchy is mounted, and connections are observed through it",
+      advice: "Mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")
+  }
+}

@@ -1,0 +1,154 @@
+import CLibbpf
+import CSystem
+import Glibc
+import KernelABI
+import KernelPrograms
+
+/// The kernel side of martlet at work: opening it loads and attaches every program, dropping it takes them away.
+///
+/// ```swift
+/// let sensor = try Sensor(options: SensorOptions())
+/// try sensor.addToJob(pidfd: pidfd, pid: pid, job: 1)
+/// while running {
+///   sensor.rings.wait(milliseconds: 10)
+///   sensor.rings.drain { record in fold(record) }
+/// }
+/// sensor.detach()
+/// sensor.rings.drainAll { record in fold(record) }
+/// ```
+///
+/// Owned by one thread at a time.
+public final class Sensor {
+  /// What is attached.
+  public let hooks: [Hook]
+  /// What is not, although martlet has a program for it, and why. Something of the family goes unseen.
+  public let missingHooks: [(family: String, reason: String)]
+  /// What the programs have seen.
+  public var rings: RingSet
+
+  let objects: LoadedObjects
+  private let possibleCPUs: Int
+
+  /// Opens, loads and attaches everything.
+  ///
+  /// - Throws: what ``preflight()`` throws, and whatever the kernel has against a program or map that martlet
+  ///   cannot do without.
+  public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
+    try Self.preflight()
+    try self.init(objects: KernelProgram.allCases.map { ($0.rawValue, $0.object) }, options: options)
+  }
+
+  init(objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions) throws(SensorError) {
+    guard let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) else {
+      throw .cgroup2Missing
+    }
+    let possible = libbpf_num_possible_cpus()
+    guard possible > 0 else { throw .systemCall("Could not count the possible CPUs", errno: -possible) }
+    possibleCPUs = Int(possible)
+    let online = readText("/sys/devices/system/cpu/online").map(parseCPUList) ?? []
+    let criticalBytes = RingMemory.size(atLeast: options.criticalRingBytes)
+    let bulkBytes = RingMemory.size(atLeast: options.bulkRingBytes)
+
+    let bulk = try BulkRings(cpus: online.isEmpty ? [0] : online, byteCount: bulkBytes)
+    let slots = possibleCPUs * Int(MT_SLOTS)
+    let settings = ObjectSettings(
+      config: try Self.config(criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible),
+      entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)],
+      innerRing: bulk.descriptors[0])
+    objects = try LoadedObjects()
+    for part in parts { try objects.load(part.name, part.bytes, settings: settings) }
+    try bulk.fill(objects.map("bulk"), possibleCPUs: possibleCPUs)
+    try objects.fillHandlers()
+
+    // The reader exists before the first record can.
+    let critical = try objects.map("critical")
+    let inflight = try InflightMemory(map: objects.map("inflight"), count: slots)
+    let memory: [RingMemory]
+    do {
+      memory = try bulk.mapAll(after: critical, criticalBytes)
+    } catch {
+      inflight.release()
+      throw error
+    }
+    rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
+    try objects.attach(cgroupRoot: cgroupRoot)
+    hooks = objects.hooks
+    missingHooks = objects.missing
+  }
+
+  private static func config(
+    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32
+  ) throws(SensorError) -> mt_config {
+    var config = mt_config()
+    let failed = withUnsafeMutableBytes(of: &config.seed) { seed in
+      seed.baseAddress.map { getentropy($0, seed.count) } ?? -1
+    }
+    guard failed == 0 else { throw .systemCall("Could not get random bytes", errno: errno) }
+    var namespace = stat()
+    guard stat("/proc/self/ns/mnt", &namespace) == 0 else {
+      throw .systemCall("Could not identify martlet's mount namespace", errno: errno)
+    }
+    config.mount_namespace = UInt32(truncatingIfNeeded: namespace.st_ino)
+    config.critical_edge = UInt32(criticalBytes / 4)
+    config.bulk_edge = UInt32(bulkBytes / 4)
+    config.cpu_count = UInt32(cpuCount)
+    return config
+  }
+
+  /// Makes a process, and everything that it starts from now on, part of a job.
+  ///
+  /// The process must not run meanwhile: stop it before its first instruction, or what it does is not seen.
+  /// The kernel side adds the start time, which user space cannot know to the nanosecond.
+  ///
+  /// - Parameters:
+  ///   - pidfd: of the process, from pidfd_open(2) or clone3(2)
+  ///   - pid: in the initial pid namespace
+  ///   - job: 1 up to `MT_MAX_JOBS` - 1
+  public func addToJob(pidfd: Int32, pid: Int32, job: UInt16) throws(SensorError) {
+    guard job > 0, job < MT_MAX_JOBS, pid > 0 else {
+      throw .systemCall("There is no job \(job) for process \(pid)", errno: EINVAL)
+    }
+    let image = mt_boottime_ns()
+    let tags = try objects.map("tags")
+    let processes = try objects.map("processes")
+
+    // The tag comes last: a hook that finds it counts on the process.
+    var tgid = UInt32(pid)
+    var process = mt_process()
+    process.image = image
+    process.job = job
+    var result = bpf_map_update_elem(processes, &tgid, &process, 0)
+    if result != 0 { throw .mapFailed("processes", "update", errno: -result) }
+
+    var task = pidfd
+    var tag = mt_tag()
+    tag.image = image
+    tag.tgid = tgid
+    tag.job = job
+    result = bpf_map_update_elem(tags, &task, &tag, 0)
+    if result != 0 {
+      bpf_map_delete_elem(processes, &tgid)
+      throw .mapFailed("tags", "update", errno: -result)
+    }
+  }
+
+  /// What became of the events, as the kernel side counts it, summed over all CPUs.
+  public func counters() throws(SensorError) -> SensorCounters {
+    try SensorCounters(
+      counters: objects.map("counters"), mapFull: objects.map("map_full"), possibleCPUs: possibleCPUs)
+  }
+
+  /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's
+  /// event within the program's own. The programs cannot count these themselves.
+  public func missedRuns() throws(SensorError) -> UInt64 {
+    try objects.missedRuns()
+  }
+
+  /// Takes every program off its hook. ``rings`` and ``counters()`` stay readable.
+  public func detach() {
+    objects.detach()
+  }
+}
+
+@available(*, unavailable)
+extension Sensor: Sendable {}

@@ -1,0 +1,34 @@
+import Glibc
+
+/// How much memory the sensor's rings take. Sizes are rounded up to a power of two of at least a page.
+///
+/// A ring has to hold what its producers write while the reader is not running. The defaults take 400,000
+/// events a second on each CPU, of 112 bytes and the ring's own 8 each, and a reader that is held up for
+/// 100 ms: 4.8 MB, so 8 MiB. With fewer than 8 CPUs the reader competes with the command for every one of
+/// them and is held up longer: twice that. All bulk rings together stay within 512 MiB, which is what halves
+/// them on machines of more than 64 CPUs: the kernel allocates a ring's pages at once.
+///
+/// The critical ring is shared by all CPUs. It carries processes and network only, whose rate is bounded by
+/// the price of a fork or a connection: 8 MiB is 285 records of the greatest size, or 40,000 of 200 bytes.
+public struct SensorOptions: Sendable {
+  /// Bytes of the ring for processes and network.
+  public var criticalRingBytes: Int
+  /// Bytes of each CPU's ring for files.
+  public var bulkRingBytes: Int
+
+  /// The defaults for this machine.
+  public init() {
+    self.init(cpuCount: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+  }
+
+  /// The defaults for a machine with so many CPUs.
+  public init(cpuCount: Int) {
+    let count = max(1, cpuCount)
+    let milliseconds = count < 8 ? 200 : 100
+    let wanted = 400_000 * (112 + 8) * milliseconds / 1000
+    var size = min(max(RingMemory.size(atLeast: wanted), 8 << 20), 32 << 20)
+    while size * count > 512 << 20, size > 1 << 20 { size /= 2 }
+    bulkRingBytes = size
+    criticalRingBytes = count < 16 ? 8 << 20 : 16 << 20
+  }
+}
