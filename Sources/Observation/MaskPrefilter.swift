@@ -1,0 +1,88 @@
+/// Tells in one pass that nothing in a text can be secret, as of most command lines and nearly all paths.
+///
+/// Every rule of ``MaskScanner`` needs one of these somewhere: three bytes of a token's prefix, a word that makes a name
+/// sensitive, `://` with `@`, `?` or `#` behind it, or the name of a tool whose options take secrets. So a text without them stays as it is.
+final class MaskPrefilter: Sendable {
+  static let shared = MaskPrefilter(TokenIndex.shared)
+
+  /// Besides white space, what ends a word for ``MaskScanner``.
+  private static let wordEnds = ByteSet("\"'`;|&()")
+  private static let bits: UInt32 = 13
+  /// `://`
+  private static let addressKey: UInt32 = 0x2F_2F3A
+  /// 0 for no key, 1 for a key that suffices, 2 for the end of a tool's name.
+  private let slots: [UInt8]
+  /// The key of each slot, 0 where several share it.
+  private let keys: [UInt32]
+
+  private init(_ index: TokenIndex) {
+    var marks = [UInt32: UInt8]()
+    for tail in ToolTable.shared.nameTails {
+      // The name of two letters needs what ends it.
+      let ends: [UInt8] = tail.count >= 3 ? [0] : Array(0...0x20) + [0x22, 0x27]
+      for end in ends {
+        let bytes = (tail + [end]).prefix(3).map(UInt32.init)
+        marks[bytes[0] | bytes[1] << 8 | bytes[2] << 16] = 2
+      }
+    }
+    for key in index.allKeys { marks[key] = 1 }
+    marks[Self.addressKey] = 1
+    var slots = [UInt8](repeating: 0, count: 1 << Int(Self.bits))
+    var keys = [UInt32](repeating: 0, count: slots.count)
+    for (key, mark) in marks {
+      let slot = Self.slot(key)
+      keys[slot] = slots[slot] == 0 ? key : 0
+      slots[slot] = slots[slot] == 0 || slots[slot] == mark ? mark : 1
+    }
+    self.slots = slots
+    self.keys = keys
+  }
+
+  @inline(__always)
+  private static func slot(_ key: UInt32) -> Int { Int((key &* 0x9E37_79B1) &>> (32 &- bits)) }
+
+  /// False only if no rule can apply to the bytes: one text, or arguments with NULs between them.
+  func mayHoldSecret(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let base = bytes.baseAddress else { return false }
+    var plainEnd = 0
+    return slots.withUnsafeBufferPointer { slots in
+      let fast = bytes.count &- 3
+      var i = 0
+      while i < fast {
+        let window = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: i, as: UInt32.self)) & 0xFF_FFFF
+        if slots[Self.slot(window)] != 0, isHit(window, at: i, bytes, &plainEnd) { return true }
+        i &+= 1
+      }
+      let text = MaskText(base: base, lower: 0, upper: bytes.count)
+      while i < bytes.count {
+        let window = UInt32(text[i]) | UInt32(text[i &+ 1]) &<< 8 | UInt32(text[i &+ 2]) &<< 16
+        if slots[Self.slot(window)] != 0, isHit(window, at: i, bytes, &plainEnd) { return true }
+        i &+= 1
+      }
+      return false
+    }
+  }
+
+  /// - Parameter plainEnd: up to here an address has nothing to mask; kept, so that many of them in a row cost one look.
+  @inline(never)
+  private func isHit(
+    _ window: UInt32, at offset: Int, _ bytes: UnsafeRawBufferPointer, _ plainEnd: inout Int
+  ) -> Bool {
+    if window == Self.addressKey {
+      var i = max(offset, plainEnd)
+      while i < bytes.count && bytes[i] != 0 && !isSpace(bytes[i]) {
+        if bytes[i] == 0x40 || bytes[i] == 0x3F || bytes[i] == 0x23 { return true }
+        i += 1
+      }
+      plainEnd = i
+      return false
+    }
+    let slot = Self.slot(window)
+    guard keys[slot] == 0 || keys[slot] == window else { return false }
+    guard slots[slot] == 2 else { return true }
+    // A tool's name ends its word; a key with the end in it says so itself.
+    guard offset + 3 < bytes.count, window &>> 16 >= 0x30 else { return true }
+    let next = bytes[offset + 3]
+    return next <= 0x20 || Self.wordEnds.contains(next)
+  }
+}
