@@ -1,0 +1,160 @@
+internal import KernelABI
+internal import Observation
+
+extension Fold {
+  /// What makes flows equal for a report.
+  private struct FlowKey: Hashable {
+    var process: UInt32
+    var kind: FlowSummary.Kind
+    var isInbound: Bool
+    var state: FlowSummary.State
+    var remote: String
+    var remotePort: UInt16
+    var localPort: UInt16
+  }
+
+  /// All flows in order of their start, equal ones as one.
+  func flowSummaries() -> [FlowSummary] {
+    var out: [FlowSummary] = []
+    var places: [FlowKey: Int] = [:]
+    for flow in flows.indices {
+      let one = summary(ofFlow: flow)
+      // Ports of the own side say something only where others come to them.
+      let isServer = one.isInbound || one.kind == .listen || one.state == .bound
+      let key = FlowKey(
+        process: one.process, kind: one.kind, isInbound: one.isInbound, state: one.state,
+        remote: one.isInbound || isServer && one.remoteAddress.isEmpty ? one.localAddress : one.remoteAddress,
+        remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0)
+      if let place = places[key], one.error == out[place].error {
+        Self.merge(one, into: &out[place])
+      } else {
+        places[key] = out.count
+        out.append(one)
+      }
+    }
+    return out
+  }
+
+  private static func merge(_ one: FlowSummary, into first: inout FlowSummary) {
+    first.repeats &+= 1
+    if let sent = one.sentBytes { first.sentBytes = (first.sentBytes ?? 0) &+ sent }
+    if let received = one.receivedBytes { first.receivedBytes = (first.receivedBytes ?? 0) &+ received }
+    if let duration = one.durationNanoseconds {
+      first.durationNanoseconds = (first.durationNanoseconds ?? 0) &+ duration
+    }
+    if one.startedAt < first.startedAt { first.startedAt = one.startedAt }
+  }
+
+  private enum Number {
+    static let tcp: UInt16 = 6
+    static let mptcp: UInt16 = 262
+    static let udp: UInt16 = 17
+    static let udpLite: UInt16 = 136
+  }
+
+  private func summary(ofFlow flow: UInt32) -> FlowSummary {
+    let entry = flows[flow].pointee
+    var out = FlowSummary()
+    if entry.flags & FlowEntry.isUnix != 0 {
+      out.kind = .unix
+    } else if entry.flags & FlowEntry.isListener != 0 {
+      out.kind = .listen
+    } else {
+      switch entry.protocolNumber {
+      case Number.tcp, Number.mptcp: out.kind = .tcp
+      case Number.udp, Number.udpLite: out.kind = .udp
+      default: out.kind = .other
+      }
+    }
+    out.state = FlowSummary.State(code: entry.state)
+    out.isInbound = entry.flags & FlowEntry.isInbound != 0
+    out.image = entry.image
+    out.process = images[entry.image].pointee.process
+    out.localPort = entry.localPort
+    out.remotePort = entry.remotePort
+    out.networkProtocol = entry.protocolNumber
+    out.startedAt = entry.startedAt
+    out.error = entry.error
+    if entry.flags & FlowEntry.hasBytes != 0 {
+      out.durationNanoseconds = entry.duration
+      out.sentBytes = entry.sent
+      out.receivedBytes = entry.received
+    }
+    if out.kind == .unix {
+      out.remoteAddress = Self.unixAddress(arena[entry.path])
+    } else {
+      out.localAddress = Self.addressText(entry.family, entry.local)
+      out.remoteAddress = out.kind == .listen || out.state == .bound ? "" : Self.addressText(entry.family, entry.remote)
+    }
+    return out
+  }
+
+  private static func addressText(_ family: UInt16, _ address: Address) -> String {
+    withUnsafeBytes(of: address) { bytes in
+      var text = ByteBuffer(capacity: 64)
+      AddressText.append(family: family, bytes.loadUnaligned(as: AddressText.Bytes.self), to: &text)
+      return text.text
+    }
+  }
+
+  private static func unixAddress(_ path: Bytes) -> String {
+    guard path.count > 0, path[0] == 0 else { return String(decoding: path, as: UTF8.self) }
+    // An abstract address; what follows may hold NULs of its own.
+    var bytes: [UInt8] = [UInt8(ascii: "@")]
+    bytes += path.dropFirst().map { $0 == 0 ? UInt8(ascii: "@") : $0 }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  // MARK: - Loopback
+
+  private struct End: Hashable {
+    var family: UInt16
+    var protocolNumber: UInt16
+    var local: Address
+    var localPort: UInt16
+    var remote: Address
+    var remotePort: UInt16
+  }
+
+  /// Connections of which both ends are in the job: one's local address is the other's remote.
+  func loopbackChannels() -> [ChannelSummary] {
+    var inbound: [End: UInt32] = [:]
+    for flow in flows.indices where flows[flow].pointee.flags & FlowEntry.isInbound != 0 {
+      inbound[end(flow)] = flow
+    }
+    if inbound.isEmpty { return [] }
+    var out: [ChannelSummary] = []
+    for flow in flows.indices where flows[flow].pointee.flags & (FlowEntry.isInbound | FlowEntry.isUnix) == 0 {
+      let own = end(flow)
+      let mirrored = End(
+        family: own.family, protocolNumber: own.protocolNumber, local: own.remote, localPort: own.remotePort,
+        remote: own.local, remotePort: own.localPort)
+      guard own.remotePort != 0, let other = inbound[mirrored] else { continue }
+      var channel = ChannelSummary()
+      channel.kind = .loopback
+      channel.id = UInt32(files.count + out.count + 1)
+      channel.identity = flows[flow].pointee.sock
+      channel.holders = [holder(flow), holder(other)]
+      out.append(channel)
+    }
+    return out
+  }
+
+  private func end(_ flow: UInt32) -> End {
+    let entry = flows[flow].pointee
+    return End(
+      family: entry.family, protocolNumber: entry.protocolNumber, local: entry.local, localPort: entry.localPort,
+      remote: entry.remote, remotePort: entry.remotePort)
+  }
+
+  private func holder(_ flow: UInt32) -> FileAccess {
+    let entry = flows[flow].pointee
+    var out = FileAccess()
+    out.image = entry.image
+    out.process = images[entry.image].pointee.process
+    out.mode = [.read, .write]
+    out.firstOpenedAt = entry.startedAt
+    if entry.flags & FlowEntry.hasBytes != 0 { out.lastClosedAt = entry.startedAt &+ entry.duration }
+    return out
+  }
+}

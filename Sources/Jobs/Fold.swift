@@ -1,0 +1,182 @@
+internal import KernelABI
+internal import Observation
+
+/// All that is known about one job, and the rules by which a record changes it.
+///
+/// One value without a copy: a class with many stored properties would check for exclusive access at each of
+/// them. The rules are in extensions, one a topic.
+struct Fold: ~Copyable {
+  typealias Bytes = UnsafeRawBufferPointer
+
+  let options: JobOptions
+  let hash = KeyedHash()
+  var arena = Arena()
+
+  var processes = Pool(none: ProcessEntry())
+  var processIndex = HashIndex()
+  /// The latest process with a pid.
+  var processByPid = HashIndex()
+  var root: UInt32 = 0
+  var images = Pool(none: ImageEntry())
+  var execs = Pool(none: ExecEntry())
+
+  var directories = Pool(none: DirectoryEntry())
+  var identifiers = Pool(none: DirectoryIdentifier())
+  var identifierIndex = HashIndex()
+  var names = Pool(none: NameEntry())
+  var nameIndex = HashIndex()
+  /// Raised when a directory moves: all directories' paths are then to be put together anew.
+  var directoryEpoch: UInt32 = 1
+
+  var files = Pool(none: FileEntry())
+  var fileIndex = HashIndex()
+  var accesses = Pool(none: AccessEntry())
+  var written = Pool(none: WrittenFile())
+  var versions = Pool(none: VersionEntry())
+  var socketInodes = Pool(none: SocketInode())
+  var socketInodeIndex = HashIndex()
+
+  var tables = Pool(none: DescriptorTable())
+  var freeTable: UInt32 = 0
+  var descriptors = Pool(none: DescriptorEntry())
+  var descriptorIndex = HashIndex()
+  var freeDescriptor: UInt32 = 0
+
+  var changes = Pool(none: ChangeEntry())
+  var copies = Pool(none: CopyEntry())
+  var copyIndex = HashIndex()
+  var flows = Pool(none: FlowEntry())
+  var flowIndex = HashIndex()
+
+  var resolver: PathResolver
+  var applied: Applied
+  var masking: Masking
+
+  var records: UInt64 = 0
+  var opens: UInt64 = 0
+  var failedOpens: UInt64 = 0
+  var unknownDirectories: UInt64 = 0
+  var filesNotKept: UInt64 = 0
+  var notKept = NotKept()
+  /// What ``ShortTime`` counts from.
+  var timeBase: UInt64 = 0
+  var lastTime: UInt64 = 0
+  private var room = Room()
+
+  // The process of the record before: most records come in runs.
+  private var lastPid: UInt32 = 0
+  private var lastStart: UInt64 = 0
+  private var lastProcess: UInt32 = 0
+
+  /// Whether the storage may grow, reckoned anew now and then.
+  private struct Room: BitwiseCopyable {
+    var untilNextLook: UInt32 = 0
+    var forFiles = true
+    var forOthers = true
+  }
+
+  init(options: JobOptions) {
+    self.options = options
+    resolver = PathResolver(isEnabled: options.resolvesPaths)
+    masking = Masking(masker: options.masker)
+    applied = Applied(
+      scratch: .allocate(byteCount: Applied.scratchSize, alignment: 16),
+      scratch2: .allocate(byteCount: Applied.scratchSize, alignment: 16))
+    makeFixedDirectories()
+  }
+
+  deinit {
+    applied.scratch.deallocate()
+    applied.scratch2.deallocate()
+  }
+
+  // MARK: - Limits
+
+  /// Memory in use, in bytes.
+  var bytes: Int {
+    let entries =
+      processes.bytes + images.bytes + execs.bytes + directories.bytes + identifiers.bytes + names.bytes
+      + files.bytes + accesses.bytes + written.bytes + versions.bytes + socketInodes.bytes
+    let others = tables.bytes + descriptors.bytes + changes.bytes + copies.bytes + flows.bytes + arena.bytes
+    let indices =
+      processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
+      + descriptorIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
+    return entries + others + indices
+  }
+
+  private mutating func look() {
+    if room.untilNextLook > 0 {
+      room.untilNextLook &-= 1
+      return
+    }
+    let used = bytes
+    room = Room(
+      untilNextLook: 256, forFiles: used < options.limits.bytes / 4 * 3, forOthers: used < options.limits.bytes)
+  }
+
+  /// Whether there is room for what a flood of files could use up.
+  mutating func hasRoomForFiles() -> Bool {
+    look()
+    return room.forFiles
+  }
+
+  /// Whether there is room for a process, a connection or what belongs to them.
+  mutating func hasRoom() -> Bool {
+    look()
+    return room.forOthers
+  }
+
+  /// Keeps a string if there is room; counts it otherwise.
+  mutating func keep(_ string: Bytes) -> Arena.Reference {
+    if string.isEmpty { return Arena.Reference() }
+    guard hasRoom() else {
+      notKept.strings &+= 1
+      return Arena.Reference()
+    }
+    return arena.append(string)
+  }
+
+  func short(_ time: UInt64) -> ShortTime { ShortTime(time, since: timeBase) }
+  func long(_ time: ShortTime) -> UInt64 { time.isNone ? 0 : timeBase &+ time.delta }
+
+  // MARK: - Records
+
+  mutating func apply(_ record: RecordView) {
+    let time = record.time
+    if records == 0 {
+      // Some way back: records of other CPUs may still come with earlier times.
+      timeBase = time > 60_000_000_000 ? time - 60_000_000_000 : 0
+    }
+    records &+= 1
+    if time > lastTime { lastTime = time }
+    let pid = record.tgid
+    let start = record.leaderStart
+    let process: UInt32
+    if pid == lastPid && start == lastStart && lastProcess != 0 {
+      process = lastProcess
+    } else {
+      process = findOrAddProcess(pid, start, time)
+      lastPid = pid
+      lastStart = start
+      lastProcess = process
+    }
+    let image = processes[process].pointee.image
+    applied.begin(process: process, image: image)
+    switch record.type {
+    case .fork: applyFork(record, process)
+    case .exec: applyExec(record, process)
+    case .exit: applyExit(record, process)
+    case .open, .passFD: applyOpen(record, process, image)
+    case .close: applyClose(record, process)
+    case .dup: applyDup(record, process, image)
+    case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
+      applyPathOperation(record, process, image)
+    case .mmapShared: applyMapping(record, image)
+    case .copy: applyCopy(record, image)
+    case .pipe, .socketpair: applyPair(record, image)
+    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket: applyFlow(record, image)
+    case .unixConnect, .unixAccept: applyUnix(record, process, image)
+    case .uring: applyURing(record, process, image)
+    }
+  }
+}

@@ -1,0 +1,33 @@
+public import Observation
+
+/// What the fold keeps of a job, and how much.
+public struct JobOptions: Sendable {
+  /// Limits that keep a hostile job from using up the memory. What comes after is counted.
+  public struct Limits: Sendable {
+    public var files = 1_000_000
+    public var processes = 262_144
+    public var flows = 262_144
+    public var changes = 1_000_000
+    public var copies = 262_144
+    /// Of everything together, in bytes. Files and names stop at three quarters of it, so that a flood of them
+    /// does not hide a process or a connection.
+    public var bytes = 256 << 20
+
+    public init() {}
+  }
+
+  /// Masks arguments and paths; its mode says how arguments are kept.
+  public var masker: SecretMasker
+  /// The job's first process, as the initial pid namespace numbers it.
+  public var rootProcess: UInt32
+  public var limits = Limits()
+  /// Put files that were only read into the snapshot too.
+  public var listsFilesRead = false
+  /// Look at the file system to resolve paths with symbolic links. Off: such paths stay unresolved.
+  public var resolvesPaths = true
+
+  public init(rootProcess: UInt32, masker: SecretMasker = SecretMasker()) {
+    self.rootProcess = rootProcess
+    self.masker = masker
+  }
+}

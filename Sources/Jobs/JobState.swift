@@ -1,0 +1,38 @@
+public import Observation
+
+/// The fold of one job's records: process tree, files, flows, changes and the ways that data took.
+///
+/// Owned by one thread. Takes the records in order of time; a few that come late do no harm. Nothing is allocated
+/// for a record but the amortised growth of tables, and those end at the limits in the options.
+///
+/// ```swift
+/// let job = JobState(options: JobOptions(rootProcess: 4711))
+/// job.apply(record)
+/// log.append(record, job.applied)
+/// // …
+/// let snapshot = job.snapshot()
+/// ```
+public final class JobState {
+  private var fold: Fold
+
+  public init(options: JobOptions) {
+    fold = Fold(options: options)
+  }
+
+  /// Folds one record.
+  public func apply(_ record: RecordView) { fold.apply(record) }
+
+  /// About the record just applied; pointers in it are valid until the next ``apply(_:)``, and those that lead into
+  /// the record as long as its bytes.
+  public var applied: Applied { fold.applied }
+
+  /// The command that `run` started has ended: what still runs now outlived it.
+  /// - Parameter time: nanoseconds of CLOCK_BOOTTIME.
+  public func commandEnded(at time: UInt64) { fold.commandEnded(at: time) }
+
+  /// All that is known now, as values. Takes time and memory in proportion to the job.
+  public func snapshot() -> JobSnapshot { fold.snapshot() }
+
+  /// Memory that the fold uses, in bytes.
+  public var bytes: Int { fold.bytes }
+}

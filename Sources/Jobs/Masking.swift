@@ -1,0 +1,76 @@
+internal import Observation
+
+/// Masks what the fold keeps and hands on, in buffers that are used again.
+struct Masking: ~Copyable {
+  typealias Bytes = UnsafeRawBufferPointer
+
+  private let masker: SecretMasker
+  private var executableBuffer = ByteBuffer(capacity: 4096)
+  private var filenameBuffer = ByteBuffer(capacity: 4096)
+  private var directoryBuffer = ByteBuffer(capacity: 4096)
+  private var argumentBuffer = ByteBuffer(capacity: 32768)
+  private var pathBuffer = ByteBuffer(capacity: 8192)
+  private var secondBuffer = ByteBuffer(capacity: 8192)
+  private var trialBuffer = ByteBuffer(capacity: 8192)
+
+  /// Verdicts on names that are not kept, by hash; the lowest bit is the verdict.
+  private static let verdictCount = 8192
+  private let verdicts: UnsafeMutablePointer<UInt64>
+
+  init(masker: SecretMasker) {
+    self.masker = masker
+    verdicts = .allocate(capacity: Self.verdictCount)
+    verdicts.initialize(repeating: 0, count: Self.verdictCount)
+  }
+
+  deinit { verdicts.deallocate() }
+
+  var executable: Bytes { executableBuffer.bytes }
+  var filename: Bytes { filenameBuffer.bytes }
+  var workingDirectory: Bytes { directoryBuffer.bytes }
+  /// NUL-separated, masked or hashed as the masker's mode says.
+  var arguments: Bytes { argumentBuffer.bytes }
+
+  mutating func exec(
+    executable: Bytes, filename: Bytes, workingDirectory: Bytes, arguments: Bytes, argumentsAreCut: Bool
+  ) {
+    executableBuffer.removeAll()
+    masker.maskText(executable, into: &executableBuffer)
+    filenameBuffer.removeAll()
+    masker.maskText(filename, into: &filenameBuffer)
+    directoryBuffer.removeAll()
+    masker.maskText(workingDirectory, into: &directoryBuffer)
+    argumentBuffer.removeAll()
+    masker.maskArguments(arguments, isCut: argumentsAreCut, into: &argumentBuffer)
+  }
+
+  /// Whether masking would change a name or path. As costly as masking: asked once for what is kept.
+  mutating func changes(_ text: Bytes, isCut: Bool = false) -> Bool {
+    if text.isEmpty { return false }
+    trialBuffer.removeAll()
+    return masker.maskText(text, cut: isCut ? .head : .none, into: &trialBuffer) > 0
+  }
+
+  /// As ``changes(_:isCut:)``, remembered under a keyed hash of the text.
+  mutating func changes(_ text: Bytes, hash: UInt64) -> Bool {
+    let slot = verdicts + Int(hash >> 8) % Self.verdictCount
+    if slot.pointee | 1 == hash | 1 { return slot.pointee & 1 != 0 }
+    let verdict = changes(text)
+    slot.pointee = (hash & ~1) | (verdict ? 1 : 0)
+    return verdict
+  }
+
+  /// Valid until the next call.
+  mutating func path(_ text: Bytes, isCut: Bool) -> Bytes {
+    pathBuffer.removeAll()
+    masker.maskText(text, cut: isCut ? .head : .none, into: &pathBuffer)
+    return pathBuffer.bytes
+  }
+
+  /// As ``path(_:isCut:)``, in a buffer of its own.
+  mutating func secondPath(_ text: Bytes, isCut: Bool) -> Bytes {
+    secondBuffer.removeAll()
+    masker.maskText(text, cut: isCut ? .head : .none, into: &secondBuffer)
+    return secondBuffer.bytes
+  }
+}

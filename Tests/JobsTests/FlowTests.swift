@@ -1,0 +1,229 @@
+import KernelABI
+import Observation
+import Testing
+
+@testable import Jobs
+
+@Suite struct FlowTests {
+  private func started() -> Job {
+    let job = Job()
+    job.exec(100, "/bin/sh")
+    return job
+  }
+
+  private func socket(
+    _ sock: UInt64, to address: [UInt8] = [192, 0, 2, 1], port: UInt16 = 443, from local: [UInt8] = [],
+    localPort: UInt16 = 0, networkProtocol: UInt16 = 6
+  ) -> mt_sock {
+    var body = mt_sock()
+    body.sock = sock
+    body.family = address.count == 16 ? 10 : 2
+    body.protocol = networkProtocol
+    body.remote_port = port
+    body.local_port = localPort
+    withUnsafeMutableBytes(of: &body.remote) { $0.copyBytes(from: address) }
+    withUnsafeMutableBytes(of: &body.local) { $0.copyBytes(from: local) }
+    return body
+  }
+
+  @Test func aConnectionFromConnectToClose() throws {
+    let job = started()
+    let began = job.send(.connect, 100, body: socket(1))
+    #expect(job.snapshot().flows.map(\.state) == [.requested])
+    job.send(.established, 100, body: socket(1, from: [10, 0, 0, 1], localPort: 5000))
+    #expect(job.snapshot().flows.map(\.state) == [.established])
+    var end = socket(1)
+    end.established = 1
+    end.sent = 10
+    end.received = 20
+    end.duration = 77
+    job.send(.tcpClose, 100, body: end)
+    let flow = try #require(job.snapshot().flows.first)
+    #expect(flow.state == .closed)
+    #expect(flow.kind == .tcp)
+    #expect(flow.process == 1)
+    #expect(flow.startedAt == began)
+    #expect(flow.durationNanoseconds == 77)
+    #expect(flow.sentBytes == 10)
+    #expect(flow.receivedBytes == 20)
+    #expect(flow.remoteAddress == "192.0.2.1")
+    #expect(flow.localAddress == "10.0.0.1")
+    #expect(flow.localPort == 5000)
+    #expect(flow.repeats == 0)
+  }
+
+  @Test func aConnectionThatFailed() {
+    let job = started()
+    job.send(.connect, 100, body: socket(1))
+    var end = socket(1)
+    end.error = 111
+    job.send(.tcpClose, 100, body: end)
+    let flows = job.snapshot().flows
+    #expect(flows.map(\.state) == [.failed])
+    #expect(flows.map(\.error) == [111])
+  }
+
+  @Test func equalFlowsAreMergedAndOthersAreNot() throws {
+    let job = started()
+    for sock in UInt64(1)...5 {
+      job.send(.connect, 100, body: socket(sock))
+      var end = socket(sock)
+      end.established = 1
+      end.sent = 100
+      job.send(.tcpClose, 100, body: end)
+    }
+    job.send(.connect, 100, body: socket(9, port: 80))
+    job.fork(100, 101)
+    job.send(.connect, 101, body: socket(10))
+    let flows = job.snapshot().flows
+    #expect(flows.count == 3)
+    #expect(flows[0].repeats == 4)
+    #expect(flows[0].sentBytes == 500)
+    #expect(flows.map(\.process) == [1, 1, 2])
+  }
+
+  @Test func aNumberThatComesAgainIsAnotherSocket() {
+    let job = started()
+    job.send(.connect, 100, body: socket(1))
+    var end = socket(1)
+    end.established = 1
+    job.send(.tcpClose, 100, body: end)
+    job.send(.connect, 100, body: socket(1, port: 8080))
+    #expect(job.snapshot().flows.map(\.remotePort) == [443, 8080])
+    #expect(job.snapshot().flows.map(\.state) == [.closed, .requested])
+  }
+
+  @Test func datagramsHaveAFlowForEachDestination() {
+    let job = started()
+    job.send(.connect, 100, body: socket(1, port: 53, networkProtocol: 17))
+    job.send(.udpSend, 100, body: socket(1, port: 53, networkProtocol: 17))
+    job.send(.udpSend, 100, body: socket(2, port: 53, networkProtocol: 17))
+    job.send(.udpSend, 100, body: socket(2, to: [192, 0, 2, 9], port: 53, networkProtocol: 17))
+    let flows = job.snapshot().flows
+    #expect(flows.map(\.kind) == [.udp, .udp])
+    #expect(flows.map(\.remoteAddress) == ["192.0.2.1", "192.0.2.9"])
+    #expect(flows.map(\.state) == [.established, .established])
+    #expect(flows.map(\.repeats) == [1, 0])
+  }
+
+  @Test func serversAndTheirLoopbackClients() throws {
+    let job = started()
+    let localhost: [UInt8] = [127, 0, 0, 1]
+    job.send(.bind, 100, body: socket(1, to: [], port: 0, from: localhost, localPort: 8080))
+    #expect(job.snapshot().flows.map(\.state) == [.bound])
+    job.send(.listen, 100, body: socket(1, to: [], port: 0, from: localhost, localPort: 8080))
+    job.fork(100, 101)
+    job.send(.connect, 101, body: socket(2, to: localhost, port: 8080))
+    job.send(.established, 101, body: socket(2, to: localhost, port: 8080, from: localhost, localPort: 40_000))
+    var accepted = socket(3, to: localhost, port: 40_000, from: localhost, localPort: 8080)
+    accepted.inbound = 1
+    job.send(.accept, 100, body: accepted)
+    let snapshot = job.snapshot()
+    #expect(snapshot.flows.map(\.kind) == [.listen, .tcp, .tcp])
+    #expect(snapshot.flows.map(\.isInbound) == [false, false, true])
+    #expect(snapshot.flows[0].localPort == 8080)
+    let channel = try #require(snapshot.edges.channels.first { $0.kind == .loopback })
+    #expect(channel.holders.map(\.process) == [2, 1])
+  }
+
+  @Test func addressesOfTheSixthVersion() {
+    let job = started()
+    let address: [UInt8] = [0x20, 1, 0x0d, 0xb8] + [UInt8](repeating: 0, count: 11) + [1]
+    job.send(.connect, 100, body: socket(1, to: address))
+    #expect(job.snapshot().flows.map(\.remoteAddress) == ["2001:db8::1"])
+  }
+
+  @Test func unixSocketsAreFlowsAndChannels() throws {
+    let job = started()
+    job.fork(100, 101)
+    let (identifier, text) = job.directory("/run")
+    var body = mt_unix()
+    body.sock = 11
+    body.peer = 12
+    body.dir = identifier
+    job.send(.unixConnect, 101, body: body, strings: [(.path, "app.sock")] + text)
+    #expect(job.path == "/run/app.sock")
+    body.sock = 12
+    body.peer = 11
+    job.send(.unixAccept, 100, body: body)
+    body.sock = 13
+    body.peer = 0
+    job.send(.unixConnect, 101, body: body, strings: [(.path, "\0hidden")])
+    let snapshot = job.snapshot()
+    #expect(snapshot.flows.map(\.kind) == [.unix, .unix, .unix])
+    #expect(snapshot.flows.map(\.remoteAddress) == ["/run/app.sock", "", "@hidden"])
+    #expect(snapshot.flows.map(\.isInbound) == [false, true, false])
+    let channels = snapshot.edges.channels.filter { $0.kind == .unixSocket }
+    #expect(channels.count == 3)
+    #expect(channels[0].peer == channels[1].id)
+    #expect(channels[1].peer == channels[0].id)
+    #expect(channels[0].holders.map(\.process) == [2])
+    #expect(channels[1].holders.map(\.process) == [1])
+  }
+
+  @Test func pipesHaveTheirCreatorAndWhoeverFoundThemOpen() throws {
+    let job = started()
+    var pair = mt_pair()
+    pair.a_ino = 900
+    pair.b_ino = 900
+    job.send(.pipe, 100, body: pair)
+    job.fork(100, 101)
+    job.exec(101, "/bin/cat")
+    var body = mt_open()
+    body.file = mt_file(ino: 900, dev: 13, generation: 0, mode: 0o010600, nlink: 1)
+    body.fmode = 1
+    body.how = UInt16(MT_OPEN_INHERITED.rawValue)
+    job.send(.open, 101, body: body, strings: [(.path, "pipe:[900]")])
+    #expect(job.path == "pipe:[900]")
+    let snapshot = job.snapshot()
+    let pipe = try #require(snapshot.edges.channels.first)
+    #expect(pipe.kind == .pipe)
+    #expect(pipe.identity == 900)
+    #expect(pipe.holders.map(\.process) == [1, 2])
+    #expect(pipe.holders[0].mode == [.read, .write])
+    #expect(pipe.holders[1].mode == [.read, .inherited])
+    #expect(snapshot.files.isEmpty)
+    // The fork's image holds what its parent's did: that is to be had from the links.
+    #expect(snapshot.imageLinks[2].parent == pipe.holders[0].image)
+  }
+
+  @Test func socketPairsArePeers() throws {
+    let job = started()
+    var pair = mt_pair()
+    pair.a_sock = 21
+    pair.b_sock = 22
+    pair.a_ino = 501
+    pair.b_ino = 502
+    job.send(.socketpair, 100, body: pair)
+    let channels = job.snapshot().edges.channels
+    #expect(channels.map(\.kind) == [.socketPair, .socketPair])
+    #expect(channels.map(\.peer) == [channels[1].id, channels[0].id])
+  }
+
+  @Test func copiesAreAddedUp() throws {
+    let job = started()
+    let source = Job.File(5)
+    let target = Job.File(6)
+    job.open(100, "/w", "from", source)
+    job.open(100, "/w", "to", target, fd: 4, write: true)
+    var body = mt_copy()
+    body.from = source.body
+    body.to = target.body
+    body.kind = MT_COPY_RANGE.rawValue
+    body.bytes = 100
+    job.send(.copy, 100, body: body)
+    #expect(job.path == "/w/to")
+    #expect(job.path2 == "/w/from")
+    job.send(.copy, 100, body: body)
+    // Into a socket that only its inode tells.
+    body.to = mt_file(ino: 700, dev: 9, generation: 0, mode: 0o140777, nlink: 1)
+    body.kind = MT_COPY_SENDFILE.rawValue
+    job.send(.copy, 100, body: body)
+    let snapshot = job.snapshot()
+    #expect(snapshot.edges.copies.map(\.kind) == [.copyFileRange, .sendfile])
+    #expect(snapshot.edges.copies.map(\.bytes) == [200, 100])
+    let to = try #require(job.file("/w/to"))
+    #expect(snapshot.edges.copies[0].to == to.id)
+    #expect(snapshot.edges.channels.map(\.id) == [snapshot.edges.copies[1].to])
+  }
+}
