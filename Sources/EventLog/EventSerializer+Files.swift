@@ -1,0 +1,226 @@
+internal import Jobs
+internal import KernelABI
+internal import Observation
+
+// S_IFMT of sys/stat.h; without Glibc there is no name for it.
+private let typeMask: UInt32 = 0o170000
+
+extension EventSerializer {
+  /// `,"file":{"path":…` and the file's identity, up to the closing brace.
+  @inline(__always)
+  private func writeFile(_ applied: borrowing Applied, size: UInt64?, mode: UInt32, to out: inout ByteBuffer) {
+    out.append(",\"file\":{")
+    let hasPath = applied.directory.count &+ applied.name.count > 0
+    if hasPath {
+      writePath(applied, to: &out)
+    }
+    let hasIdentity = applied.inode != 0
+    if hasIdentity {
+      out.append(hasPath ? ",\"uid\":\"" : "\"uid\":\"")
+      writeIdentity(applied.device, applied.inode, to: &out)
+    }
+    if hasPath || hasIdentity {
+      if let size {
+        out.append(",\"size\":")
+        out.append(number: size)
+      }
+      writeType(mode, to: &out)
+    }
+    out.append(UInt8(ascii: "}"))
+  }
+
+  /// `device-inode"`, in decimal.
+  @inline(__always)
+  func writeIdentity(_ device: UInt32, _ inode: UInt64, to out: inout ByteBuffer) {
+    out.append(number: device)
+    out.append(UInt8(ascii: "-"))
+    out.append(number: inode)
+    out.append(UInt8(ascii: "\""))
+  }
+
+  /// The inode's generation is a random number on most file systems, ten digits that no compressor can shorten:
+  /// it is written where a file is made, changed or run, not for each time that one is read.
+  @inline(__always)
+  func writeGeneration(_ generation: UInt32, to out: inout ByteBuffer) {
+    out.append(",\"generation\":")
+    out.append(number: generation)
+  }
+
+  /// OCSF's `type_id` of a file, for what is not a regular one.
+  @inline(__always)
+  private func writeType(_ mode: UInt32, to out: inout ByteBuffer) {
+    let type = mode & typeMask
+    if type == 0o100000 || type == 0 { return }
+    switch type {
+    case 0o040000: out.append(",\"type_id\":2")
+    case 0o020000: out.append(",\"type_id\":3")
+    case 0o060000: out.append(",\"type_id\":4")
+    case 0o140000: out.append(",\"type_id\":5")
+    case 0o010000: out.append(",\"type_id\":6")
+    case 0o120000: out.append(",\"type_id\":7")
+    default: out.append(",\"type_id\":99")
+    }
+  }
+
+  private func writeResult(_ applied: borrowing Applied, to out: inout ByteBuffer) {
+    if applied.directory2.count &+ applied.name2.count == 0 { return }
+    out.append(",\"file_result\":{")
+    writePath(applied, second: true, to: &out)
+    out.append(UInt8(ascii: "}"))
+  }
+
+  @inline(__always)
+  private func writeDescriptor(_ descriptor: Int32, to out: inout ByteBuffer) {
+    out.append(",\"fd\":")
+    out.append(number: descriptor)
+  }
+
+  func writeOpen(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.open
+    out.append(",\"access_mask\":")
+    out.append(number: body.open_flags)
+    writeFile(applied, size: body.file.mode & typeMask == 0o100000 ? body.size : nil, mode: body.file.mode, to: &out)
+    if body.fmode & MT_FMODE_WRITE != 0 { writeGeneration(body.file.generation, to: &out) }
+    writeDescriptor(body.fd, to: &out)
+    if body.how != 0 {
+      let how: StaticString =
+        switch UInt32(body.how) {
+        case MT_OPEN_INHERITED.rawValue: ",\"how\":\"inherited\",\"fmode\":"
+        case MT_OPEN_SCM_RIGHTS.rawValue: ",\"how\":\"scm_rights\",\"fmode\":"
+        case MT_OPEN_PIDFD.rawValue: ",\"how\":\"pidfd_getfd\",\"fmode\":"
+        default: ",\"how\":\"unknown\",\"fmode\":"
+        }
+      out.append(how)
+      out.append(number: body.fmode & (MT_FMODE_READ | MT_FMODE_WRITE))
+    }
+    if body.deleted != 0 { out.append(",\"deleted\":true") }
+    if body.sock != 0 { writeSocketID(",\"socket\":\"", body.sock, to: &out) }
+    if body.peer != 0 { writeSocketID(",\"peer\":\"", body.peer, to: &out) }
+  }
+
+  /// A socket's id is opaque and takes all of 64 bits: text, so that no reader rounds it.
+  func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout ByteBuffer) {
+    out.append(key)
+    out.append(number: id)
+    out.append(UInt8(ascii: "\""))
+  }
+
+  func writeClose(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.close
+    writeFile(applied, size: body.has_state != 0 ? body.size : nil, mode: body.file.mode, to: &out)
+    writeGeneration(body.file.generation, to: &out)
+    writeDescriptor(body.fd, to: &out)
+    if body.has_state != 0 {
+      out.append(",\"ctime_ns\":")
+      out.append(number: body.ctime)
+      out.append(",\"mtime_ns\":")
+      out.append(number: body.mtime)
+    }
+    switch UInt32(body.why) {
+    case MT_CLOSE_REPLACED.rawValue: out.append(",\"why\":\"replaced\"")
+    case MT_CLOSE_EXEC.rawValue: out.append(",\"why\":\"exec\"")
+    case MT_CLOSE_EXIT.rawValue: out.append(",\"why\":\"exit\"")
+    default: break
+    }
+  }
+
+  func writeDup(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.dup
+    writeFile(applied, size: nil, mode: body.file.mode, to: &out)
+    writeDescriptor(body.old_fd, to: &out)
+    out.append(",\"new_fd\":")
+    out.append(number: body.new_fd)
+  }
+
+  func writePathOperation(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.pathOp
+    writeFile(applied, size: nil, mode: body.file.mode, to: &out)
+    writeResult(applied, to: &out)
+    if body.fd >= 0 { writeDescriptor(body.fd, to: &out) }
+    switch record.type {
+    case .truncate:
+      out.append(",\"length\":")
+      out.append(number: body.argument)
+    case .chmod, .mkdir, .mknod:
+      out.append(",\"mode\":")
+      out.append(number: body.argument)
+    case .chown:
+      out.append(",\"user\":")
+      out.append(number: body.argument &>> 32)
+      out.append(",\"group\":")
+      out.append(number: body.argument & 0xffff_ffff)
+    default: break
+    }
+    if body.call_flags != 0 {
+      out.append(",\"call_flags\":")
+      out.append(number: body.call_flags)
+    }
+  }
+
+  func writeMapping(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.mmap
+    writeFile(applied, size: nil, mode: body.file.mode, to: &out)
+    out.append(",\"length\":")
+    out.append(number: body.length)
+    out.append(",\"prot\":")
+    out.append(number: body.prot)
+    out.append(",\"map_flags\":")
+    out.append(number: body.map_flags)
+  }
+
+  func writeCopy(_ record: RecordView, to out: inout ByteBuffer) {
+    let body = record.copy
+    out.append(",\"file\":{\"uid\":\"")
+    writeIdentity(body.from.dev, body.from.ino, to: &out)
+    writeType(body.from.mode, to: &out)
+    out.append("},\"file_result\":{\"uid\":\"")
+    writeIdentity(body.to.dev, body.to.ino, to: &out)
+    writeType(body.to.mode, to: &out)
+    out.append("},\"fd\":")
+    out.append(number: body.from_fd)
+    out.append(",\"new_fd\":")
+    out.append(number: body.to_fd)
+    let kind: StaticString =
+      switch body.kind {
+      case MT_COPY_SENDFILE.rawValue: ",\"how\":\"sendfile\",\"bytes\":"
+      case MT_COPY_SPLICE.rawValue: ",\"how\":\"splice\",\"bytes\":"
+      case MT_COPY_TEE.rawValue: ",\"how\":\"tee\",\"bytes\":"
+      case MT_COPY_RANGE.rawValue: ",\"how\":\"copy_file_range\",\"bytes\":"
+      case MT_COPY_REFLINK.rawValue: ",\"how\":\"reflink\",\"bytes\":"
+      default: ",\"how\":\"unknown\",\"bytes\":"
+      }
+    out.append(kind)
+    out.append(number: body.bytes)
+  }
+
+  func writePair(_ record: RecordView, to out: inout ByteBuffer) {
+    let body = record.pair
+    out.append(",\"ino\":")
+    out.append(number: body.a_ino)
+    if body.b_ino != body.a_ino {
+      out.append(",\"peer_ino\":")
+      out.append(number: body.b_ino)
+    }
+    writeDescriptor(body.a_fd, to: &out)
+    out.append(",\"new_fd\":")
+    out.append(number: body.b_fd)
+    if body.a_sock != 0 { writeSocketID(",\"socket\":\"", body.a_sock, to: &out) }
+    if body.b_sock != 0 { writeSocketID(",\"peer\":\"", body.b_sock, to: &out) }
+    if body.family != 0 {
+      out.append(",\"family\":")
+      out.append(number: body.family)
+    }
+  }
+
+  func writeURing(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.uring
+    writeFile(applied, size: nil, mode: 0, to: &out)
+    writeResult(applied, to: &out)
+    out.append(",\"opcode\":")
+    out.append(number: body.opcode)
+    out.append(",\"access_mask\":")
+    out.append(number: body.open_flags)
+    out.append(",\"argument\":")
+    out.append(number: body.argument)
+  }
+}

@@ -1,0 +1,169 @@
+internal import Jobs
+internal import KernelABI
+internal import Observation
+
+extension EventSerializer {
+  // MARK: - Processes
+
+  func writeFork(_ record: RecordView, to out: inout ByteBuffer) {
+    let body = record.fork
+    out.append(",\"process\":{\"pid\":")
+    out.append(number: body.child_tgid)
+    if body.real_parent_tgid != record.tgid {
+      out.append(",\"parent_process\":{\"pid\":")
+      out.append(number: body.real_parent_tgid)
+      out.append(UInt8(ascii: "}"))
+    }
+    out.append(UInt8(ascii: "}"))
+    if body.child_ns_tgid != body.child_tgid {
+      out.append(",\"namespace_pid\":")
+      out.append(number: body.child_ns_tgid)
+    }
+    if body.shares_files != 0 { out.append(",\"shares_files\":true") }
+  }
+
+  func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.exec
+    out.append(",\"process\":{\"pid\":")
+    out.append(number: record.tgid)
+    out.append(",\"parent_process\":{\"pid\":")
+    out.append(number: body.parent_tgid)
+    out.append("},\"file\":{")
+    writeString("\"path\":", base64: ",\"pathBase64\":", applied.executable, to: &out)
+    out.append(",\"uid\":\"")
+    writeIdentity(body.file.dev, body.file.ino, to: &out)
+    writeGeneration(body.file.generation, to: &out)
+    out.append(",\"size\":")
+    out.append(number: body.size)
+    out.append(",\"ctime_ns\":")
+    out.append(number: body.ctime)
+    out.append(",\"mtime_ns\":")
+    out.append(number: body.mtime)
+    out.append("},")
+    writeArguments(applied.arguments, to: &out)
+    out.append(",\"argc\":")
+    out.append(number: body.argc)
+    out.append(",\"args_bytes\":")
+    out.append(number: body.argv_bytes)
+    out.append(",")
+    writeString("\"working_directory\":", base64: ",\"working_directoryBase64\":", applied.workingDirectory, to: &out)
+    out.append(",\"user\":{\"uid\":\"")
+    out.append(number: body.uid)
+    out.append("\"},\"group\":{\"uid\":\"")
+    out.append(number: body.gid)
+    out.append("\"}},\"cgroup\":")
+    out.append(number: body.cgroup)
+    let filename = applied.filename
+    if !filename.isEmpty, !filename.elementsEqual(applied.executable) {
+      // An object of its own, as each string that may be marked as cut needs one.
+      out.append(",\"called\":{")
+      writeString("\"path\":", base64: ",\"pathBase64\":", filename, to: &out)
+      out.append(UInt8(ascii: "}"))
+    }
+    writeExecFlags(body, record.tgid, to: &out)
+  }
+
+  private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout ByteBuffer) {
+    if body.old_tid != pid {
+      out.append(",\"old_tid\":")
+      out.append(number: body.old_tid)
+    }
+    let flags = body.exec_flags
+    if flags & MT_EXEC_DELETED.rawValue != 0 { out.append(",\"deleted\":true") }
+    if flags & MT_EXEC_MEMFD.rawValue != 0 { out.append(",\"memfd\":true") }
+    if flags & MT_EXEC_CHROOT.rawValue != 0 { out.append(",\"chroot\":true") }
+    if flags & MT_EXEC_OTHER_MNTNS.rawValue != 0 { out.append(",\"other_mount_namespace\":true") }
+  }
+
+  func writeExit(_ record: RecordView, to out: inout ByteBuffer) {
+    let body = record.exit
+    out.append(",\"process\":{\"pid\":")
+    out.append(number: record.tgid)
+    let signal = body.status & 0x7f
+    if signal == 0 {
+      out.append("},\"exit_code\":")
+      out.append(number: (body.status &>> 8) & 0xff)
+    } else {
+      out.append("},\"signal\":")
+      out.append(number: signal)
+      if body.status & 0x80 != 0 { out.append(",\"core_dumped\":true") }
+    }
+    out.append(",\"user_ns\":")
+    out.append(number: body.user_ns)
+    out.append(",\"system_ns\":")
+    out.append(number: body.system_ns)
+    out.append(",\"bytes_read\":")
+    out.append(number: body.read_bytes)
+    out.append(",\"bytes_written\":")
+    out.append(number: body.written_bytes)
+    out.append(",\"peak_rss\":")
+    out.append(number: body.peak_rss)
+    out.append(",\"threads\":")
+    out.append(number: body.threads)
+    out.append(",\"failed_opens\":")
+    out.append(number: body.failed_opens)
+  }
+
+  // MARK: - Network
+
+  func writeSocket(_ record: RecordView, to out: inout ByteBuffer) {
+    let body = record.sock
+    writeEndpoint(",\"src_endpoint\":{", body.family, body.local, body.local_port, to: &out)
+    writeEndpoint(",\"dst_endpoint\":{", body.family, body.remote, body.remote_port, to: &out)
+    out.append(",\"connection_info\":{\"uid\":\"")
+    out.append(number: body.sock)
+    out.append("\",\"protocol_num\":")
+    out.append(number: UInt32(body.protocol))
+    out.append(body.inbound != 0 ? ",\"direction_id\":1}" : ",\"direction_id\":2}")
+    out.append(",\"family\":")
+    out.append(number: UInt32(body.family))
+    out.append(",\"type\":")
+    out.append(number: body.type)
+    if record.type == .tcpClose {
+      out.append(",\"traffic\":{\"bytes_out\":")
+      out.append(number: body.sent)
+      out.append(",\"bytes_in\":")
+      out.append(number: body.received)
+      out.append("},\"duration_ns\":")
+      out.append(number: body.duration)
+      if body.established == 0 { out.append(",\"established\":false") }
+    }
+    if body.error != 0 {
+      out.append(",\"status_code\":\"")
+      out.append(number: body.error)
+      out.append(UInt8(ascii: "\""))
+    }
+  }
+
+  private func writeEndpoint(
+    _ key: StaticString, _ family: UInt16, _ address: AddressText.Bytes, _ port: UInt16, to out: inout ByteBuffer
+  ) {
+    // AF_INET and AF_INET6: nothing else has an address in the record.
+    guard family == 2 || family == 10 else { return }
+    out.append(key)
+    out.append("\"ip\":\"")
+    AddressText.append(family: family, address, to: &out)
+    out.append("\",\"port\":")
+    out.append(number: UInt32(port))
+    out.append(UInt8(ascii: "}"))
+  }
+
+  func writeUnix(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    let body = record.unix
+    if applied.directory.count &+ applied.name.count > 0 {
+      out.append(",\"file\":{")
+      writePath(applied, to: &out)
+      out.append(",\"type_id\":5}")
+    }
+    out.append(",\"connection_info\":{\"uid\":\"")
+    out.append(number: body.sock)
+    out.append(UInt8(ascii: "\""))
+    if body.peer != 0 { writeSocketID(",\"peer\":\"", body.peer, to: &out) }
+    out.append(record.type == .unixAccept ? ",\"direction_id\":1},\"ino\":" : ",\"direction_id\":2},\"ino\":")
+    out.append(number: body.ino)
+    out.append(",\"fd\":")
+    out.append(number: body.fd)
+    out.append(",\"type\":")
+    out.append(number: body.type)
+  }
+}

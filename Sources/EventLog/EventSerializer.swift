@@ -1,0 +1,225 @@
+internal import Jobs
+internal import KernelABI
+internal import Observation
+
+/// Turns a record into one line of JSON; docs/event-log.md lists the fields.
+///
+/// Nothing is allocated for a line, and what is the same in line after line - the millisecond, the acting process -
+/// is kept as text. Names come from the fold alone, which has masked them: the record's own strings never get here.
+///
+/// Members stand in the order of how seldom they change from one line to the next, time last: zstd spends its time
+/// on the places where a line differs from those before, and differences that stand together are one place.
+struct EventSerializer: ~Copyable {
+  /// Nanoseconds from CLOCK_BOOTTIME to CLOCK_REALTIME.
+  private let clockOffset: Int64
+  private var millisecond: Int64 = .min
+  private var millisecondText = ByteBuffer(capacity: 64)
+  private var actor: (process: UInt32, pid: UInt32) = (.max, .max)
+  private var actorText = ByteBuffer(capacity: 96)
+  /// Bytes of one string, and of all arguments together, that a line may have.
+  private(set) var limit = Limit.none
+
+  struct Limit {
+    var string: Int
+    var arguments: Int
+
+    static var none: Limit { Limit(string: .max, arguments: .max) }
+    /// A line within these fits a frame, whatever its bytes are: a byte takes at most six in the text and 4/3 in base64.
+    static var tight: Limit { Limit(string: 768, arguments: 4096) }
+  }
+
+  init(clockOffset: Int64) {
+    self.clockOffset = clockOffset
+  }
+
+  /// Appends the record's line, the line feed included.
+  mutating func write(_ record: RecordView, _ applied: borrowing Applied, limit: Limit, to out: inout ByteBuffer) {
+    self.limit = limit
+    let type = record.type
+    writePrefix(type, record, to: &out)
+    writeActor(applied.processID, record.tgid, to: &out)
+    if record.tid != record.tgid {
+      out.append(",\"tid\":")
+      out.append(number: record.tid)
+    }
+    switch type {
+    case .open, .passFD: writeOpen(record, applied, to: &out)
+    case .close: writeClose(record, applied, to: &out)
+    case .dup: writeDup(record, applied, to: &out)
+    case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
+      writePathOperation(record, applied, to: &out)
+    case .mmapShared: writeMapping(record, applied, to: &out)
+    case .copy: writeCopy(record, to: &out)
+    case .pipe, .socketpair: writePair(record, to: &out)
+    case .uring: writeURing(record, applied, to: &out)
+    case .fork: writeFork(record, to: &out)
+    case .exec: writeExec(record, applied, to: &out)
+    case .exit: writeExit(record, to: &out)
+    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket:
+      writeSocket(record, to: &out)
+    case .unixConnect, .unixAccept: writeUnix(record, applied, to: &out)
+    }
+    writeFlags(record.flags, applied, to: &out)
+    writeTime(record.time, to: &out)
+    out.append("}\n")
+  }
+
+  // MARK: - What every line has
+
+  /// The class, the activity and its name: one literal.
+  private func writePrefix(_ type: RecordType, _ record: RecordView, to out: inout ByteBuffer) {
+    let prefix: StaticString =
+      switch type {
+      case .fork: #"{"class_uid":1007,"activity_id":1,"activity_name":"fork""#
+      case .exec: #"{"class_uid":1007,"activity_id":1,"activity_name":"exec""#
+      case .exit: #"{"class_uid":1007,"activity_id":2,"activity_name":"exit""#
+      case .open:
+        record.open.fmode & MT_FMODE_CREATED != 0
+          ? #"{"class_uid":1001,"activity_id":1,"activity_name":"open""#
+          : #"{"class_uid":1001,"activity_id":14,"activity_name":"open""#
+      case .close: #"{"class_uid":1001,"activity_id":3,"activity_name":"close""#
+      case .dup: #"{"class_uid":1001,"activity_id":99,"activity_name":"dup""#
+      case .rename: #"{"class_uid":1001,"activity_id":5,"activity_name":"rename""#
+      case .unlink: #"{"class_uid":1001,"activity_id":4,"activity_name":"unlink""#
+      case .rmdir: #"{"class_uid":1001,"activity_id":4,"activity_name":"rmdir""#
+      case .link: #"{"class_uid":1001,"activity_id":1,"activity_name":"link""#
+      case .symlink: #"{"class_uid":1001,"activity_id":1,"activity_name":"symlink""#
+      case .mkdir: #"{"class_uid":1001,"activity_id":1,"activity_name":"mkdir""#
+      case .mknod: #"{"class_uid":1001,"activity_id":1,"activity_name":"mknod""#
+      case .truncate: #"{"class_uid":1001,"activity_id":3,"activity_name":"truncate""#
+      case .chmod: #"{"class_uid":1001,"activity_id":7,"activity_name":"chmod""#
+      case .chown: #"{"class_uid":1001,"activity_id":7,"activity_name":"chown""#
+      case .mmapShared: #"{"class_uid":1001,"activity_id":3,"activity_name":"mmap_shared""#
+      case .copy: #"{"class_uid":1001,"activity_id":3,"activity_name":"copy""#
+      case .pipe: #"{"class_uid":1001,"activity_id":99,"activity_name":"pipe""#
+      case .socketpair: #"{"class_uid":1001,"activity_id":99,"activity_name":"socketpair""#
+      case .passFD: #"{"class_uid":1001,"activity_id":14,"activity_name":"pass_fd""#
+      case .connect: #"{"class_uid":4001,"activity_id":1,"activity_name":"connect""#
+      case .established: #"{"class_uid":4001,"activity_id":1,"activity_name":"established""#
+      case .bind: #"{"class_uid":4001,"activity_id":99,"activity_name":"bind""#
+      case .listen: #"{"class_uid":4001,"activity_id":7,"activity_name":"listen""#
+      case .accept: #"{"class_uid":4001,"activity_id":1,"activity_name":"accept""#
+      case .udpSend: #"{"class_uid":4001,"activity_id":6,"activity_name":"udp_send""#
+      case .tcpClose:
+        record.sock.error != 0 && record.sock.established == 0
+          ? #"{"class_uid":4001,"activity_id":4,"activity_name":"tcp_close""#
+          : #"{"class_uid":4001,"activity_id":2,"activity_name":"tcp_close""#
+      case .unixConnect: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_connect""#
+      case .unixAccept: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_accept""#
+      case .socket: #"{"class_uid":4001,"activity_id":99,"activity_name":"socket""#
+      case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
+      }
+    out.append(prefix)
+  }
+
+  /// `time` in milliseconds since the epoch, as OCSF has it, and in `ns` what is left below one.
+  private mutating func writeTime(_ bootTime: UInt64, to out: inout ByteBuffer) {
+    // A sum beyond 64 bits can only come from a record that is wrong; it shows as a time that is.
+    let now = Int64(truncatingIfNeeded: bootTime) &+ clockOffset
+    let wall = now < 0 ? 0 : now
+    let current = wall / 1_000_000
+    if current != millisecond {
+      millisecond = current
+      millisecondText.removeAll()
+      millisecondText.append(",\"time\":")
+      millisecondText.append(number: current)
+      millisecondText.append(",\"ns\":")
+    }
+    out.append(millisecondText.bytes)
+    out.append(number: wall &- current &* 1_000_000)
+  }
+
+  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, to out: inout ByteBuffer) {
+    if actor != (process, pid) {
+      actor = (process, pid)
+      actorText.removeAll()
+      actorText.append(",\"actor\":{\"process\":{\"uid\":\"")
+      actorText.append(number: process)
+      actorText.append("\",\"pid\":")
+      actorText.append(number: pid)
+      actorText.append("}}")
+    }
+    out.append(actorText.bytes)
+  }
+
+  private func writeFlags(_ flags: RecordFlags, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+    if flags.isEmpty, applied.pathIsResolved, !applied.pathIsTruncated, !applied.identityFromStat { return }
+    let isTruncated = applied.pathIsTruncated
+    if isTruncated || flags.contains(.truncated) { out.append(",\"truncated\":true") }
+    if flags.contains(.unreadable) { out.append(",\"unreadable\":true") }
+    if flags.contains(.compat) { out.append(",\"compat\":true") }
+    if flags.contains(.uring) { out.append(",\"io_uring\":true") }
+    if !applied.pathIsResolved { out.append(",\"unresolved\":true") }
+    if applied.identityFromStat { out.append(",\"uid_by_path\":true") }
+  }
+
+  // MARK: - Strings
+
+  /// A value in quotes and, if it is not UTF-8, a second member with base64 of all its bytes. `key` and
+  /// `base64Key` are `"path":` and `,"pathBase64":`.
+  func writeString(
+    _ key: StaticString, base64 base64Key: StaticString, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
+  ) {
+    let cut = bytes.count > limit.string
+    let bytes = cut ? UnsafeRawBufferPointer(rebasing: bytes[..<limit.string]) : bytes
+    out.append(key)
+    if JSONText.appendString(bytes, to: &out) {
+      out.append(base64Key)
+      writeBase64(bytes, to: &out)
+    }
+    if cut { out.append(",\"cut\":true") }
+  }
+
+  func writeBase64(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+    out.append(UInt8(ascii: "\""))
+    out.append(base64: bytes)
+    out.append(UInt8(ascii: "\""))
+  }
+
+  /// `"path":"…"` of a directory and a name in it, without putting them together first. `second`: of the second path.
+  @inline(__always)
+  func writePath(_ applied: borrowing Applied, second: Bool = false, to out: inout ByteBuffer) {
+    let directory = second ? applied.directory2 : applied.directory
+    let name = second ? applied.name2 : applied.name
+    if directory.count &+ name.count >= limit.string {
+      let path = second ? applied.path2 : applied.path
+      return writeString("\"path\":", base64: ",\"pathBase64\":", path, to: &out)
+    }
+    out.append("\"path\":\"")
+    var replaced = JSONText.appendContent(directory, to: &out)
+    if !directory.isEmpty, !name.isEmpty, directory.count > 1 || directory[0] != UInt8(ascii: "/") {
+      out.append(UInt8(ascii: "/"))
+    }
+    if JSONText.appendContent(name, to: &out) { replaced = true }
+    out.append(UInt8(ascii: "\""))
+    if replaced {
+      out.append(",\"pathBase64\":")
+      writeBase64(second ? applied.path2 : applied.path, to: &out)
+    }
+  }
+
+  /// An array of NUL-separated strings; a NUL at the end belongs to the last one.
+  func writeArguments(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+    let cut = bytes.count > limit.arguments
+    var rest = cut ? bytes[..<limit.arguments] : bytes[...]
+    if rest.last == 0 { rest = rest.dropLast() }
+    let whole = rest
+    out.append("\"args\":[")
+    var replaced = false
+    if !bytes.isEmpty {
+      while true {
+        let end = rest.firstIndex(of: 0) ?? rest.endIndex
+        if JSONText.appendString(UnsafeRawBufferPointer(rebasing: rest[..<end]), to: &out) { replaced = true }
+        if end == rest.endIndex { break }
+        out.append(UInt8(ascii: ","))
+        rest = rest[(end + 1)...]
+      }
+    }
+    out.append(UInt8(ascii: "]"))
+    if replaced {
+      out.append(",\"argsBase64\":")
+      writeBase64(UnsafeRawBufferPointer(rebasing: whole), to: &out)
+    }
+    if cut { out.append(",\"argsCut\":true") }
+  }
+}

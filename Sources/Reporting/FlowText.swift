@@ -1,0 +1,79 @@
+internal import Jobs
+
+/// A flow in words: the same in every form of the report.
+enum FlowText {
+  /// `140.82.112.3:443`, `[2001:db8::1]:443`, or a unix socket's path.
+  static func remote(_ flow: FlowSummary) -> String { end(flow, flow.remoteAddress, flow.remotePort) }
+
+  /// What stands for the other side: the remote end, or the local one of a listener.
+  static func counterpart(_ flow: FlowSummary) -> String {
+    isListener(flow) ? end(flow, flow.localAddress, flow.localPort) : remote(flow)
+  }
+
+  static func isListener(_ flow: FlowSummary) -> Bool {
+    if flow.kind == .listen { return true }
+    switch flow.state {
+    case .bound, .listening: return true
+    case .requested, .established, .failed, .closed: return false
+    }
+  }
+
+  private static func end(_ flow: FlowSummary, _ address: String, _ port: UInt16) -> String {
+    if flow.kind == .unix { return address.isEmpty ? "(unnamed)" : address }
+    let host = address.isEmpty ? "?" : (address.utf8.contains(UInt8(ascii: ":")) ? "[\(address)]" : address)
+    return port == 0 ? host : "\(host):\(port)"
+  }
+
+  static func kind(_ flow: FlowSummary) -> String {
+    switch flow.kind {
+    case .tcp: "TCP"
+    case .udp: "UDP"
+    case .unix: "unix"
+    case .listen: flow.networkProtocol == 17 ? "UDP" : "TCP"
+    case .other: protocolName(flow.networkProtocol)
+    }
+  }
+
+  /// Names of IANA's protocol numbers that a build can be expected to use.
+  private static func protocolName(_ number: UInt16) -> String {
+    switch number {
+    case 1: "ICMP"
+    case 6: "TCP"
+    case 17: "UDP"
+    case 58: "ICMPv6"
+    case 132: "SCTP"
+    case 255: "raw"
+    default: "protocol \(number)"
+    }
+  }
+
+  static func state(_ flow: FlowSummary) -> String {
+    switch flow.state {
+    case .requested: flow.kind == .udp ? "sent" : "asked for"
+    case .established: flow.isInbound ? "accepted" : "open at the end"
+    case .failed: "failed: \(errorName(flow.error))"
+    case .closed: flow.isInbound ? "accepted, closed" : "closed"
+    case .bound: "bound"
+    case .listening: "listening"
+    }
+  }
+
+  /// Linux error numbers that connecting can give.
+  private static func errorName(_ number: Int32) -> String {
+    switch number {
+    case 1: "EPERM"
+    case 2: "ENOENT"
+    case 11: "EAGAIN"
+    case 13: "EACCES"
+    case 97: "EAFNOSUPPORT"
+    case 99: "EADDRNOTAVAIL"
+    case 101: "ENETUNREACH"
+    case 103: "ECONNABORTED"
+    case 104: "ECONNRESET"
+    case 110: "ETIMEDOUT"
+    case 111: "ECONNREFUSED"
+    case 113: "EHOSTUNREACH"
+    default: "error \(number)"
+    }
+  }
+}

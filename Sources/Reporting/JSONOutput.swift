@@ -1,0 +1,144 @@
+internal import Jobs
+internal import Observation
+
+/// Builds JSON. Structure comes from the callers, so that the order of keys is theirs; names from a job go through
+/// `string`, which lets nothing out of its quotes.
+struct JSONOutput {
+  private(set) var bytes: [UInt8] = []
+  private var needsComma = false
+
+  mutating func object(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
+    enclosed(key, "{", "}", body)
+  }
+
+  mutating func array(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
+    enclosed(key, "[", "]", body)
+  }
+
+  /// An array with one element a line: what a diff, a pager or grep wants of a long list.
+  mutating func lines<Element>(
+    _ key: StaticString, _ elements: some Collection<Element>, _ body: (inout JSONOutput, Element) -> Void
+  ) {
+    array(key) { json in
+      for element in elements {
+        json.separate()
+        json.bytes += "\n    ".utf8
+        json.object { body(&$0, element) }
+      }
+      if !elements.isEmpty { json.bytes += "\n  ".utf8 }
+    }
+  }
+
+  /// Puts the next member of the outermost object on a line of its own.
+  mutating func newLine() {
+    separate()
+    bytes += "\n  ".utf8
+  }
+
+  /// The line break in front of the brace that closes the outermost object.
+  mutating func lastLine() {
+    bytes.append(UInt8(ascii: "\n"))
+  }
+
+  mutating func endDocument() {
+    bytes.append(UInt8(ascii: "\n"))
+  }
+
+  private mutating func enclosed(
+    _ key: StaticString?, _ open: Unicode.Scalar, _ close: Unicode.Scalar, _ body: (inout JSONOutput) -> Void
+  ) {
+    self.key(key)
+    bytes.append(UInt8(ascii: open))
+    needsComma = false
+    body(&self)
+    bytes.append(UInt8(ascii: close))
+    needsComma = true
+  }
+
+  private mutating func separate() {
+    if needsComma { bytes.append(UInt8(ascii: ",")) }
+    needsComma = false
+  }
+
+  private mutating func key(_ key: StaticString?) {
+    separate()
+    guard let key else { return }
+    bytes.append(UInt8(ascii: "\""))
+    key.withUTF8Buffer { bytes += $0 }
+    bytes += "\":".utf8
+  }
+
+  mutating func member(_ key: StaticString? = nil, _ value: some BinaryInteger) {
+    self.key(key)
+    bytes += String(value).utf8
+    needsComma = true
+  }
+
+  mutating func member(_ key: StaticString? = nil, _ value: Bool) {
+    self.key(key)
+    bytes += (value ? "true" : "false").utf8
+    needsComma = true
+  }
+
+  mutating func null(_ key: StaticString? = nil) {
+    self.key(key)
+    bytes += "null".utf8
+    needsComma = true
+  }
+
+  mutating func member(_ key: StaticString? = nil, _ value: String) {
+    self.key(key)
+    string(value)
+    needsComma = true
+  }
+
+  /// A member whose key is made at run time: a name of ours that comes as a string, such as that of a map.
+  mutating func member(named key: String, _ value: some BinaryInteger) {
+    separate()
+    string(key)
+    bytes.append(UInt8(ascii: ":"))
+    member(nil, value)
+  }
+
+  /// A name, with the raw bytes beside it where they are not UTF-8, and a mark where it was cut.
+  mutating func name(
+    _ key: StaticString, base64 base64Key: StaticString, truncated truncatedKey: StaticString, _ name: Name
+  ) {
+    member(key, name.text)
+    if !name.isValidUTF8 { member(base64Key, Base64.encode(name.bytes)) }
+    if name.isTruncated { member(truncatedKey, true) }
+  }
+
+  /// Quoted; control characters and those that reorder or hide text are escaped, so that the file can be
+  /// looked at with `cat`. A parser gets the same string either way.
+  private mutating func string(_ value: String) {
+    bytes.append(UInt8(ascii: "\""))
+    for scalar in value.unicodeScalars {
+      switch scalar {
+      case "\"": bytes += "\\\"".utf8
+      case "\\": bytes += "\\\\".utf8
+      case "\n": bytes += "\\n".utf8
+      case "\t": bytes += "\\t".utf8
+      case "\r": bytes += "\\r".utf8
+      case _ where VisibleText.isHidden(scalar):
+        for unit in UTF16.encode(scalar) ?? .init() {
+          let digits = String(unit, radix: 16)
+          bytes += "\\u".utf8
+          bytes += String(repeating: "0", count: 4 - digits.utf8.count).utf8
+          bytes += digits.utf8
+        }
+      default: bytes += UTF8.encode(scalar) ?? .init()
+      }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}
+
+/// Base64 with padding, RFC 4648 section 4.
+enum Base64 {
+  static func encode(_ bytes: [UInt8]) -> String {
+    var buffer = ByteBuffer(capacity: (bytes.count + 2) / 3 * 4)
+    bytes.withUnsafeBytes { buffer.append(base64: $0) }
+    return buffer.text
+  }
+}

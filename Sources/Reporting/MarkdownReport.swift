@@ -1,0 +1,145 @@
+internal import Jobs
+
+/// `report.md`: the run for a CI step summary, in GitHub's Markdown.
+///
+/// Always smaller than ``maximumBytes``: each section has a share of it, and rows that do not fit become "and N
+/// more". GitHub takes 1 MiB a step, but its readers scroll.
+public enum MarkdownReport {
+  public static let maximumBytes = 60 * 1024
+
+  /// What each section may take; the head and the headings have the rest.
+  private static let treeBytes = 18 * 1024
+  private static let networkBytes = 10 * 1024
+  private static let filesBytes = 12 * 1024
+  private static let reasonsBytes = 4 * 1024
+  private static let sensorBytes = 6 * 1024
+
+  public static func write(_ input: ReportInput) -> [UInt8] {
+    let judgement = Judgement(of: input)
+    let tree = ProcessTree(input.snapshot.processes)
+    let tally = Tally(input, tree: tree)
+    var text = head(input, judgement, tally)
+    text += processes(input, tree)
+    text += network(input.snapshot.flows, tree)
+    text += files(input.snapshot.files, tree)
+    text += sensor(input)
+    return Array(text.utf8)
+  }
+
+  private static func head(_ input: ReportInput, _ judgement: Judgement, _ tally: Tally) -> String {
+    var text = "## \(symbol(judgement.verdict)) martlet: \(judgement.verdict.rawValue)\n\n"
+    var rows = Rows(budget: reasonsBytes)
+    for reason in judgement.reasons {
+      let line = MarkdownText.escape(reason.sentence, limit: 300)
+      rows.append(judgement.reasons.count == 1 ? "\(line)\n" : "- \(line)\n")
+    }
+    text += rows.text { "- and \($0) more, see report.json\n" } + "\n"
+    let status = input.waitStatus.map { ExitStatus(waitStatus: $0).text } ?? "exit status not known"
+    let mark = input.waitStatus.map { ExitStatus(waitStatus: $0).isSuccess } ?? false ? "" : "**"
+    let (date, time) = WallClock.parts(input.clock.nanoseconds(input.startedAt))
+    text += MarkdownText.code(CommandLine.text(input.command), limit: 300)
+    text += " \(mark)\(status)\(mark) after \(Units.duration(input.durationNanoseconds))"
+    text += " (began \(date) \(time.prefix(8)) UTC)\n\n"
+    text += "| processes | failed | files written | connections | events | lost |\n"
+    text += "|--:|--:|--:|--:|--:|--:|\n"
+    text += "| \(Units.grouped(tally.processes)) | \(Units.grouped(tally.failures))"
+    text += " | \(Units.grouped(tally.filesWritten)) | \(Units.grouped(tally.connections))"
+    let lost = tally.lost == 0 ? "0" : "**\(Units.grouped(tally.lost))**"
+    text += " | \(Units.grouped(input.completeness.received)) | \(lost) |\n\n"
+    return text
+  }
+
+  private static func symbol(_ verdict: Verdict) -> String {
+    switch verdict {
+    case .clean: "✅"
+    case .findings: "🔎"
+    case .blocked: "⛔"
+    case .incomplete: "⚠️"
+    }
+  }
+
+  private static func processes(_ input: ReportInput, _ tree: ProcessTree) -> String {
+    if tree.processes.isEmpty { return "" }
+    var outline = ProcessOutline(tree: tree, endedAt: input.endedAt, budget: treeBytes)
+    return "### Processes\n\n" + MarkdownText.block(outline.write()) + "\n"
+  }
+
+  private static func network(_ flows: [FlowSummary], _ tree: ProcessTree) -> String {
+    let remote = flows.filter { $0.kind != .unix }
+    if remote.isEmpty { return flows.isEmpty ? "" : "### Network\n\nNone but unix sockets.\n\n" }
+    var rows = Rows(budget: networkBytes)
+    for flow in remote {
+      let arrow = FlowText.isListener(flow) ? "listen" : (flow.isInbound ? "in" : "out")
+      let repeats = flow.repeats > 0 ? " ×\(Units.grouped(UInt64(flow.repeats) + 1))" : ""
+      rows.append(
+        "| \(arrow) | \(MarkdownText.code(FlowText.counterpart(flow), limit: 80))\(repeats) | \(FlowText.kind(flow))"
+          + " | \(MarkdownText.code(tree.label(ofProcess: flow.process), limit: 40)) | \(FlowText.state(flow))"
+          + " | \(flow.sentBytes.map(Units.bytes) ?? "") | \(flow.receivedBytes.map(Units.bytes) ?? "") |\n")
+    }
+    return "### Network\n\n| | address | protocol | process | state | sent | received |\n"
+      + "|---|---|---|---|---|--:|--:|\n" + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
+  }
+
+  private static func files(_ files: [FileSummary], _ tree: ProcessTree) -> String {
+    let written = files.filter(\.wasWritten)
+    let kept = written.filter { !$0.isDeleted }
+    if written.isEmpty { return "" }
+    var rows = Rows(budget: filesBytes)
+    for file in kept.sorted(by: { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }) {
+      let writers = file.writers.prefix(2).map { MarkdownText.code(tree.label(ofProcess: $0), limit: 32) }
+      let more = file.writers.count > 2 ? " and \(file.writers.count - 2) more" : ""
+      let path = MarkdownText.code(file.path.pathText, limit: 120, keep: .tail)
+      rows.append(
+        "| \(path) | \(file.wasCreated ? "created" : "changed") |"
+          + " \(file.size.map(Units.bytes) ?? "") | \(writers.joined(separator: ", "))\(more) |\n")
+    }
+    var text = "<details><summary>Files written: \(Units.grouped(kept.count))"
+    let removed = written.count - kept.count
+    if removed > 0 { text += " and \(Units.grouped(removed)) that were removed again" }
+    text += "</summary>\n\n"
+    if !kept.isEmpty {
+      text += "| path | | size | written by |\n|---|---|--:|---|\n"
+      text += rows.text { "\nand \($0) more, see report.html or report.json\n" }
+    }
+    return text + "\n</details>\n\n"
+  }
+
+  private static func sensor(_ input: ReportInput) -> String {
+    var rows = Rows(budget: sensorBytes)
+    for type in input.completeness.types where type.counts.seen > 0 || type.counts.lost > 0 {
+      let counts = type.counts
+      rows.append(
+        "| \(MarkdownText.escape(type.name, limit: 24)) | \(Units.grouped(counts.seen)) | \(Units.grouped(counts.sent))"
+          + " | \(Units.grouped(counts.deduplicated)) | \(Units.grouped(counts.aggregated))"
+          + " | \(Units.grouped(counts.lost)) | \(Units.grouped(counts.truncated)) |\n")
+    }
+    let complete = input.completeness.isComplete && input.logError == nil
+    var text = "<details><summary>Sensor: \(complete ? "complete" : "incomplete"), "
+    text += "\(Units.count(input.hooks.count, "hook", "hooks"))</summary>\n\n"
+    text += "Linux \(MarkdownText.code(input.kernelRelease, limit: 64)), "
+    text += "martlet \(MarkdownText.code(input.version, limit: 64))"
+    if let log = input.log { text += ", event log head \(MarkdownText.code(log.head, limit: 64))" }
+    text += "\n\n| event | seen | sent | same again | folded | lost | cut |\n|---|--:|--:|--:|--:|--:|--:|\n"
+    return text + rows.text { "\nand \($0) more, see report.json\n" } + "\n</details>\n"
+  }
+}
+
+/// Rows up to a number of bytes; those that do not fit are counted.
+struct Rows {
+  private let budget: Int
+  private var content = ""
+  private(set) var omitted = 0
+
+  init(budget: Int) {
+    self.budget = budget
+  }
+
+  /// Takes the row, unless it or one before it did not fit.
+  mutating func append(_ row: String) {
+    if omitted > 0 || content.utf8.count + row.utf8.count > budget { omitted += 1 } else { content += row }
+  }
+
+  func text(more: (String) -> String) -> String {
+    omitted == 0 ? content : content + more(Units.grouped(omitted))
+  }
+}

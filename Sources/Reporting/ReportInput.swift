@@ -1,0 +1,71 @@
+public import Jobs
+
+/// Everything that the reports of one run are made from.
+public struct ReportInput: Sendable {
+  /// One program of the sensor and what it is attached to.
+  public struct Hook: Sendable, Equatable {
+    /// `process`, `file`, `network`.
+    public var family: String
+    /// `tp_btf`, `cgroup`, `fentry`, `lsm`.
+    public var kind: String
+    /// The tracepoint, function or attach point.
+    public var target: String
+    /// The name of the kernel program.
+    public var program: String
+
+    public init(family: String, kind: String, target: String, program: String) {
+      self.family = family
+      self.kind = kind
+      self.target = target
+      self.program = program
+    }
+  }
+
+  /// What the event log came to; see `LogSummary` in EventLog.
+  public struct Log: Sendable, Equatable {
+    /// SHA-256 of the last compressed frame, in hex.
+    public var head: String
+    public var frames: UInt64
+    /// Events, without the header lines of frames.
+    public var lines: UInt64
+    /// Size of the file.
+    public var bytes: UInt64
+
+    public init(head: String, frames: UInt64, lines: UInt64, bytes: UInt64) {
+      self.head = head
+      self.frames = frames
+      self.lines = lines
+      self.bytes = bytes
+    }
+  }
+
+  public var snapshot = JobSnapshot()
+  public var completeness = Completeness()
+  public var hooks: [Hook] = []
+  /// As uname(2) gives it: `6.18.1`.
+  public var kernelRelease = ""
+  /// martlet's own version.
+  public var version = ""
+  /// Unique for the run; empty if it has no name.
+  public var jobIdentifier = ""
+  /// The command that `run` started; masked already.
+  public var command: [Name] = []
+  public var workingDirectory = Name(bytes: [])
+  /// Nanoseconds of CLOCK_BOOTTIME: when the command was started and when it, or the recording, ended.
+  public var startedAt: UInt64 = 0
+  public var endedAt: UInt64 = 0
+  public var clock = WallClock(offset: 0)
+  /// Of the command, as wait(2) gives it; nil if it was not waited for.
+  public var waitStatus: UInt32?
+  public var log: Log?
+  /// Why the event log is not whole: a write that failed. Makes the run incomplete.
+  public var logError: String?
+  /// Actions that the policy stopped.
+  public var blocked = 0
+  /// Findings of the rules.
+  public var findings = 0
+
+  public init() {}
+
+  var durationNanoseconds: UInt64 { endedAt > startedAt ? endedAt - startedAt : 0 }
+}

@@ -1,0 +1,165 @@
+import Jobs
+import KernelABI
+import Observation
+import Testing
+
+@testable import EventLog
+
+@Suite("Lines of the event log")
+struct SerializationTests {
+  @Test("every type of record is one line of valid JSON with its class and name", arguments: RecordType.allCases)
+  func everyType(type: RecordType) throws {
+    let lines = try LogFixture().lines([Records.one(type)])
+    let line = try #require(lines.first)
+    #expect(lines.count == 1)
+    #expect(line["activity_name"]?.string == type.name)
+    let classes: [Int64] = [1001, 1007, 4001]
+    #expect(classes.contains(line["class_uid"]?.number ?? 0))
+    #expect(line["actor"]?["process"]?["pid"]?.number == 100)
+  }
+
+  @Test("every type survives bodies in which all bits are set", arguments: RecordType.allCases)
+  func extremeBodies(type: RecordType) throws {
+    var builder = RecordBuilder(type, time: .max, tgid: .max, leaderStart: .max)
+    builder.tid = .max - 1
+    builder.flags = RecordFlags(rawValue: 15)
+    let length = builder.bytes.count
+    var bytes = builder.bytes
+    for index in (length - type.bodySize)..<length { bytes[index] = 0xff }
+    let fixture = LogFixture()
+    var log = try fixture.writer()
+    try bytes.withUnsafeBytes { raw in
+      let view = try RecordView(validating: raw)
+      fixture.state.apply(view)
+      try log.append(view, fixture.state.applied)
+    }
+    _ = try log.finish()
+    let line = try #require(try LogFixture.read(fixture.contents).lines.first)
+    #expect(line["truncated"] == .bool(true))
+    #expect(line["io_uring"] == .bool(true))
+  }
+
+  @Test("an open has its path, identity, size and descriptor")
+  func open() throws {
+    let line = try #require(try LogFixture().lines([Records.open("main.c")]).first)
+    #expect(line["activity_id"]?.number == 14)
+    #expect(line["file"]?["path"]?.string == "/work/src/main.c")
+    #expect(line["file"]?["uid"]?.string == "8388609-123456789")
+    #expect(line["generation"] == nil)
+    #expect(line["file"]?["size"]?.number == 4321)
+    #expect(line["fd"]?.number == 3)
+    #expect(line["access_mask"]?.number == 0o2000000)
+    let created = try #require(try LogFixture().lines([Records.open("new.c", created: true)]).first)
+    #expect(created["activity_id"]?.number == 1)
+    #expect(created["generation"]?.number == 42)
+  }
+
+  @Test("times are split into OCSF's milliseconds and the nanoseconds below")
+  func time() throws {
+    let line = try #require(try LogFixture().lines([Records.open("a", time: 1_234_567_891)]).first)
+    #expect(line["time"]?.number == 1_700_000_001_234)
+    #expect(line["ns"]?.number == 567_891)
+  }
+
+  @Test("arguments stay apart, the empty ones too")
+  func arguments() throws {
+    let arguments = ["cc", "", "a\nb", "\"", "\\"]
+    let record = Records.exec(arguments.map { Array($0.utf8) })
+    let line = try #require(try LogFixture().lines([record]).first)
+    let process = try #require(line["process"])
+    #expect(process["args"]?.array?.compactMap(\.string) == arguments)
+    #expect(process["file"]?["path"]?.string == "/usr/bin/cc")
+    #expect(process["working_directory"]?.string == "/work")
+    #expect(line["called"]?["path"]?.string == "cc")
+  }
+
+  @Test("a name that is not UTF-8 has U+FFFD in its text and its bytes beside it")
+  func invalidName() throws {
+    let line = try #require(try LogFixture().lines([Records.open([0x61, 0xff, 0x62])]).first)
+    #expect(line["file"]?["path"]?.string == "/work/src/a\u{FFFD}b")
+    #expect(line["file"]?["pathBase64"]?.string == "L3dvcmsvc3JjL2H/Yg==")
+    let exec = try #require(try LogFixture().lines([Records.exec([[0x63], [0xc3]])]).first)
+    #expect(exec["process"]?["args"]?.array?.compactMap(\.string) == ["c", "\u{FFFD}"])
+    #expect(exec["process"]?["argsBase64"]?.string == "YwDD")
+  }
+
+  @Test("a name cannot end its line or its string")
+  func hostileName() throws {
+    let name = "a\"}\n{\"class_uid\":1\r\u{2028}\u{1B}[31m\u{7f}"
+    let lines = try LogFixture().lines([Records.open(name)])
+    #expect(lines.count == 1)
+    #expect(lines.first?["file"]?["path"]?.string == "/work/src/" + name)
+  }
+
+  @Test("a connection has both ends, and what failed is a failure")
+  func connection() throws {
+    let records = [
+      Records.socket(.connect),
+      Records.socket(.tcpClose) {
+        $0.error = 111
+        $0.sent = .max
+      },
+      Records.socket(.accept) {
+        $0.inbound = 1
+        $0.family = 10
+        $0.remote = (0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
+      },
+    ]
+    let lines = try LogFixture().lines(records)
+    try #require(lines.count == 3)
+    #expect(lines[0]["dst_endpoint"]?["ip"]?.string == "192.0.2.7")
+    #expect(lines[0]["dst_endpoint"]?["port"]?.number == 443)
+    #expect(lines[0]["src_endpoint"]?["ip"]?.string == "10.0.0.1")
+    #expect(lines[0]["connection_info"]?["uid"]?.string == "18446744073709551615")
+    #expect(lines[1]["activity_id"]?.number == 4)
+    #expect(lines[1]["status_code"]?.string == "111")
+    #expect(lines[1]["traffic"]?["bytes_out"] == .number("18446744073709551615"))
+    #expect(lines[2]["dst_endpoint"]?["ip"]?.string == "2001:db8::1")
+    #expect(lines[2]["connection_info"]?["direction_id"]?.number == 1)
+  }
+
+  @Test("an exit tells code from signal")
+  func exit() throws {
+    func record(_ status: UInt32) -> RecordBuilder {
+      var builder = RecordBuilder(.exit, tgid: 100, leaderStart: 7)
+      var body = mt_exit()
+      body.status = status
+      builder.setBody(body)
+      return builder
+    }
+    let lines = try LogFixture().lines([record(3 << 8), record(11 | 0x80)])
+    try #require(lines.count == 2)
+    #expect(lines[0]["exit_code"]?.number == 3)
+    #expect(lines[0]["signal"] == nil)
+    #expect(lines[1]["signal"]?.number == 11)
+    #expect(lines[1]["core_dumped"] == .bool(true))
+    #expect(lines[1]["exit_code"] == nil)
+  }
+
+  @Test(
+    "numbers are written as String writes them",
+    arguments: [0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 65_535, 99_999, 4_294_967_295, .max - 1, .max])
+  func decimals(value: UInt64) {
+    var buffer = ByteBuffer()
+    buffer.append(number: value)
+    #expect(buffer.text == String(value))
+  }
+
+  @Test("numbers around every power of ten and of two are written as String writes them")
+  func decimalEdges() {
+    var values: [UInt64] = (0..<64).flatMap { [UInt64(1) << $0, UInt64(1) << $0 - 1] }
+    var power: UInt64 = 1
+    for _ in 0..<19 {
+      power *= 10
+      values += [power - 1, power, power + 1]
+    }
+    for value in values {
+      var buffer = ByteBuffer()
+      buffer.append(number: value)
+      #expect(buffer.text == String(value))
+    }
+    var negative = ByteBuffer()
+    negative.append(number: Int64.min)
+    #expect(negative.text == String(Int64.min))
+  }
+}
