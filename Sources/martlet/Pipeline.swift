@@ -1,0 +1,210 @@
+import CSystem
+import EventLog
+import Glibc
+import Jobs
+import KernelSensor
+import Observation
+import Supervision
+import Synchronization
+
+/// What the sensor's records came to.
+struct Recording {
+  var snapshot: JobSnapshot
+  var completeness: Completeness
+  var log: LogSummary?
+  /// Why the event log is not whole.
+  var logError: String?
+}
+
+/// The way from the rings to the fold and the event log, on a thread of its own.
+///
+/// The main thread follows the command and its signals; this one reads. It runs ahead of the job's processes in the
+/// scheduler's queue where that is allowed, because what it does not read in time is lost.
+///
+/// Sensor, fold and log belong to one thread at a time: to the creator's until ``start()``, then to the reader's, and
+/// to that of ``finish(commandEndedAt:)`` again, since creating and joining a thread order all accesses.
+final class Pipeline: @unchecked Sendable {
+  let progress = Progress()
+
+  private let sensor: Sensor
+  private let interrupt: RingInterrupt
+  private let state: JobState
+  private var log: EventLogWriter?
+  private var recording: Recording?
+  private var thread: pthread_t?
+  /// CLOCK_BOOTTIME; 0 while the command runs.
+  private let commandEnd = Atomic<UInt64>(0)
+
+  /// Milliseconds between two looks at the rings, unless one of them is filling up.
+  private static let interval: Int32 = 10
+  private static let second: UInt64 = 1_000_000_000
+
+  init(sensor: Sensor, options: JobOptions, log: consuming EventLogWriter) {
+    self.sensor = sensor
+    self.log = consume log
+    interrupt = sensor.rings.interrupt
+    state = JobState(options: options)
+  }
+
+  func start() throws(SystemError) {
+    var thread = pthread_t()
+    let code = pthread_create(
+      &thread, nil,
+      { context in
+        guard let context else { return nil }
+        Unmanaged<Pipeline>.fromOpaque(context).takeRetainedValue().read()
+        return nil
+      }, Unmanaged.passRetained(self).toOpaque())
+    guard code == 0 else {
+      Unmanaged.passUnretained(self).release()
+      throw SystemError("start the reader's thread", code: code)
+    }
+    self.thread = thread
+  }
+
+  /// Reads everything that happened until then, takes the programs off their hooks, and reads the rest.
+  ///
+  /// - Parameter time: CLOCK_BOOTTIME, taken after the command was reaped: its own exit is older.
+  /// - Returns: nil if it was not started.
+  func finish(commandEndedAt time: UInt64) -> Recording? {
+    guard let thread else { return nil }
+    commandEnd.store(max(1, time), ordering: .releasing)
+    interrupt.interrupt()
+    pthread_join(thread, nil)
+    self.thread = nil
+    return recording
+  }
+
+  // MARK: - The reader's thread
+
+  private func read() {
+    mt_thread_describe("martlet-reader", -10)
+    var reader = Reader(log: log.take())
+    var nextPublication: UInt64 = 0
+    while commandEnd.load(ordering: .acquiring) == 0 {
+      sensor.rings.wait(milliseconds: Self.interval)
+      sensor.rings.drain { reader.take($0, state) }
+      let now = mt_boottime_ns()
+      reader.flush(now: now)
+      if now >= nextPublication {
+        progress.publish(reader.tallies, lost: lostSoFar)
+        nextPublication = now &+ Self.second
+      }
+    }
+    reader.commandEnd = commandEnd.load(ordering: .acquiring)
+    // First what is there, while the hooks are still on: taking them off takes as long as many events.
+    repeat { sensor.rings.drain { reader.take($0, state) } } while sensor.rings.hasBacklog
+    sensor.detach()
+    sensor.rings.drainAll { reader.take($0, state) }
+    reader.endCommand(state)
+    recording = finish(reader)
+  }
+
+  private var lostSoFar: UInt64 {
+    guard let counters = try? sensor.counters() else { return 0 }
+    return counters.types.reduce(0) { $0 &+ $1.lost }
+  }
+
+  private func finish(_ reader: consuming Reader) -> Recording {
+    let malformed = reader.malformed
+    let (log, logError) = reader.finishLog()
+    var completeness = Completeness()
+    completeness.missingHooks = sensor.missingHooks
+    completeness.received = sensor.rings.received
+    completeness.malformed = malformed &+ sensor.rings.malformed
+    completeness.late = sensor.rings.late
+    completeness.sequenceGaps = sensor.rings.sequenceGaps
+    do {
+      completeness.count(try sensor.counters())
+    } catch {
+      completeness.missingHooks.append(("counter", error.description))
+    }
+    return Recording(snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError)
+  }
+}
+
+/// What the reader's thread keeps from record to record.
+private struct Reader: ~Copyable {
+  var tallies = RecordTallies()
+  private(set) var malformed: UInt64 = 0
+  /// CLOCK_BOOTTIME; 0 while the command runs.
+  var commandEnd: UInt64 = 0
+  private var log: EventLogWriter?
+  private var logError: String?
+  private var lastSummary = LogSummary()
+
+  init(log: consuming EventLogWriter?) { self.log = log }
+
+  mutating func take(_ bytes: UnsafeRawBufferPointer, _ state: JobState) {
+    guard let record = try? RecordView(validating: bytes) else {
+      malformed &+= 1
+      return
+    }
+    if commandEnd != 0, record.time > commandEnd { endCommand(state) }
+    tallies.count(record.type)
+    state.apply(record)
+    guard logError == nil else { return }
+    do {
+      try log?.append(record, state.applied)
+    } catch {
+      giveUpLog(error)
+    }
+  }
+
+  /// Tells the fold where the command ended, once.
+  mutating func endCommand(_ state: JobState) {
+    guard commandEnd != 0 else { return }
+    state.commandEnded(at: commandEnd)
+    commandEnd = 0
+  }
+
+  mutating func flush(now: UInt64) {
+    guard logError == nil else { return }
+    do {
+      try log?.flushIfDue(now: now)
+    } catch {
+      giveUpLog(error)
+    }
+  }
+
+  /// The rest of the run is still folded: a full disk costs the log, not the report.
+  private mutating func giveUpLog(_ error: EventLogError) {
+    logError = error.description
+    if let summary = log?.summary { lastSummary = summary }
+  }
+
+  consuming func finishLog() -> (LogSummary?, String?) {
+    if let logError { return (lastSummary, logError) }
+    guard let log = log.take() else { return (nil, nil) }
+    let before = log.summary
+    do {
+      return (try log.finish(), nil)
+    } catch {
+      return (before, error.description)
+    }
+  }
+}
+
+extension Completeness {
+  /// Names of kernel maps, by `mt_map`.
+  private static let maps = ["tags", "processes", "writers", "sockets", "directories"]
+
+  fileprivate mutating func count(_ counters: SensorCounters) {
+    for type in RecordType.allCases where Int(type.rawValue) < counters.types.count {
+      let row = counters.types[Int(type.rawValue)]
+      var counts = Counts()
+      counts.seen = row.seen
+      counts.deduplicated = row.deduplicated
+      counts.aggregated = row.aggregated
+      counts.sent = row.sent
+      counts.lost = row.lost
+      counts.truncated = row.truncated
+      counts.unreadable = row.unreadable
+      counts.failed = row.failed
+      types.append((type.name, type.isCritical, counts))
+    }
+    for (index, count) in counters.mapFull.enumerated() {
+      mapFull.append((index < Self.maps.count ? Self.maps[index] : "map \(index)", count))
+    }
+  }
+}

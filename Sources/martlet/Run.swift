@@ -1,0 +1,154 @@
+import EventLog
+import Glibc
+import Jobs
+import KernelSensor
+import Observation
+import Reporting
+import Supervision
+
+/// One `martlet run`, from the options to the exit status.
+struct Run {
+  /// The command and its arguments, as bytes.
+  var arguments: [[UInt8]]
+  var output: String
+  var failOn: FailOn
+  var user: String?
+  var ringSizes: RingSizes?
+  var masker: SecretMasker
+  var live: Bool?
+
+  /// Why the command was not run: an exit status and, unless a signal asked for it, words.
+  private struct Refusal: Error {
+    var status: Int32 = 125
+    var message: String?
+  }
+
+  /// A command that runs, and what watches it.
+  private struct Job {
+    var child: Child
+    var pipeline: Pipeline
+    var report: RunReport
+  }
+
+  /// - Returns: the exit status; see `martlet run --help`.
+  func execute() -> Int32 {
+    do {
+      return try run()
+    } catch let refusal as Refusal {
+      if let message = refusal.message { Message.say(message) }
+      return refusal.status
+    } catch let error as SensorError {
+      Message.say("\(error) The command was not run." + (error.detail.isEmpty ? "" : "\n\(error.detail)"))
+      return 125
+    } catch {
+      Message.say("\(error)")
+      return 125
+    }
+  }
+
+  /// Everything that can be refused is asked for before the command is let go.
+  private func run() throws -> Int32 {
+    let inherited = try Inherited()
+    let signals = try Signals()
+    var environment = Environment.current
+    let owner = TargetUser.invokingUser(environment: environment)
+    let user = try TargetUser.choose(option: user, environment: environment)
+    let terminal = Terminal()
+    var status = LiveStatus(wanted: live, terminal: terminal, environment: environment)
+    let colour = Self.wantsColour(environment)
+    user?.apply(to: &environment)
+
+    try Sensor.preflight()
+    try Self.checkPidNamespace()
+    let directory = try OutputDirectory(path: output, owner: owner)
+    let job: Job
+    do {
+      let command = Command(arguments: arguments, environment: environment, user: user)
+      job = try launch(command, into: directory, inherited: inherited, signals: signals)
+    } catch {
+      directory.discard()
+      throw error
+    }
+
+    var supervisor = Supervisor(child: job.child, signals: signals, terminal: terminal)
+    let end = try supervisor.waitForEnd(status: &status) { job.pipeline.progress.line }
+    let endedAt = Clock.boottime
+    status.hide()
+    terminal?.restore(after: end, of: job.child.pid)
+    guard let recording = job.pipeline.finish(commandEndedAt: endedAt) else {
+      throw Refusal(message: "the reader's thread ended without a recording")
+    }
+    let exitStatus = job.report.finish(
+      recording, status: end, endedAt: endedAt, directory: directory, failOn: failOn, colour: colour)
+    supervisor.dieIfInterrupted(end)
+    return exitStatus
+  }
+
+  private func launch(
+    _ command: Command, into directory: OutputDirectory, inherited: Inherited, signals: Signals
+  ) throws -> Job {
+    var options = SensorOptions()
+    ringSizes?.apply(to: &options)
+    let sensor = try Sensor(options: options)
+    var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks)
+    var logOptions = EventLogOptions()
+    logOptions.jobIdentifier = report.identifier
+    logOptions.version = Version.current
+    logOptions.clockOffset = report.clockOffset
+    let log = try EventLogWriter(fileDescriptor: directory.create(RunReport.logName), options: logOptions)
+
+    let child = try Child(command, inherited: inherited)
+    if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
+    try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
+    let jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
+    let pipeline = Pipeline(sensor: sensor, options: jobOptions, log: log)
+    try pipeline.start()
+    report.startedAt = Clock.boottime
+    do {
+      try child.release()
+    } catch {
+      _ = pipeline.finish(commandEndedAt: Clock.boottime)
+      throw Refusal(status: error.exitStatus, message: error.description)
+    }
+    return Job(child: child, pipeline: pipeline, report: report)
+  }
+
+  /// The kernel side numbers processes as the host does: in a pid namespace of our own we would name it another one.
+  private static func checkPidNamespace() throws(Refusal) {
+    // PROC_PID_INIT_INO of linux/proc_ns.h.
+    let initial: UInt64 = 0xEFFF_FFFC
+    var namespace = stat()
+    guard stat("/proc/self/ns/pid", &namespace) == 0 else {
+      throw Refusal(message: "cannot look at /proc/self/ns/pid: mount /proc. The command was not run.")
+    }
+    guard UInt64(namespace.st_ino) == initial else {
+      throw Refusal(
+        message: "this is a pid namespace of its own, whose processes the kernel programs cannot tell apart. "
+          + "Start the container in the host's (docker run --pid=host). The command was not run.")
+    }
+  }
+
+  private static func wantsColour(_ environment: Environment) -> Bool {
+    guard isatty(STDERR_FILENO) == 1, environment[bytes: "NO_COLOR"]?.isEmpty ?? true else { return false }
+    return environment["TERM"].map { !$0.isEmpty && $0 != "dumb" } ?? false
+  }
+}
+
+/// Nanoseconds of the kernel's clocks.
+enum Clock {
+  static var boottime: UInt64 { UInt64(clamping: now(CLOCK_BOOTTIME)) }
+
+  /// What to add to CLOCK_BOOTTIME to get CLOCK_REALTIME, from one look at both.
+  static var wallOffset: Int64 {
+    let before = now(CLOCK_BOOTTIME)
+    let wall = now(CLOCK_REALTIME)
+    let after = now(CLOCK_BOOTTIME)
+    return wall - (before + (after - before) / 2)
+  }
+
+  private static func now(_ clock: clockid_t) -> Int64 {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+  }
+}

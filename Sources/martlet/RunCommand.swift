@@ -1,0 +1,87 @@
+import ArgumentParser
+import Glibc
+import Observation
+import Supervision
+
+/// `martlet run`.
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Runs a command, watches it, and writes a report.",
+    usage: """
+      martlet run [OPTION ...] -- COMMAND [ARGUMENT ...]
+      sudo martlet run -- make test
+      """,
+    discussion: RunHelp.text)
+
+  @Option(
+    name: [.short, .long],
+    help: ArgumentHelp(
+      "Where to leave the report. An earlier report there is replaced; anything else stays, and the report is put "
+        + "beside it as DIR.1, DIR.2, …", valueName: "dir"))
+  var output = "martlet-report"
+
+  @Option(
+    help: ArgumentHelp(
+      "Exit with 3 if the command succeeded and one of these applies: findings, blocked, incomplete. Separate "
+        + "several by commas.", valueName: "verdicts"))
+  var failOn = FailOn()
+
+  @Option(
+    help: ArgumentHelp(
+      "Run the command as this user: NAME, UID or UID:GID. Default: who called sudo, otherwise who runs martlet.",
+      valueName: "user"))
+  var user: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "How to keep arguments: 'masked' hides passwords and tokens, 'hashed' keeps no argument in clear, 'full' "
+        + "hides nothing.", valueName: "mode"))
+  var argv = ArgumentMode.masked
+
+  @Option(
+    help: ArgumentHelp(
+      "Hide what matches this too: literal text, in which * stands for anything but white space and ? for one "
+        + "character. May be repeated.", valueName: "pattern"))
+  var mask: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Memory between kernel and martlet: critical=SIZE for processes and network, bulk=SIZE for files on each "
+        + "CPU, or both with a comma. SIZE takes K, M and G. Only needed when a run reports losses.",
+      valueName: "sizes"))
+  var ringSize: RingSizes?
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Draw a status line on standard error, or show no status at all. Default: the terminal's title.")
+  var live: Bool?
+
+  @Argument(
+    parsing: .postTerminator, help: ArgumentHelp("The command and its arguments, after --.", valueName: "command"))
+  var command: [String] = []
+
+  func validate() throws {
+    if command.isEmpty {
+      throw ValidationError("there is no command to run: put it after --, as in 'martlet run -- make'")
+    }
+    do {
+      _ = try masker()
+    } catch {
+      throw ValidationError(
+        "--mask '\(error.pattern)' would match nearly everything: give at least two characters that are not * or ?")
+    }
+  }
+
+  func run() throws {
+    let run = Run(
+      // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
+      arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,
+      ringSizes: ringSize, masker: try masker(), live: live)
+    throw ExitCode(run.execute())
+  }
+
+  private func masker() throws(SecretMasker.PatternError) -> SecretMasker {
+    try SecretMasker(mode: argv.masking, patterns: mask)
+  }
+}

@@ -1,0 +1,73 @@
+import ArgumentParser
+import KernelSensor
+import Observation
+import Reporting
+
+/// The verdicts of `--fail-on`.
+struct FailOn: ExpressibleByArgument, Equatable {
+  var verdicts: Set<Verdict> = []
+
+  init() {}
+
+  init?(argument: String) {
+    for name in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let verdict = Verdict(rawValue: String(name)), verdict != .clean else { return nil }
+      verdicts.insert(verdict)
+    }
+  }
+
+  var defaultValueDescription: String { "none" }
+}
+
+/// `critical=SIZE,bulk=SIZE`, either or both; sizes in bytes or with K, M or G.
+struct RingSizes: ExpressibleByArgument, Equatable {
+  var critical: Int?
+  var bulk: Int?
+
+  init?(argument: String) {
+    for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard sides.count == 2, let size = Self.bytes(sides[1]) else { return nil }
+      switch sides[0] {
+      case "critical" where critical == nil: critical = size
+      case "bulk" where bulk == nil: bulk = size
+      default: return nil
+      }
+    }
+  }
+
+  /// At least a page and at most 1 GiB, which is what a BPF ring buffer can be.
+  static func bytes(_ text: Substring) -> Int? {
+    var digits = text
+    var shift = 0
+    switch text.last {
+    case "K", "k": shift = 10
+    case "M", "m": shift = 20
+    case "G", "g": shift = 30
+    default: break
+    }
+    if shift > 0 { digits = digits.dropLast() }
+    guard digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let number = Int(digits)
+    else { return nil }
+    let (size, overflow) = number.multipliedReportingOverflow(by: 1 << shift)
+    return !overflow && (4096...(1 << 30)).contains(size) ? size : nil
+  }
+
+  func apply(to options: inout SensorOptions) {
+    if let critical { options.criticalRingBytes = critical }
+    if let bulk { options.bulkRingBytes = bulk }
+  }
+}
+
+/// How arguments are kept.
+enum ArgumentMode: String, CaseIterable, ExpressibleByArgument {
+  case full, masked, hashed
+
+  var masking: SecretMasker.Mode {
+    switch self {
+    case .full: .full
+    case .masked: .masked
+    case .hashed: .hashed
+    }
+  }
+}

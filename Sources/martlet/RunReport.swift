@@ -1,0 +1,105 @@
+import EventLog
+import Glibc
+import Jobs
+import KernelSensor
+import Observation
+import Reporting
+import Supervision
+
+/// What is known about a run besides its records, and how it becomes files, a summary and an exit status.
+struct RunReport {
+  static let logName = "events.ndjson.zst"
+
+  /// Unique for the run.
+  let identifier: String
+  let clockOffset: Int64
+  /// CLOCK_BOOTTIME when the command was let go.
+  var startedAt: UInt64 = 0
+  private var input = ReportInput()
+
+  init(arguments: [[UInt8]], masker: SecretMasker, hooks: [Hook]) {
+    var random: (UInt64, UInt64) = (0, 0)
+    withUnsafeMutableBytes(of: &random) { _ = getentropy($0.baseAddress, $0.count) }
+    identifier = [random.0, random.1].map { Self.hex($0) }.joined()
+    clockOffset = Clock.wallOffset
+    input.jobIdentifier = identifier
+    input.clock = WallClock(offset: clockOffset)
+    input.version = Version.current
+    input.kernelRelease = Self.kernelRelease
+    input.command = Self.masked(arguments, masker)
+    input.workingDirectory = Self.workingDirectory(masker)
+    input.hooks = hooks.map {
+      ReportInput.Hook(family: $0.family, kind: $0.kind, target: $0.target, program: $0.program)
+    }
+  }
+
+  /// Writes the reports, says what the run came to, and tells the exit status.
+  func finish(
+    _ recording: Recording, status: WaitStatus, endedAt: UInt64, directory: OutputDirectory, failOn: FailOn,
+    colour: Bool
+  ) -> Int32 {
+    var input = input
+    input.snapshot = recording.snapshot
+    input.completeness = recording.completeness
+    input.startedAt = startedAt
+    input.endedAt = endedAt
+    input.waitStatus = UInt32(bitPattern: status.raw)
+    input.log = recording.log.map {
+      ReportInput.Log(head: $0.head, frames: $0.frames, lines: $0.lines, bytes: $0.bytes)
+    }
+    input.logError = recording.logError
+
+    let published = Self.publish(input, in: directory)
+    let summary = TerminalSummary.write(input, reportDirectory: published?.path, colour: colour)
+    summary.withUnsafeBytes { _ = Message.write($0, to: STDERR_FILENO) }
+    if let published, let note = published.note { Message.say("the report is in \(published.path): \(note)") }
+
+    // A failed command is the graver news.
+    guard status.exitStatus == 0 else { return status.exitStatus }
+    guard published != nil else { return 125 }
+    let matched = Judgement(of: input).verdicts.filter(failOn.verdicts.contains)
+    guard !matched.isEmpty else { return 0 }
+    Message.say("exit status 3: --fail-on \(matched.map(\.rawValue).joined(separator: ","))")
+    return 3
+  }
+
+  private static func publish(_ input: ReportInput, in directory: OutputDirectory) -> OutputDirectory.Published? {
+    do {
+      try directory.write(JSONReport.write(input), to: "report.json")
+      try directory.write(MarkdownReport.write(input), to: "report.md")
+      try directory.write(HTMLReport.write(input), to: "report.html")
+      return try directory.publish()
+    } catch {
+      Message.say("\(error). What there is of the report is in \(directory.temporaryPath).")
+      return nil
+    }
+  }
+
+  private static func masked(_ arguments: [[UInt8]], _ masker: SecretMasker) -> [Name] {
+    let joined = arguments.flatMap { argument -> [UInt8] in argument + [0] }
+    var buffer = ByteBuffer(capacity: joined.count + 16)
+    joined.withUnsafeBytes { _ = masker.maskArguments($0, into: &buffer) }
+    var masked = buffer.array
+    if masked.last == 0 { masked.removeLast() }
+    return masked.split(separator: 0, omittingEmptySubsequences: false).map { Name(bytes: Array($0)) }
+  }
+
+  private static func workingDirectory(_ masker: SecretMasker) -> Name {
+    guard let path = getcwd(nil, 0) else { return Name(bytes: []) }
+    defer { free(path) }
+    var buffer = ByteBuffer(capacity: 256)
+    _ = masker.maskText(UnsafeRawBufferPointer(start: path, count: strlen(path)), into: &buffer)
+    return Name(bytes: buffer.array)
+  }
+
+  private static var kernelRelease: String {
+    var names = utsname()
+    guard uname(&names) == 0 else { return "" }
+    return withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  }
+
+  private static func hex(_ value: UInt64) -> String {
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}

@@ -1,0 +1,4 @@
+enum Version {
+  /// Semantic version of the command line, the report and the event log together.
+  static let current = "0.1.0"
+}
