@@ -1,0 +1,54 @@
+/*
+ * martlet-actor does one real thing and says what it did, so that a test can
+ * compare what the sensor saw with what the system itself says.
+ *
+ * Facts go to standard output, a line each: a key, "=", and a number in decimal
+ * or bytes in hexadecimal. Paths are those that the kernel uses: absolute, from
+ * the root of the mount namespace.
+ */
+#ifndef MARTLET_ACTOR_H
+#define MARTLET_ACTOR_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct verb {
+	const char *name;
+	void (*run)(int argc, char **argv); /* argv[0] is the first argument after the name */
+};
+
+extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[], network_verbs[],
+	unix_verbs[], uring_verbs[];
+
+/* Where this program's file is, and the working directory that it was started in. */
+extern const char *self_path;
+extern char start_directory[4096];
+
+void fact(const char *key, long long value);
+void fact_bytes(const char *key, const void *bytes, size_t length);
+void fact_text(const char *key, const char *text);
+/* "KEY.fd", "KEY.device" (major << 20 | minor), "KEY.inode", "KEY.mode", "KEY.links", "KEY.size" */
+void fact_file(const char *key, int fd);
+/* NAME, made absolute by the directory that the actor was started in. */
+void fact_path(const char *key, const char *name);
+
+/* Both end the actor: something failed, or this kernel has no such thing. */
+_Noreturn void fail(const char *what);
+_Noreturn void unsupported(const char *what);
+/* The result, unless it is negative. */
+long check(long result, const char *what);
+
+void make_file(const char *name, const char *text);
+void make_directory(const char *name);
+/* Reaps and returns the status as wait(2) gives it. */
+int reap(pid_t pid);
+/* Runs this program's own file with a verb and up to two arguments; does not return. */
+_Noreturn void run_self(const char *verb, const char *first, const char *second);
+/* Opens through io_uring; flags of io_uring_setup. */
+int uring_open(const char *name, int flags, mode_t mode, unsigned setup_flags);
+
+#endif

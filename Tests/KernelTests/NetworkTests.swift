@@ -1,0 +1,167 @@
+import Glibc
+import KernelABI
+import KernelSensor
+import Observation
+import Testing
+
+extension KernelTests {
+  @Suite struct Network {
+    struct Talk: Sendable, CustomTestStringConvertible {
+      var local: String
+      var remote: String
+      var seen: String { remote.hasPrefix("::ffff:") ? String(remote.dropFirst(7)) : remote }
+      var testDescription: String { "\(remote) -> \(local)" }
+    }
+
+    @Test(arguments: [
+      Talk(local: "127.0.0.1", remote: "127.0.0.1"), Talk(local: "::1", remote: "::1"),
+      Talk(local: "127.0.0.1", remote: "::ffff:127.0.0.1"),
+    ])
+    func bothEndsOfAConnection(talk: Talk) throws {
+      let act = try Bench.act("tcp", talk.local, talk.remote) { act in
+        act.all(.tcpClose) { $0.sock.established == 1 }.count == 2
+      }
+      let server = UInt16(try act.number("server-port"))
+      let client = UInt16(try act.number("client-port"))
+
+      let listen = try act.only(.listen).sock
+      #expect(listen.local_port == server && listen.protocol == UInt16(IPPROTO_TCP))
+      let asked = try act.only(.connect)
+      #expect(asked.remoteAddress == talk.seen && asked.sock.remote_port == server, "\(asked)")
+      #expect(asked.sock.protocol == UInt16(IPPROTO_TCP) && asked.sock.type == UInt32(SOCK_STREAM.rawValue))
+      #expect(asked.pid == act.pid)
+      let made = try act.only(.established)
+      #expect(made.sock.sock == asked.sock.sock)
+      #expect(made.remoteAddress == talk.seen && made.sock.remote_port == server && made.sock.local_port == client)
+      let accepted = try act.only(.accept)
+      #expect(accepted.sock.local_port == server && accepted.sock.remote_port == client)
+      #expect(accepted.remoteAddress == talk.seen, "\(accepted)")
+      #expect(accepted.sock.inbound == 1)
+
+      let closed = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }
+      let clientEnd = closed.sock
+      #expect(Int(clientEnd.sent) == (try act.number("sent")), "\(closed)")
+      #expect(Int(clientEnd.received) == (try act.number("received")), "\(closed)")
+      #expect(clientEnd.established == 1 && clientEnd.inbound == 0 && clientEnd.error == 0)
+      #expect(clientEnd.remote_port == server && clientEnd.duration > 0)
+      let released = try act.only(.tcpClose) { $0.sock.sock == accepted.sock.sock }
+      let serverEnd = released.sock
+      #expect(Int(serverEnd.sent) == (try act.number("received")), "\(released)")
+      #expect(Int(serverEnd.received) == (try act.number("sent")), "\(released)")
+      #expect(serverEnd.established == 1 && serverEnd.inbound == 1 && serverEnd.duration > 0)
+    }
+
+    @Test(arguments: ["127.0.0.1", "::1"]) func refusedConnection(address: String) throws {
+      let act = try Bench.act("refused-tcp", address) { !$0.all(.tcpClose) { $0.sock.error != 0 }.isEmpty }
+      let port = UInt16(try act.number("port"))
+      let asked = try act.only(.connect)
+      #expect(asked.remoteAddress == address && asked.sock.remote_port == port)
+      act.none(.established)
+      let end = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }.sock
+      #expect(end.established == 0)
+      #expect(Int(end.error) == (try act.number("error")))
+    }
+
+    @Test func connectionOpenedByItsFirstBytes() throws {
+      let act = try Bench.act("fast-open")
+      let server = UInt16(try act.number("server-port"))
+      let asked = try act.only(.connect)
+      #expect(asked.sock.remote_port == server && asked.remoteAddress == "127.0.0.1")
+      #expect(try act.only(.established).sock.sock == asked.sock.sock)
+      #expect(try act.only(.accept).sock.remote_port == UInt16(try act.number("client-port")))
+    }
+
+    @Test func connectionThatDoesNotWait() throws {
+      let act = try Bench.act("nonblocking")
+      let asked = try act.only(.connect)
+      let made = try act.only(.established)
+      #expect(made.sock.sock == asked.sock.sock)
+      #expect(made.sock.local_port == UInt16(try act.number("client-port")))
+      // Established by the softirq that answers: the record must still be its owner's.
+      #expect(made.pid == act.pid)
+    }
+
+    @Test(arguments: ["sendto", "sendmsg"]) func firstDatagramToAPlace(kind: String) throws {
+      let act = try Bench.act("udp", kind)
+      let send = try act.only(.udpSend)
+      #expect(send.remoteText == "127.0.0.1:\(try act.number("server-port"))")
+      #expect(send.sock.protocol == UInt16(IPPROTO_UDP) && send.sock.type == UInt32(SOCK_DGRAM.rawValue))
+    }
+
+    @Test func datagramByIPv6() throws {
+      let act = try Bench.act("udp", "sendto", "::1")
+      let send = try act.only(.udpSend)
+      #expect(send.remoteText == "::1:\(try act.number("server-port"))")
+      #expect(send.sock.family == UInt16(AF_INET6))
+    }
+
+    @Test func oneCallToTwoPlaces() throws {
+      let act = try Bench.act("udp", "sendmmsg")
+      let ports = Set(act.all(.udpSend).map(\.sock.remote_port))
+      #expect(ports == [UInt16(try act.number("server-port")), UInt16(try act.number("other-port"))], "\(act.summary)")
+      #expect(act.all(.udpSend).count == 2)
+    }
+
+    @Test func connectedDatagramSocket() throws {
+      let act = try Bench.act("udp", "connected")
+      let asked = try act.only(.connect)
+      #expect(asked.remoteText == "127.0.0.1:\(try act.number("server-port"))")
+      #expect(asked.sock.protocol == UInt16(IPPROTO_UDP))
+    }
+
+    @Test(arguments: ["127.0.0.1", "::1"]) func boundAndListening(address: String) throws {
+      let act = try Bench.act("bind", address)
+      let port = UInt16(try act.number("server-port"))
+      let bound = try act.only(.bind)
+      #expect(bound.localAddress == address && bound.sock.local_port == port, "\(bound)")
+      let listening = try act.only(.listen)
+      #expect(listening.localAddress == address && listening.sock.local_port == port, "\(listening)")
+      #expect(listening.sock.sock == bound.sock.sock)
+    }
+
+    @Test(arguments: ["raw", "raw6", "packet"]) func socketOfAnotherKind(kind: String) throws {
+      let act = try Bench.act("socket", kind)
+      let sock = try act.only(.socket).sock
+      #expect(Int(sock.family) == (try act.number("family")))
+      #expect(Int(sock.type) == (try act.number("type")))
+      #expect(Int(sock.protocol) == (try act.number("protocol")))
+    }
+
+    /// Every look-up of a name makes some; they reach the kernel only.
+    @Test func netlinkIsNoRecord() throws {
+      let act = try Bench.act("socket", "netlink")
+      act.none(.socket)
+    }
+
+    @Test(arguments: ["path", "abstract", "seqpacket"]) func bothEndsOfAUnixConnection(kind: String) throws {
+      let act = try Bench.act("unix", kind)
+      let client = try act.file("client")
+      let accepted = try act.file("accepted")
+      let asked = try act.only(.unixConnect)
+      #expect(asked.unix.fd == client.descriptor && asked.unix.ino == client.inode)
+      #expect(Int(asked.unix.type) == (try act.number("type")))
+      let path = try act.text("path")
+      #expect((path.first == 0 ? asked.string(.path) : asked.path) == path, "\(asked)")
+      let taken = try act.only(.unixAccept)
+      #expect(taken.unix.fd == accepted.descriptor && taken.unix.ino == accepted.inode)
+      #expect(asked.unix.peer == taken.unix.sock && asked.unix.peer != 0)
+      #expect(taken.unix.peer == asked.unix.sock && asked.unix.sock != 0)
+    }
+
+    @Test func connectedUnixDatagramSocket() throws {
+      let act = try Bench.act("unix", "datagram")
+      let asked = try act.only(.unixConnect)
+      #expect(asked.path == (try act.text("path")))
+      #expect(asked.unix.ino == (try act.file("client")).inode)
+    }
+
+    @Test func refusedUnixConnectionIsCounted() throws {
+      let type = Int(RecordType.unixConnect.rawValue)
+      let before = try Bench.shared.get().sensor.counters().types[type].failed
+      let act = try Bench.act("unix-refused")
+      act.none(.unixConnect)
+      let after = try Bench.shared.get().sensor.counters().types[type].failed
+      #expect(after - before == 1)
+    }
+  }
+}

@@ -1,0 +1,154 @@
+import Glibc
+import Jobs
+import KernelABI
+import KernelSensor
+import Observation
+import Testing
+
+/// One sensor for all tests of this process, and actors that run under it, each as a job of its own.
+///
+/// Tests that use it are in the serialized suite ``KernelTests``: one thread at a time.
+final class Bench {
+  nonisolated(unsafe) static let shared: Result<Bench, any Error> = Result { try Bench() }
+
+  /// Loading takes root, and types that the kernel publishes.
+  static let isPossible = geteuid() == 0 && access("/sys/kernel/btf/vmlinux", R_OK) == 0
+
+  let sensor: Sensor
+  let actor: String
+  private var job: UInt16 = 0
+  /// Records that were no records.
+  private(set) var malformed: [String] = []
+
+  private init() throws {
+    actor = try findActor()
+    sensor = try Sensor(options: SensorOptions())
+  }
+
+  /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
+  ///
+  /// - Parameter until: what else has to have arrived; the wait ends after 20 s whatever has.
+  static func act(
+    _ words: String..., prepared: [String] = [], location: SourceLocation = #_sourceLocation,
+    until isComplete: (Act) -> Bool = { _ in true }
+  ) throws -> Act {
+    let act = try shared.get().run(words, prepared: prepared, isComplete)
+    try #require(act.facts["failed"] == nil, "\(failure(act))", sourceLocation: location)
+    try #require(act.facts["unsupported"] == nil, "\(failure(act))", sourceLocation: location)
+    checkInvariants(act, location)
+    return act
+  }
+
+  /// As ``act(_:prepared:location:until:)``, and nil where the kernel lacks `feature`, after a look whether it does.
+  static func act(
+    _ words: String..., needs feature: Feature, prepared: [String] = [], location: SourceLocation = #_sourceLocation
+  ) throws -> Act? {
+    let act = try shared.get().run(words, prepared: prepared) { _ in true }
+    if !feature.isHere {
+      #expect(
+        act.facts["unsupported"] != nil || act.facts["failed"] != nil,
+        "\(feature.rawValue) is here after all: \(feature.since.reason)", sourceLocation: location)
+      return nil
+    }
+    try #require(
+      act.facts["failed"] == nil && act.facts["unsupported"] == nil, "\(failure(act))", sourceLocation: location)
+    checkInvariants(act, location)
+    return act
+  }
+
+  private static func failure(_ act: Act) -> String {
+    let text = String(decoding: hexadecimal(act.facts["failed"] ?? act.facts["unsupported"] ?? ""), as: UTF8.self)
+    return "the actor says: \(text)"
+  }
+
+  private func run(_ words: [String], prepared: [String], _ isComplete: (Act) -> Bool) throws -> Act {
+    job += 1
+    let directory = try TemporaryDirectory()
+    defer { directory.remove() }
+    for name in prepared { try directory.write("text\n", to: name) }
+
+    var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
+    defer { child.end() }
+    try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
+    let state = JobState(
+      options: JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full)))
+    var records: [Record] = []
+    child.release()
+    while child.readOutput() {
+      sensor.rings.wait(milliseconds: 5)
+      drain(into: &records, state)
+    }
+    let status = child.reap()
+    var act = Act(
+      pid: Int(child.pid), directory: directory.path, facts: child.facts, records: [], status: status)
+    if act.facts["parent"] != nil, let adopted = act.facts["child"].flatMap({ Int32($0) }) {
+      _ = waitpid(adopted, nil, 0)
+    }
+
+    let deadline = monotonicSeconds() + 20
+    repeat {
+      drain(into: &records, state)
+      act.records = records
+      if try sensor.rings.received == sent(), isComplete(act) {
+        // A record that is being built now is in no count yet: once more, after a pause.
+        sensor.rings.wait(milliseconds: 20)
+        let before = records.count
+        drain(into: &records, state)
+        if records.count == before, try sensor.rings.received == sent() { break }
+      }
+      sensor.rings.wait(milliseconds: 10)
+    } while monotonicSeconds() < deadline
+    act.records = records
+    return act
+  }
+
+  private func sent() throws -> UInt64 { try sensor.counters().types.reduce(0) { $0 + $1.sent } }
+
+  private func drain(into records: inout [Record], _ state: JobState) {
+    let job = job
+    var bad: [String] = []
+    sensor.rings.drain { bytes in
+      do {
+        let view = try RecordView(validating: bytes)
+        guard view.job == job else { return }
+        state.apply(view)
+        let applied = state.applied
+        records.append(
+          Record(
+            type: view.type, header: view.header, bytes: [UInt8](bytes), path: [UInt8](applied.path),
+            path2: [UInt8](applied.path2), pathIsResolved: applied.pathIsResolved,
+            pathIsTruncated: applied.pathIsTruncated,
+            executable: view.type == .exec ? [UInt8](applied.executable) : [],
+            filename: view.type == .exec ? [UInt8](applied.filename) : [],
+            workingDirectory: view.type == .exec ? [UInt8](applied.workingDirectory) : [],
+            arguments: view.type == .exec ? [UInt8](applied.arguments) : []))
+      } catch {
+        bad.append("\(error): \(bytes.prefix(64).map { String($0, radix: 16) }.joined(separator: " "))")
+      }
+    }
+    malformed += bad
+  }
+
+  // MARK: - What holds whatever an actor does
+
+  private static func checkInvariants(_ act: Act, _ location: SourceLocation) {
+    guard case .success(let bench) = shared else { return }
+    #expect(bench.malformed == [], sourceLocation: location)
+    bench.malformed = []
+
+    // Every process that was made has ended, once, and nobody else has.
+    let forked = act.all(.fork).map { Int($0.fork.child_tgid) }
+    let ended = act.all(.exit).map(\.pid)
+    #expect((forked + [act.pid]).sorted() == ended.sorted(), "\(act.summary)", sourceLocation: location)
+    let processes = Set(forked + [act.pid])
+    #expect(act.records.allSatisfy { processes.contains($0.pid) }, "\(act.summary)", sourceLocation: location)
+
+    // A pid means one process as long as the leader's start is the same, and that never changes.
+    for pid in processes {
+      let starts = Set(act.records.filter { $0.pid == pid }.map(\.header.leader_start))
+      #expect(starts.count == 1 && !starts.contains(0), "pid \(pid) \(starts)", sourceLocation: location)
+    }
+    #expect(zip(act.records, act.records.dropFirst()).allSatisfy { $0.header.time <= $1.header.time })
+    #expect(act.records.allSatisfy { !$0.flags.contains(.unreadable) }, "\(act.summary)", sourceLocation: location)
+  }
+}
