@@ -1,0 +1,114 @@
+# martlet: build, test, measure. `make help` lists the targets; each installs with apt what it lacks, and says so.
+
+SWIFT ?= swift
+# Extra arguments for every `swift build`, such as --scratch-path.
+SWIFT_FLAGS ?=
+VM_KERNELS ?= 6.1 6.12
+FUZZ_SECONDS ?= 60
+
+BUILD := .build
+MARTLET := $(BUILD)/martlet
+ARCHIVES := $(CURDIR)/$(BUILD)/archives
+# Root for loading kernel programs; PATH is kept for the toolchain, which sudo would not find.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" "SWIFT_FLAGS=$(SWIFT_FLAGS)")
+export SWIFT SWIFT_FLAGS
+
+# The one-file binary: libbpf and what it needs, zstd, libcrypto and the C++ run-time library come from archives.
+# Support/pkgconfig takes the place of the system's .pc files, whose -L would find the shared libraries first.
+RELEASE_FLAGS := -c release --static-swift-stdlib $(SWIFT_FLAGS) -Xlinker -L$(ARCHIVES) -Xlinker -lelf -Xlinker -lz \
+	-Xswiftc -Xclang-linker -Xswiftc -static-libgcc
+
+.PHONY: help build release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick bench-instructions \
+	bench-fold honesty lint clean
+
+help:
+	@echo 'make demo                build, then watch a real C package being built, and show the report'
+	@echo 'make test                unit tests, kernel tests on this host as root and in VMs ($(VM_KERNELS)), end to end'
+	@echo 'make build               debug build of everything, tests included'
+	@echo 'make release             the one-file binary, $(MARTLET)'
+	@echo 'make unit-test           without privileges'
+	@echo 'make kernel-test         the kernel programs, on this host, as root'
+	@echo 'make vm-test             the same in VMs; VM_KERNELS="5.10 7.3" chooses others'
+	@echo 'make e2e                 the command, from outside, as root'
+	@echo 'make fuzz                each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make bench               what martlet costs, against the bare workload and what others use; half an hour'
+	@echo 'make bench-instructions  the same in instructions, in a VM: repeatable, gates CI'
+	@echo 'make bench-fold          user space alone: records a second, allocations'
+	@echo 'make honesty             nothing lost, flat memory, causes before effects, overload told; ten minutes'
+	@echo 'make lint                formatting and house rules'
+
+build:
+	@scripts/bootstrap build
+	$(SWIFT) build --build-tests $(SWIFT_FLAGS)
+
+release: $(MARTLET)
+
+# Always asked for: the build system knows what is out of date.
+.PHONY: $(MARTLET) archives
+$(MARTLET): archives
+	PKG_CONFIG_PATH=$(CURDIR)/Support/pkgconfig $(SWIFT) build --product martlet $(RELEASE_FLAGS)
+	@scripts/finish-release "$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/martlet" $(MARTLET)
+
+archives:
+	@scripts/bootstrap build
+	@scripts/link-archives $(ARCHIVES)
+
+demo:
+	@scripts/bootstrap build demo
+	@$(MAKE) --no-print-directory release
+	@scripts/demo $(MARTLET)
+
+test:
+	@scripts/bootstrap build test
+	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory unit-test kernel-test e2e vm-test
+	@echo 'make test: all passed'
+
+unit-test:
+	scripts/run-tests --unprivileged --skip KernelTests
+
+kernel-test:
+	$(AS_ROOT) Kernels/test --no-build host
+	$(AS_ROOT) scripts/run-tests --filter KernelSensorTests
+
+vm-test:
+	@scripts/bootstrap test
+	Kernels/test --no-build $(VM_KERNELS)
+
+e2e:
+	@scripts/bootstrap test
+	$(AS_ROOT) scripts/end-to-end
+
+fuzz:
+	@scripts/bootstrap build
+	Fuzz/run $(FUZZ_SECONDS)
+
+storm:
+	@$(MAKE) --no-print-directory -C Benchmarks/storms OUTPUT=$(CURDIR)/$(BUILD)/benchmarks
+
+.PHONY: storm
+bench: release storm
+	@scripts/bootstrap bench
+	$(AS_ROOT) Benchmarks/bench $(BENCH_FLAGS)
+
+bench-quick: release storm
+	@scripts/bootstrap bench
+	$(AS_ROOT) Benchmarks/bench --scale 0.05 --pairs 3 --peers none $(BENCH_FLAGS)
+
+bench-instructions: release storm
+	@scripts/bootstrap test
+	Benchmarks/instructions $(BENCH_FLAGS)
+
+bench-fold: archives
+	PKG_CONFIG_PATH=$(CURDIR)/Support/pkgconfig $(SWIFT) build --product fold-benchmark $(RELEASE_FLAGS)
+	"$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/fold-benchmark"
+
+honesty: release storm
+	@scripts/bootstrap bench
+	$(AS_ROOT) Benchmarks/honesty
+
+lint:
+	scripts/lint
+
+clean:
+	rm -rf $(BUILD)
