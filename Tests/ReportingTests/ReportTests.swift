@@ -1,0 +1,212 @@
+import Jobs
+import Testing
+
+@testable import Reporting
+
+@Suite("report.json")
+struct JSONReportTests {
+  @Test("begins with the fixed keys in their order")
+  func leadingKeys() throws {
+    let report = try StrictJSON.parse(JSONReport.write(Sample.input()))
+    let fixed = [
+      "schema", "verdict", "verdicts", "job", "sensor", "log", "counts", "processes", "network", "files", "findings",
+      "artifacts",
+    ]
+    #expect(Array(report.keys.prefix(fixed.count)) == fixed)
+    #expect(report["schema"]?.string == "martlet.report/v1")
+    #expect(report["verdict"]?.string == "clean")
+    #expect(Array(report["sensor"]?.keys.prefix(3) ?? []) == ["kernel", "hooks", "completeness"])
+    #expect(Array(report["sensor"]?["hooks"]?.array?.first?.keys.prefix(3) ?? []) == ["family", "kind", "target"])
+    let completeness = [
+      "seen", "sent", "deduplicated", "aggregated", "lost", "truncated", "unreadable", "mapFull", "lateAttach",
+    ]
+    #expect(Array(report["sensor"]?["completeness"]?.keys.prefix(completeness.count) ?? []) == completeness)
+    #expect(report["sensor"]?["completeness"]?["lost"]?.keys == ["critical", "bulk"])
+    #expect(report["log"]?.keys == ["head", "frames", "lines", "bytes"])
+    let process = [
+      "id", "parent", "pid", "executable", "arguments", "workingDirectory", "startedAt", "endedAt", "exitCode",
+    ]
+    let first = try #require(report["processes"]?.array?.first)
+    #expect(Array(first.keys.prefix(process.count)) == process)
+    #expect(first["step"] == .null)
+    #expect(first["container"] == .null)
+    #expect(report["findings"] == .array([]))
+    #expect(report["artifacts"] == .array([]))
+  }
+
+  @Test("has the numbers of the run")
+  func numbers() throws {
+    let report = try StrictJSON.parse(JSONReport.write(Sample.input()))
+    #expect(report["job"]?["startedAt"]?.string == "2026-02-25T06:13:21.000Z")
+    #expect(report["job"]?["durationNanoseconds"]?.number == 2_500_000_000)
+    #expect(report["job"]?["exitCode"]?.number == 0)
+    #expect(report["sensor"]?["completeness"]?["seen"]?.number == 110)
+    #expect(report["sensor"]?["completeness"]?["deduplicated"]?.number == 40)
+    #expect(report["counts"]?["processes"]?.number == 3)
+    #expect(report["counts"]?["connections"]?.number == 2)
+    #expect(report["counts"]?["filesWritten"]?.number == 3)
+    let processes = try #require(report["processes"]?.array)
+    #expect(processes[1]["exitCode"] == .null)
+    #expect(processes[1]["signal"]?.string == "SIGSEGV")
+    #expect(processes[1]["coreDumped"] == .bool(true))
+    // A fork without an exec has its parent's program and no arguments.
+    #expect(processes[2]["executable"]?.string == "/usr/bin/plain")
+    #expect(processes[2]["arguments"] == .array([]))
+    #expect(processes[2]["endedAt"] == .null)
+  }
+
+  @Test("gives the bytes of names that are not UTF-8")
+  func base64() throws {
+    var input = Sample.input()
+    input.command = [name("a"), Name(bytes: Hostile.bytes)]
+    let report = try StrictJSON.parse(JSONReport.write(input))
+    let file = try #require(report["files"]?.array?.last)
+    #expect(file["path"]?.string == "/work/a\u{FFFD}\u{FFFD}(\u{1B}[2J")
+    #expect(file["pathBase64"]?.string == "L3dvcmsvYf/DKBtbMko=")
+    #expect(file["pathTruncated"] == .bool(true))
+    #expect(report["job"]?["commandBase64"] == .array([.null, .string("Yf/DKBtbMko=")]))
+  }
+}
+
+@Suite("Reports of any size")
+struct SizeTests {
+  static let texts = ["plain", String(repeating: "\u{202E}", count: 300), String(repeating: "<&`|@\n", count: 60)]
+
+  @Test("the Markdown fits a step summary, and the page stays small", arguments: texts)
+  func caps(text: String) {
+    let input = Sample.large(named: text)
+    let markdown = MarkdownReport.write(input)
+    #expect(markdown.count < MarkdownReport.maximumBytes)
+    #expect(markdown.text.contains("more"))
+    let html = HTMLReport.write(input)
+    #expect(html.count < 5_000_000)
+    #expect(html.text.contains("see report.json"))
+    let summary = TerminalSummary.write(input, reportDirectory: "martlet-report", colour: true).text
+    #expect(summary.split(separator: "\n").count <= 25)
+  }
+
+  @Test("an empty run has reports too")
+  func empty() throws {
+    let input = ReportInput()
+    #expect(try StrictJSON.parse(JSONReport.write(input))["log"] == .null)
+    #expect(MarkdownReport.write(input).text.contains("martlet: clean"))
+    #expect(HTMLReport.write(input).text.contains("No process was seen"))
+    #expect(TerminalSummary.write(input, reportDirectory: nil, colour: false).text.contains("not known"))
+  }
+
+  @Test("a chain of 100,000 processes and a circle of parents are no problem")
+  func deepAndCircular() {
+    var input = Sample.input()
+    input.snapshot.processes = (1...100_000).map { Sample.process($0, parent: $0 - 1, "p") }
+    let tree = ProcessTree(input.snapshot.processes)
+    #expect(tree.roots == [0])
+    #expect(tree.descendants[0] == 99_999)
+    #expect(HTMLReport.write(input).count < 5_000_000)
+    #expect(MarkdownReport.write(input).count < MarkdownReport.maximumBytes)
+
+    input.snapshot.processes = [
+      Sample.process(1, parent: 2, "a"), Sample.process(2, parent: 1, "b"), Sample.process(3, parent: 3, "c"),
+      Sample.process(4, parent: 99, "d"), Sample.process(4, parent: 1, "same id"),
+    ]
+    let circle = ProcessTree(input.snapshot.processes)
+    var seen: [Int] = []
+    var next = circle.roots
+    while let index = next.popLast() {
+      seen.append(index)
+      next += circle.children[index]
+    }
+    #expect(seen.sorted() == [0, 1, 2, 3, 4])
+    #expect(!HTMLReport.write(input).isEmpty)
+  }
+}
+
+@Suite("report.html")
+struct HTMLReportTests {
+  @Test("the policy allows the style sheet by its hash, and nothing else")
+  func policy() {
+    let css = HTMLStyle.css.withUTF8Buffer { Array($0) }
+    #expect(HTMLStyle.hash.description == "sha256-" + Base64.encode(SHA256.digest(css)))
+    let page = HTMLReport.write(Sample.input()).text
+    #expect(page.contains("default-src 'none'; style-src '\(HTMLStyle.hash)'; base-uri 'none'"))
+    for forbidden in ["<script", " style=", " src=", "http://", "https://", "<link", "@import", "url("] {
+      #expect(!page.contains(forbidden), "\(forbidden)")
+    }
+  }
+
+  @Test("SHA-256 of the test itself")
+  func digest() {
+    #expect(Base64.encode(SHA256.digest(Array("abc".utf8))) == "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
+  }
+
+  @Test("every element that is opened is closed, in order")
+  func wellFormed() {
+    let page = HTMLReport.write(Sample.input()).text
+    let void: Set = ["meta", "br", "!DOCTYPE"]
+    var stack: [String] = []
+    var rest = page[...]
+    while let open = rest.firstIndex(of: "<") {
+      rest = rest[rest.index(after: open)...]
+      guard let close = rest.firstIndex(of: ">") else { break }
+      let tag = rest[..<close]
+      rest = rest[close...]
+      let name = String(tag.drop { $0 == "/" }.prefix { $0 != " " && $0 != "/" })
+      if void.contains(name) || tag.hasSuffix("/") { continue }
+      if tag.hasPrefix("/") { #expect(stack.popLast() == name) } else { stack.append(name) }
+    }
+    #expect(stack.isEmpty)
+  }
+}
+
+/// FIPS 180-4, for a test that must not depend on the code that it tests beside.
+enum SHA256 {
+  static func digest(_ message: [UInt8]) -> [UInt8] {
+    let primes: [UInt32] = (2..<312).filter { n in !(2..<n).contains { n % $0 == 0 } }
+    func root(_ prime: UInt32, cube: Bool) -> UInt32 {
+      // The first 32 bits of the fraction of a root, found bit by bit in integers.
+      var low: UInt64 = 0
+      var high: UInt64 = 1 << 37
+      while low + 1 < high {
+        let middle = (low + high) / 2
+        if power(middle, cube ? 3 : 2, isAtMost: prime, shift: cube ? 96 : 64) { low = middle } else { high = middle }
+      }
+      return UInt32(truncatingIfNeeded: low)
+    }
+    func power(_ base: UInt64, _ exponent: Int, isAtMost prime: UInt32, shift: Int) -> Bool {
+      let square = base.multipliedFullWidth(by: base)
+      if exponent == 2 { return square.high < UInt64(prime) }
+      // base is below 2^37, its square below 2^74, its cube below 2^111: high part times base stays in 128 bits.
+      let cube = UInt128(square.high) << 64 | UInt128(square.low)
+      return (cube * UInt128(base)) >> 96 < UInt128(prime) && shift == 96
+    }
+    var state = primes.prefix(8).map { root($0, cube: false) }
+    let constants = primes.prefix(64).map { root($0, cube: true) }
+    var padded = message + [0x80]
+    while padded.count % 64 != 56 { padded.append(0) }
+    for shift in stride(from: 56, through: 0, by: -8) {
+      padded.append(UInt8(truncatingIfNeeded: UInt64(message.count * 8) >> UInt64(shift)))
+    }
+    func rotate(_ value: UInt32, _ count: UInt32) -> UInt32 { value >> count | value << (32 - count) }
+    for start in stride(from: 0, to: padded.count, by: 64) {
+      var words = (0..<16).map { index in
+        padded[(start + index * 4)..<(start + index * 4 + 4)].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+      }
+      for index in 16..<64 {
+        let (a, b) = (words[index - 15], words[index - 2])
+        let s0 = rotate(a, 7) ^ rotate(a, 18) ^ a >> 3
+        let s1 = rotate(b, 17) ^ rotate(b, 19) ^ b >> 10
+        words.append(words[index - 16] &+ s0 &+ words[index - 7] &+ s1)
+      }
+      var v = state
+      for index in 0..<64 {
+        let s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25)
+        let choice = (v[4] & v[5]) ^ (~v[4] & v[6])
+        let first = v[7] &+ s1 &+ choice &+ constants[index] &+ words[index]
+        let s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22)
+        let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2])
+        v = [first &+ s0 &+ majority, v[0], v[1], v[2], v[3] &+ first, v[4], v[5], v[6]]
+      }
+      state = zip(state, v).map { $0 &+ $1 }
+    }
+    return state.flatMap { word in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> $0) } }
+  }
+}
