@@ -60,6 +60,9 @@ let package = Package(
     .testTarget(
       name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor"],
       exclude: ["Fixtures"], swiftSettings: strict),
+    .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
+    .executableTarget(
+      name: "launch-probe", dependencies: ["Supervision"], path: "Tests/EndToEnd/Probe", swiftSettings: strict),
     .target(name: "KernelTestSupport", path: "Tests/KernelTestSupport"),
     .testTarget(
       name: "KernelTests",

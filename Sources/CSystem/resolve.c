@@ -71,7 +71,7 @@ static int answers_by_itself(uint32_t major, uint32_t minor)
 		return 0;
 	snprintf(device, sizeof(device), "%u:%u", major, minor);
 	while (!found && getline(&line, &capacity, file) > 0) {
-		/* 36 35 98:0 /root /point options [optional…] - type source superoptions */
+		/* 36 35 98:0 /subtree /point options [optional…] - type source superoptions */
 		char seen[32], kind[64];
 		const char *rest = strstr(line, " - ");
 		size_t i;

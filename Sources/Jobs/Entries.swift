@@ -150,15 +150,14 @@ struct FileEntry: BitwiseCopyable {
 /// An image has one for each run of opens that no other image came between; a snapshot takes them together.
 struct AccessEntry: BitwiseCopyable {
   /// Flags are those of ``FileAccess/Mode``, and this: no close was seen, `last` is the end of the image.
-  static let isUpperBound: UInt32 = 1 << 31
+  static let isUpperBound: UInt16 = 1 << 15
 
-  var file: UInt32 = 0
   var image: UInt32 = 0
   /// Of the same file, earlier.
   var next: UInt32 = 0
-  var flags: UInt32 = 0
   var first = ShortTime()
   var last = ShortTime()
+  var flags: UInt16 = 0
 }
 
 /// Of a file that was open for writing: its latest version, which leads to the earlier ones.

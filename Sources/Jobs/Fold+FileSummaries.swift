@@ -86,7 +86,7 @@ extension Fold {
     var out = FileAccess()
     out.image = entry.image
     out.process = image.process
-    out.mode = FileAccess.Mode(rawValue: entry.flags & ~AccessEntry.isUpperBound)
+    out.mode = FileAccess.Mode(rawValue: UInt32(entry.flags & ~AccessEntry.isUpperBound))
     out.firstOpenedAt = long(entry.first)
     let isSeen = !entry.last.isNone && !out.mode.contains(.mapped)
     if isSeen {

@@ -133,8 +133,8 @@ extension Fold {
       return 0
     }
     let entry = files[file]
-    var access = AccessEntry(file: file, image: image, next: entry.pointee.accesses, flags: mode)
-    access.first = short(time)
+    var access = AccessEntry(image: image, next: entry.pointee.accesses, first: short(time))
+    access.flags = UInt16(truncatingIfNeeded: mode)
     let index = accesses.append(access)
     entry.pointee.accesses = index
     entry.pointee.lastImage = image
@@ -145,7 +145,7 @@ extension Fold {
   private func mergeAccess(_ access: UInt32, _ mode: UInt32, _ time: UInt64) -> UInt32 {
     let entry = accesses[access]
     // How it began stays: whether it was inherited is told by the first.
-    entry.pointee.flags |= mode & ~FileAccess.Mode.inherited.rawValue
+    entry.pointee.flags |= UInt16(truncatingIfNeeded: mode & ~FileAccess.Mode.inherited.rawValue)
     if mode & FileAccess.Mode.write.rawValue != 0 {
       entry.pointee.last = ShortTime()
       entry.pointee.flags &= ~AccessEntry.isUpperBound

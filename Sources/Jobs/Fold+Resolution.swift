@@ -18,10 +18,17 @@ extension Fold {
     return Target(directory: internDirectory(parent, below: rootDirectory(process)), name: name)
   }
 
-  /// What `raw` stood for. `base` is the directory that it is relative to, 0 if there is none.
-  mutating func resolve(_ raw: Bytes, relativeTo base: UInt32, _ process: UInt32) -> Target {
+  /// What `raw` stood for. `base` is the directory that it is relative to, 0 if there is none; an absolute path
+  /// has one where the task's root is not that of its mount namespace.
+  mutating func resolve(_ given: Bytes, relativeTo base: UInt32, _ process: UInt32) -> Target {
     let flags = processes[process].pointee.flags
-    let isAbsolute = raw.count > 0 && raw[0] == UInt8(ascii: "/")
+    var raw = given
+    var isAbsolute = raw.count > 0 && raw[0] == UInt8(ascii: "/")
+    if isAbsolute && base != 0 && base != Fixed.unknown {
+      while let first = raw.first, first == UInt8(ascii: "/") { raw = Bytes(rebasing: raw.dropFirst()) }
+      isAbsolute = false
+      if raw.isEmpty { return target(ofDirectory: base, isResolved: true) }
+    }
     if !isAbsolute && (base == 0 || base == Fixed.unknown) {
       applied.pathIsTruncated = true
       return Target(directory: base == 0 ? Fixed.nowhere : base, name: raw, isResolved: false)

@@ -84,7 +84,7 @@ extension Fold {
     files[file].pointee.flags |= FileEntry.wasWritten
     if known != 0 {
       // Whoever has it open to write it goes on doing so.
-      accesses[known].pointee.flags |= mode.rawValue
+      accesses[known].pointee.flags |= UInt16(truncatingIfNeeded: mode.rawValue)
       if accesses[known].pointee.last.isNone && !isHeldForWriting(file) { accesses[known].pointee.last = short(time) }
     } else {
       let access = addAccess(file, image, mode.rawValue, time)

@@ -238,6 +238,10 @@ public struct Completeness: Sendable, Equatable {
   public var late: UInt64 = 0
   /// Gaps in the sequence numbers, in records.
   public var sequenceGaps: UInt64 = 0
+  /// Times that the kernel left a program out because it was running on that CPU already: events that nobody saw.
+  public var missedRuns: UInt64 = 0
+  /// Times that a producer took longer than a second and was not waited for.
+  public var stalled: UInt64 = 0
   /// A hook was attached after the job had started.
   public var lateAttach = false
   /// Hooks that could not be attached: (family, reason). Makes the run incomplete.
@@ -252,14 +256,15 @@ public struct Completeness: Sendable, Equatable {
   /// Nothing lost, nothing refused, nothing missing: the evidence covers everything that the hooks saw.
   public var isComplete: Bool {
     lostCritical == 0 && lostBulk == 0 && malformed == 0 && sequenceGaps == 0 && received == sent
-      && !lateAttach && missingHooks.isEmpty && mapFull.allSatisfy { $0.count == 0 }
+      && missedRuns == 0 && !lateAttach && missingHooks.isEmpty && mapFull.allSatisfy { $0.count == 0 }
   }
 
   public static func == (a: Completeness, b: Completeness) -> Bool {
     a.types.elementsEqual(b.types, by: { $0.name == $1.name && $0.counts == $1.counts })
       && a.mapFull.elementsEqual(b.mapFull, by: { $0.name == $1.name && $0.count == $1.count })
       && a.received == b.received && a.malformed == b.malformed && a.late == b.late
-      && a.sequenceGaps == b.sequenceGaps && a.lateAttach == b.lateAttach
+      && a.sequenceGaps == b.sequenceGaps && a.missedRuns == b.missedRuns && a.stalled == b.stalled
+      && a.lateAttach == b.lateAttach
       && a.missingHooks.elementsEqual(b.missingHooks, by: { $0.family == $1.family && $0.reason == $1.reason })
   }
 }

@@ -41,12 +41,11 @@ struct CommandRules {
       maskLogin(text, range, into: &ranges)
       return false
     case .percentLogin:
-      let percent = text.first(0x25, from: range.lowerBound)
-      if percent < range.upperBound { ranges.add(percent + 1..<range.upperBound) }
+      maskLogin(text, range, after: 0x25, into: &ranges)
       return false
     case .cookie:
       // Without "=" it names a file.
-      if text.first(0x3D, from: range.lowerBound) < range.upperBound { ranges.add(range) }
+      if text.first(0x3D, in: range) < range.upperBound { ranges.add(range) }
       return false
     }
     guard isOption else {
@@ -144,7 +143,7 @@ struct CommandRules {
     settingFollows = false
     switch ToolTable.shared.find(text, range) {
     case .none:
-      if wasSetting, text.first(0x3D, from: range.lowerBound) >= range.upperBound {
+      if wasSetting, text.first(0x3D, in: range) == range.upperBound {
         if SensitiveName.verdict(text, range) != .plain { expectation = .settingValue }
       }
     case .login: sawLogin = true
@@ -154,14 +153,20 @@ struct CommandRules {
     }
   }
 
-  /// Masks the password of `name:password`; the name too where it stands alone before a colon, as tokens do.
-  private func maskLogin(_ text: MaskText, _ range: Range<Int>, into ranges: inout MaskRanges) {
-    let colon = text.first(0x3A, from: range.lowerBound)
-    guard colon < range.upperBound else { return }
-    if colon + 1 == range.upperBound {
-      ranges.add(range.lowerBound..<colon)
+  /// Masks the password of `name:password`; the name too where it stands alone before a colon, as tokens do. Quotes
+  /// around both stay; where only a part is quoted everything goes, so that no quote is left without its other half.
+  private func maskLogin(
+    _ text: MaskText, _ word: Range<Int>, after separator: UInt8 = 0x3A, into ranges: inout MaskRanges
+  ) {
+    let range = text.unquoted(word)
+    let end = text.first(separator, in: range)
+    guard end < range.upperBound else { return }
+    if range.contains(where: { isQuote(text[$0]) }) {
+      ranges.add(word)
+    } else if separator == 0x3A && end + 1 == range.upperBound {
+      ranges.add(range.lowerBound..<end)
     } else {
-      ranges.add(colon + 1..<range.upperBound)
+      ranges.add(end + 1..<range.upperBound)
     }
   }
 

@@ -99,6 +99,9 @@ struct MaskRanges {
   private var ranges: [Range<Int>] = []
 
   var isEmpty: Bool { ranges.isEmpty }
+  var count: Int { ranges.count }
+  /// The one that was added last.
+  var last: Range<Int>? { ranges.last }
 
   mutating func add(_ range: Range<Int>) {
     if !range.isEmpty { ranges.append(range) }

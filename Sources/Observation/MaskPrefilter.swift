@@ -6,7 +6,7 @@ final class MaskPrefilter: Sendable {
   static let shared = MaskPrefilter(TokenIndex.shared)
 
   /// Besides white space, what ends a word for ``MaskScanner``.
-  private static let wordEnds = ByteSet("\"'`;|&()")
+  private static let wordEnds = ByteSet("\"'`\\;|&()")
   private static let bits: UInt32 = 13
   /// `://`
   private static let addressKey: UInt32 = 0x2F_2F3A
@@ -19,7 +19,7 @@ final class MaskPrefilter: Sendable {
     var marks = [UInt32: UInt8]()
     for tail in ToolTable.shared.nameTails {
       // The name of two letters needs what ends it.
-      let ends: [UInt8] = tail.count >= 3 ? [0] : Array(0...0x20) + [0x22, 0x27]
+      let ends: [UInt8] = tail.count >= 3 ? [0] : Array(0...0x20) + [0x22, 0x27, 0x5C, 0x60]
       for end in ends {
         let bytes = (tail + [end]).prefix(3).map(UInt32.init)
         marks[bytes[0] | bytes[1] << 8 | bytes[2] << 16] = 2

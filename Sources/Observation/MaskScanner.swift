@@ -87,7 +87,13 @@ struct MaskScanner {
     }
   }
 
+  private mutating func add(_ value: ValueSpan) {
+    add(value.first)
+    add(value.rest)
+  }
+
   private mutating func add(_ range: Range<Int>) {
+    guard !range.isEmpty else { return }
     ranges.add(range)
     valueEnd = max(valueEnd, range.upperBound)
   }
@@ -116,26 +122,26 @@ struct MaskScanner {
     if isSpaced { while start - sign < 8 && (text[start] == 0x20 || text[start] == 0x09) { start += 1 } }
     let quote = quotes.quote(text, at: name.lowerBound)
     let before = text[name.lowerBound - 1]
-    let isFirst = name.lowerBound == text.lower || (quote != 0 && before == quote)
+    let isFirst = name.lowerBound == text.lower
     let isInWords = isScript || firstSpace < name.lowerBound
-    let stop: Int
-    if isSpaced || (isFirst && isScript && quote == 0) || isSpace(before) {
-      stop = text.valueEnd(from: start, enclosedBy: quote)
-    } else if before == 0x26 || before == 0x3F {
-      stop = delimited(text, from: start, quote: quote, by: 0x26)
-    } else if before == 0x3B {
-      stop = delimited(text, from: start, quote: quote, by: 0x3B)
-    } else if isFirst || !isInWords {
-      stop = text.regionEnd(from: start, enclosedBy: quote)
+    let value: ValueSpan
+    if isSpaced || unquoted > end || (isFirst && isScript) || isSpace(before) {
+      value = text.value(from: start, enclosedBy: quotes.quote(text, at: sign))
     } else {
-      stop = text.valueEnd(from: start, enclosedBy: quote)
+      let quoted = text.quotedValue(from: start, ofWordWith: name.lowerBound, enclosedBy: quote)
+      if before == 0x26 || before == 0x3F || before == 0x3B {
+        let end = quoted?.first.upperBound ?? text.regionEnd(from: start, enclosedBy: quote)
+        value = ValueSpan(start..<text.first(before == 0x3B ? 0x3B : 0x26, in: start..<max(start, end)))
+      } else if let quoted {
+        value = quoted
+      } else if isFirst || !isInWords {
+        value = ValueSpan(start..<max(start, text.regionEnd(from: start, enclosedBy: quote)))
+      } else {
+        value = text.value(from: start, enclosedBy: quote)
+      }
     }
-    guard stop > start, !SensitiveName.isTrivial(text, start..<stop) else { return }
-    add(start..<stop)
-  }
-
-  private func delimited(_ text: MaskText, from start: Int, quote: UInt8, by delimiter: UInt8) -> Int {
-    min(text.regionEnd(from: start, enclosedBy: quote), text.first(delimiter, from: start))
+    guard !value.rest.isEmpty || !SensitiveName.isTrivial(text, value.first) else { return }
+    add(value)
   }
 
   // MARK: "name": value, Name: value
@@ -160,14 +166,15 @@ struct MaskScanner {
     }
     let isAuthorization = text.equals(max(name.lowerBound, end - 13)..<end, "authorization")
     if isAuthorization { start = schemeEnd(text, from: start) }
+    let quoted = text.quotedValue(from: start, ofWordWith: name.lowerBound, enclosedBy: quote)
     let isFirst = name.lowerBound == text.lower || (quote != 0 && text[name.lowerBound - 1] == quote)
-    let stop: Int
     if isAuthorization || isCookie || isHeader || (isFirst && !isScript) {
-      stop = min(text.regionEnd(from: start, enclosedBy: quote), text.first(0x0A, from: start))
+      let end = quoted?.first.upperBound ?? text.regionEnd(from: start, enclosedBy: quote)
+      let stop = text.first(0x0A, in: start..<max(start, end))
+      add(ValueSpan(start..<stop, rest: stop == end ? quoted?.rest : nil))
     } else {
-      stop = text.valueEnd(from: start, enclosedBy: quote)
+      add(text.value(from: start, enclosedBy: quote))
     }
-    if stop > start { add(start..<stop) }
   }
 
   /// What follows the name of an authorization's scheme; the name tells nothing and helps who reads.
@@ -181,7 +188,7 @@ struct MaskScanner {
   private func quotedValue(_ text: MaskText, from start: Int, enclosedBy quote: UInt8) -> Range<Int> {
     var opener = start
     while text[opener] == 0x5C { opener += 1 }
-    if [0x22, 0x27].contains(text[opener]), opener > start || text[opener] != quote {
+    if isQuote(text[opener]), opener > start || text[opener] != quote {
       let stop =
         opener > start
         ? text.closing(of: start...opener).start : text.regionEnd(from: opener + 1, enclosedBy: text[opener])
@@ -204,14 +211,22 @@ struct MaskScanner {
   // MARK: words
 
   /// Applies the rules of commands to the words of an argument: most arguments with spaces are scripts, and those that
-  /// are not lose nothing by it.
+  /// are not lose nothing by it. Quotes end words like spaces, as what they enclose may be a script too.
   private mutating func words(_ text: MaskText) {
     var rules = CommandRules()
+    /// Of the command that goes on behind a quoted script.
+    var outer: CommandRules?
     var quotes = QuoteTracker(from: text.lower)
     var i = text.lower
     while i < text.upper {
       let byte = text[i]
+      let quote = quotes.quote(text, at: i)
+      if quote == 0, let saved = outer {
+        rules = saved
+        outer = nil
+      }
       if byte == 0x0A || [0x3B, 0x7C, 0x26, 0x28, 0x29].contains(byte) {
+        if quote != 0 && outer == nil { outer = rules }
         rules = CommandRules()
         i += 1
         continue
@@ -220,30 +235,56 @@ struct MaskScanner {
         i += 1
         continue
       }
-      let quote = quotes.quote(text, at: i)
-      if rules.expectsValue {
-        let end = max(text.valueEnd(from: i, enclosedBy: quote), i + 1)
-        _ = rules.word(text, i..<end, into: &ranges)
-        i = end
+      if byte == 0x5C && text[i + 1] == 0x0A {
+        i += 2
         continue
       }
-      var start = i
-      while [0x22, 0x27, 0x5C, 0x24, 0x60].contains(text[start]) { start += 1 }
-      var end = start
-      while end < text.upper, !isSpace(text[end]),
-        ![0x22, 0x27, 0x3B, 0x7C, 0x26, 0x28, 0x29, 0x60].contains(text[end])
-      {
-        end += 1
+      guard rules.expectsValue else {
+        i = word(text, at: i, enclosedBy: quote, &quotes, &rules)
+        continue
       }
-      if text[start] == 0x2D, [0x22, 0x27].contains(text[end]), text[end] != quotes.quote(text, at: start) {
-        // An option with a quoted value attached: -p'two words'.
-        end = max(end, text.valueEnd(from: start, enclosedBy: quote))
+      let value = text.value(from: i, enclosedBy: quote)
+      if !value.isEmpty {
+        _ = rules.word(text, value.first, into: &ranges)
+        ranges.add(value.rest)
       }
-      if rules.word(text, start..<end, into: &ranges), text.end(ofName: start) == end {
-        rules.judgeName(text, start..<end)
-      }
-      i = max(end, i + 1)
+      i = max(value.end, i + 1)
     }
+  }
+
+  /// Shows the word at `offset` to the rules.
+  /// - Returns: where to go on.
+  private mutating func word(
+    _ text: MaskText, at offset: Int, enclosedBy quote: UInt8, _ quotes: inout QuoteTracker, _ rules: inout CommandRules
+  ) -> Int {
+    var start = offset
+    while [0x22, 0x27, 0x5C, 0x24, 0x60].contains(text[start]) { start += 1 }
+    let isOpened = start > offset && isQuote(text[start - 1])
+    var end = text.plainEnd(from: start)
+    if text[start] == 0x2D, !isOpened, isQuote(text[end]) || text[end] == 0x5C {
+      let dashes = text[start + 1] == 0x2D ? start + 2 : start + 1
+      if end == dashes, isQuote(text[end]), case let nameEnd = text.end(ofName: end + 1), nameEnd > end + 1 {
+        // Only the dashes are not in quotes: --"password".
+        _ = rules.word(text, start..<end, into: &ranges)
+        rules.judgeName(text, end + 1..<nameEnd)
+        return rules.expectsValue ? text.closingEnd(from: nameEnd) : nameEnd
+      }
+      // An option with a quoted value attached: -p'two words'.
+      if dashes == start + 1 { end = max(end, text.value(from: start, enclosedBy: quote).end) }
+    }
+    let count = ranges.count
+    if rules.word(text, start..<end, into: &ranges), text.end(ofName: start) == end {
+      rules.judgeName(text, start..<end)
+    }
+    if isOpened, ranges.count > count, ranges.last?.upperBound == end,
+      let more = text.quotedValue(from: end, ofWordWith: start, enclosedBy: quotes.quote(text, at: start))
+    {
+      // All in quotes: '-ptwo words'.
+      ranges.add(more.first)
+      ranges.add(more.rest)
+      return max(more.end, end, offset + 1)
+    }
+    return max(rules.expectsValue ? text.closingEnd(from: end) : end, offset + 1)
   }
 }
 

@@ -42,92 +42,18 @@ struct MaskText {
     return min(i, upper)
   }
 
+  /// The first offset in the range whose byte is `byte`, else the range's end.
+  func first(_ byte: UInt8, in range: Range<Int>) -> Int {
+    var i = range.lowerBound
+    while i < range.upperBound && self[i] != byte { i += 1 }
+    return i
+  }
+
   /// The end of the run of bytes of `set` that starts at `start`.
   func end(of set: ByteSet, from start: Int) -> Int {
     var i = start
     while i < upper && set.contains(self[i]) { i += 1 }
     return i
-  }
-
-  /// The end of a region that the quote `quote` encloses, 0 meaning that none does: its unescaped closing, or the end.
-  func regionEnd(from start: Int, enclosedBy quote: UInt8) -> Int {
-    guard quote != 0 else { return upper }
-    var i = start
-    while i < upper && self[i] != quote {
-      if self[i] == 0x5C && quote == 0x22 { i += 1 }
-      i += 1
-    }
-    return min(i, upper)
-  }
-
-  /// The end of the word of a shell that starts at `start`, where `quote` encloses it. Quotes inside belong to the word;
-  /// one that is not closed takes everything.
-  func wordEnd(from start: Int, enclosedBy quote: UInt8) -> Int {
-    var i = start
-    while i < upper {
-      let byte = self[i]
-      if byte == quote || isSpace(byte) { break }
-      switch byte {
-      case 0x3B, 0x7C, 0x26, 0x3C, 0x3E, 0x28, 0x29, 0x60:  // ; | & < > ( ) `
-        return i
-      case 0x22, 0x27:
-        i = regionEnd(from: i + 1, enclosedBy: byte) + 1
-      case 0x5C:
-        i += 2
-      default:
-        i += 1
-      }
-    }
-    return min(i, upper)
-  }
-}
-
-extension MaskText {
-  /// The end of a value in a script or a form: as ``wordEnd(from:enclosedBy:)``, but an escaped quote at its start takes it
-  /// to the next quote that is escaped alike.
-  func valueEnd(from start: Int, enclosedBy quote: UInt8) -> Int {
-    var opener = start
-    while self[opener] == 0x5C { opener += 1 }
-    guard opener > start, self[opener] == 0x22 || self[opener] == 0x27 else {
-      return wordEnd(from: start, enclosedBy: quote)
-    }
-    return wordEnd(from: closing(of: start...opener).end, enclosedBy: quote)
-  }
-
-  /// Where the quote that `opener` ends with stands again, with as many backslashes; the end where it does not.
-  func closing(of opener: ClosedRange<Int>) -> (start: Int, end: Int) {
-    let quote = self[opener.upperBound]
-    let escapes = opener.count - 1
-    var i = opener.upperBound + 1
-    var run = 0
-    while i < upper {
-      let byte = self[i]
-      if byte == quote && run == escapes { return (i - escapes, i + 1) }
-      run = byte == 0x5C ? run + 1 : 0
-      i += 1
-    }
-    return (upper, upper)
-  }
-}
-
-/// Which quote encloses an offset, asked for ascending offsets.
-struct QuoteTracker {
-  private var offset: Int
-  private var quote: UInt8 = 0
-
-  init(from offset: Int) { self.offset = offset }
-
-  mutating func quote(_ text: MaskText, at wanted: Int) -> UInt8 {
-    while offset < wanted {
-      let byte = text[offset]
-      if byte == 0x5C && quote != 0x27 {
-        offset += 2
-        continue
-      }
-      if quote == byte { quote = 0 } else if quote == 0 && (byte == 0x22 || byte == 0x27) { quote = byte }
-      offset += 1
-    }
-    return quote
   }
 }
 
@@ -154,6 +80,9 @@ func lowercased(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5A ? byte | 
 
 @inline(__always)
 func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) }
+
+@inline(__always)
+func isQuote(_ byte: UInt8) -> Bool { byte == 0x22 || byte == 0x27 }
 
 @inline(__always)
 func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }

@@ -101,6 +101,11 @@ extension HTMLReport {
       completeness.malformed == 0
         ? "every record could be decoded" : "\(Units.grouped(completeness.malformed)) records could not be decoded")
     check(
+      completeness.missedRuns == 0,
+      completeness.missedRuns == 0
+        ? "no program was skipped by the kernel"
+        : "\(Units.grouped(completeness.missedRuns)) runs of programs skipped by the kernel")
+    check(
       !completeness.lateAttach,
       completeness.lateAttach ? "attached after the job had started" : "attached before the job started")
     let full = completeness.mapFull.filter { $0.count > 0 }

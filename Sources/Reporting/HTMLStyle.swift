@@ -1,7 +1,7 @@
 /// The report's style sheet, and its hash for the content security policy: a test compares the two.
 enum HTMLStyle {
   /// `sha256-` and the base64 of the SHA-256 of ``css``.
-  static let hash: StaticString = "sha256-vZk2RoH51pq3FEDi/FDSSDH6M7bUE/4t7Oo7Omj8W2U="
+  static let hash: StaticString = "sha256-flnZRci1CExAP8NzVtdDZVKVXm6L/Z/qXt3i2Wb/RWU="
 
   static let css: StaticString = """
     :root{color-scheme:light dark;--bg:#f6f7f8;--card:#fff;--ink:#1b2228;--soft:#5a6672;--faint:#8b96a1;--line:#e3e7eb;\
@@ -90,7 +90,8 @@ enum HTMLStyle {
     .p[open]>summary::before{transform:rotate(90deg)}
     .leaf>summary::before{border:0;width:5px;height:5px;border-radius:50%;background:var(--line);margin:0 2px}
     .leaf[open]>summary::before{background:var(--accent)}
-    .line{flex:1;min-width:0;display:flex;white-space:pre;unicode-bidi:isolate;font-family:var(--mono);font-size:12.5px}
+    .line{flex:1;min-width:0;overflow:hidden;display:flex;white-space:pre;unicode-bidi:isolate;\
+    font-family:var(--mono);font-size:12.5px}
     .line b{font-weight:650;flex:none;max-width:60%;overflow:hidden;text-overflow:ellipsis}
     .args,.tail{color:var(--soft);unicode-bidi:isolate}
     .args{min-width:0;overflow:hidden;text-overflow:ellipsis}
@@ -126,7 +127,7 @@ enum HTMLStyle {
     footer{color:var(--soft);font-size:13px;padding-top:6px;padding-bottom:36px}
     @media (max-width:900px){.tiles{grid-template-columns:repeat(3,1fr)}.when{width:70px}.checks{columns:1}}
     @media (max-width:560px){main,footer{padding-left:12px;padding-right:12px}.tiles{grid-template-columns:repeat(2,1fr)}\
-    .when,.below{display:none}section{padding:16px}}
+    .when,.below,.tail{display:none}.time{width:60px}section{padding:16px}}
     @media print{:root{color-scheme:light;--bg:#fff}body{font-size:11pt}main,footer{max-width:none;padding:0}\
     section,.timeline,.tiles div{border-color:#ccc;break-inside:auto}.tiles,.banner,tr,.p>summary{break-inside:avoid}\
     .about,.prompt,.tree .hint{display:none}.line{display:block;white-space:normal}.scroll{overflow:visible}\

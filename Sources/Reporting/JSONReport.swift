@@ -78,7 +78,19 @@ public enum JSONReport {
       }
       write(input.completeness, to: &json)
       writeFold(input.snapshot, to: &json)
+      if let cost = input.cost { write(cost, to: &json) }
       json.member("version", input.version)
+    }
+  }
+
+  private static func write(_ cost: ReportInput.Cost, to json: inout JSONOutput) {
+    json.object("cost") { json in
+      json.member("attachedAt", cost.attachedAt)
+      json.member("lastRecordAt", cost.lastRecordAt)
+      json.member("userNanoseconds", cost.userNanoseconds)
+      json.member("systemNanoseconds", cost.systemNanoseconds)
+      json.member("peakResidentBytes", cost.peakResidentBytes)
+      json.member("ringBytes", cost.ringBytes)
     }
   }
 
@@ -117,6 +129,8 @@ public enum JSONReport {
       json.member("malformed", completeness.malformed)
       json.member("late", completeness.late)
       json.member("sequenceGaps", completeness.sequenceGaps)
+      json.member("missedRuns", completeness.missedRuns)
+      json.member("stalled", completeness.stalled)
       json.array("missingHooks") { json in
         for hook in completeness.missingHooks {
           json.object { json in

@@ -25,8 +25,8 @@ public enum MarkdownText {
     return "\(fence)text\n\(lines.joined(separator: "\n"))\n\(fence)\n"
   }
 
-  /// Text for one line of a block.
-  static func line(_ text: String, limit: Int) -> String { VisibleText.terminal(text, limit: limit) }
+  /// Text for one line of a block; its middle goes if it is too long.
+  static func line(_ text: String, limit: Int) -> String { VisibleText.terminal(text, limit: limit, keep: .ends) }
 
   private static func visible(_ text: String, limit: Int, keep: VisibleText.Keep) -> String {
     var result = ""

@@ -6,7 +6,8 @@ struct ProcessOutline {
   private let endedAt: UInt64
   private let budget: Int
   private let maximumDepth = 7
-  private let maximumChildren = 12
+  private let maximumChildren = 16
+  private let maximumAlike = 3
   private let maximumLines = 120
   private var lines: [String] = []
   private var bytes = 0
@@ -26,14 +27,15 @@ struct ProcessOutline {
 
   /// Recursion ends at `maximumDepth`.
   private mutating func append(_ siblings: [Int], prefix: String, depth: Int) {
-    for (position, index) in siblings.enumerated() {
-      let isRoot = depth == 0
-      if isFull || position >= maximumChildren {
-        // Once the budget is gone only the levels above add a line each, of at most 100 bytes or so.
-        add(prefix + (isRoot ? "" : "└─ ") + "… " + tree.summary(ofOmitted: siblings[position...]))
-        return
+    let isRoot = depth == 0
+    let chosen = choose(siblings)
+    var omitted = chosen.omitted
+    for (position, index) in chosen.shown.enumerated() {
+      if isFull {
+        omitted += chosen.shown[position...]
+        break
       }
-      let isLast = position == siblings.count - 1
+      let isLast = omitted.isEmpty && position == chosen.shown.count - 1
       add(prefix + (isRoot ? "" : isLast ? "└─ " : "├─ ") + describe(index))
       let children = tree.children[index]
       if children.isEmpty { continue }
@@ -44,6 +46,25 @@ struct ProcessOutline {
         append(children, prefix: inner, depth: depth + 1)
       }
     }
+    // Once the budget is gone only the levels above add a line each, of at most 150 bytes or so.
+    if !omitted.isEmpty { add(prefix + (isRoot ? "" : "└─ ") + "… " + tree.summary(ofOmitted: omitted)) }
+  }
+
+  /// A hundred compilations tell no more than three, but one that failed tells much: of each program the first few
+  /// are shown, and all that did not end well, up to a limit.
+  private func choose(_ siblings: [Int]) -> (shown: [Int], omitted: [Int]) {
+    if siblings.count <= maximumAlike { return (siblings, []) }
+    var alike: [String: Int] = [:]
+    var shown: [Int] = []
+    var omitted: [Int] = []
+    for index in siblings {
+      let label = tree.label(index)
+      alike[label, default: 0] += 1
+      let isOrdinary = tree.processes[index].waitStatus == 0
+      let isWanted = alike[label, default: 0] <= (isOrdinary ? maximumAlike : maximumChildren)
+      if isWanted, shown.count < maximumChildren { shown.append(index) } else { omitted.append(index) }
+    }
+    return (shown, omitted)
   }
 
   private mutating func add(_ line: String) {

@@ -107,17 +107,20 @@ struct ProcessTree {
     return ended > process.startedAt ? ended - process.startedAt : 0
   }
 
-  /// `398 more: cc1 ×390, sh ×8`, for processes that are left out, with all below them.
+  /// `398 more: cc ×190, sh ×8, with what they started`, for processes that are left out with all below them.
   func summary(ofOmitted omitted: some Sequence<Int>) -> String {
     var total = 0
+    var direct = 0
     var counts: [String: Int] = [:]
     for index in omitted {
+      direct += 1
       total += 1 + descendants[index]
       counts[VisibleText.terminal(label(index), limit: 24), default: 0] += 1
     }
     let common = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(3)
     let names = common.map { "\($0.key) ×\($0.value)" }.joined(separator: ", ")
-    return "\(Units.grouped(total)) more: \(names)\(counts.count > 3 ? ", …" : "")"
+    let below = total > direct ? ", with what they started" : ""
+    return "\(Units.grouped(total)) more: \(names)\(counts.count > 3 ? ", …" : "")\(below)"
   }
 
   /// Processes that neither returned 0 nor still run.

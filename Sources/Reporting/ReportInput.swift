@@ -39,6 +39,21 @@ public struct ReportInput: Sendable {
     }
   }
 
+  /// What watching took, from when the hooks were attached until the last record was in the event log.
+  public struct Cost: Sendable, Equatable {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    public var attachedAt: UInt64 = 0
+    public var lastRecordAt: UInt64 = 0
+    /// CPU time of martlet's own process in between. What the hooks cost is in the job's own times.
+    public var userNanoseconds: UInt64 = 0
+    public var systemNanoseconds: UInt64 = 0
+    /// Of martlet's process, with the pages of the rings that it has touched.
+    public var peakResidentBytes: UInt64 = 0
+    public var ringBytes: UInt64 = 0
+
+    public init() {}
+  }
+
   public var snapshot = JobSnapshot()
   public var completeness = Completeness()
   public var hooks: [Hook] = []
@@ -57,6 +72,7 @@ public struct ReportInput: Sendable {
   public var clock = WallClock(offset: 0)
   /// Of the command, as wait(2) gives it; nil if it was not waited for.
   public var waitStatus: UInt32?
+  public var cost: Cost?
   public var log: Log?
   /// Why the event log is not whole: a write that failed. Makes the run incomplete.
   public var logError: String?

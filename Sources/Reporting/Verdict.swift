@@ -81,6 +81,10 @@ public struct Judgement: Sendable, Equatable {
     for hook in completeness.missingHooks {
       gaps.append("The \(hook.family) hooks could not be attached: \(hook.reason).")
     }
+    if completeness.missedRuns > 0 {
+      gaps.append(
+        "The kernel skipped \(Units.count(completeness.missedRuns, "run", "runs")) of the sensor's programs.")
+    }
     if completeness.lateAttach {
       gaps.append("The sensor was attached after the job had started, so its beginning was not seen.")
     }

@@ -4,37 +4,43 @@
 /// `gpj.exe` read as `exe.jpg`, and characters that have no width at all. Here every scalar that does not show
 /// itself as what it is becomes `\n`, `\t`, `\r` or `\u{202E}`. That is for eyes: the exact bytes are in report.json.
 public enum VisibleText {
-  /// Which end stays when a text is too long.
-  enum Keep { case head, tail }
+  /// What stays when a text is too long; `ends` loses its middle.
+  enum Keep { case head, tail, ends }
 
   /// The text with everything that hides written out; safe for a terminal.
   public static func terminal(_ text: String, limit: Int = 4096) -> String {
+    terminal(text, limit: limit, keep: .head)
+  }
+
+  static func terminal(_ text: String, limit: Int, keep: Keep) -> String {
     var result = ""
-    visit(text, limit: limit, keep: .head, plain: { result.unicodeScalars.append($0) }, hidden: { result += $0 })
+    visit(text, limit: limit, keep: keep, plain: { result.unicodeScalars.append($0) }, hidden: { result += $0 })
     return result
   }
 
   /// Hands out the scalars of `text` that can be shown as they are and, in their place, the escapes of those that
-  /// cannot. Beyond `limit` scalars one end is replaced by an ellipsis.
+  /// cannot. Beyond `limit` scalars an ellipsis stands for what is left out.
   static func visit(
     _ text: String, limit: Int, keep: Keep, plain: (Unicode.Scalar) -> Void, hidden: (String) -> Void
   ) {
-    var scalars = Substring(text).unicodeScalars
-    var cut = false
-    // A string of at most `limit` bytes has no more scalars than that; most are, and need no counting.
-    if text.utf8.count > limit {
-      let count = scalars.count
-      cut = count > limit
-      if cut {
-        let kept = max(0, limit - 1)
-        scalars = keep == .head ? scalars.prefix(kept) : scalars.suffix(kept)
+    func show(_ scalars: some Sequence<Unicode.Scalar>) {
+      for scalar in scalars {
+        if isHidden(scalar) { hidden(escape(scalar)) } else { plain(scalar) }
       }
     }
-    if cut, keep == .tail { plain("…") }
-    for scalar in scalars {
-      if isHidden(scalar) { hidden(escape(scalar)) } else { plain(scalar) }
-    }
-    if cut, keep == .head { plain("…") }
+    let scalars = text.unicodeScalars
+    // A string of at most `limit` bytes has no more scalars than that; most are, and need no counting.
+    if text.utf8.count <= limit || scalars.count <= limit { return show(scalars) }
+    let kept = max(0, limit - 1)
+    let tail =
+      switch keep {
+      case .head: 0
+      case .tail: kept
+      case .ends: kept / 3
+      }
+    show(scalars.prefix(kept - tail))
+    plain("…")
+    show(scalars.suffix(tail))
   }
 
   /// Whether a reader cannot tell from looking that this scalar is there, or what it does.

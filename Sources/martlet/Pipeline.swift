@@ -14,6 +14,27 @@ struct Recording {
   var log: LogSummary?
   /// Why the event log is not whole.
   var logError: String?
+  var cost: ProcessCost
+}
+
+/// CPU time of martlet's own process, in nanoseconds, and the moment at which it was read.
+struct ProcessCost {
+  var at = Clock.boottime
+  var user: UInt64 = 0
+  var system: UInt64 = 0
+  var peakResidentBytes: UInt64 = 0
+
+  init() {
+    var usage = rusage()
+    guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return }
+    user = Self.nanoseconds(usage.ru_utime)
+    system = Self.nanoseconds(usage.ru_stime)
+    peakResidentBytes = UInt64(clamping: usage.ru_maxrss) * 1024
+  }
+
+  private static func nanoseconds(_ time: timeval) -> UInt64 {
+    UInt64(clamping: time.tv_sec) * 1_000_000_000 + UInt64(clamping: time.tv_usec) * 1000
+  }
 }
 
 /// The way from the rings to the fold and the event log, on a thread of its own.
@@ -108,18 +129,22 @@ final class Pipeline: @unchecked Sendable {
   private func finish(_ reader: consuming Reader) -> Recording {
     let malformed = reader.malformed
     let (log, logError) = reader.finishLog()
+    let cost = ProcessCost()
     var completeness = Completeness()
     completeness.missingHooks = sensor.missingHooks
     completeness.received = sensor.rings.received
     completeness.malformed = malformed &+ sensor.rings.malformed
     completeness.late = sensor.rings.late
+    completeness.stalled = sensor.rings.stalled
     completeness.sequenceGaps = sensor.rings.sequenceGaps
     do {
       completeness.count(try sensor.counters())
+      completeness.missedRuns = try sensor.missedRuns()
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
-    return Recording(snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError)
+    return Recording(
+      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost)
   }
 }
 

@@ -90,7 +90,8 @@ struct Run {
     var options = SensorOptions()
     ringSizes?.apply(to: &options)
     let sensor = try Sensor(options: options)
-    var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks)
+    let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
+    var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
     var logOptions = EventLogOptions()
     logOptions.jobIdentifier = report.identifier
     logOptions.version = Version.current

@@ -15,9 +15,13 @@ struct RunReport {
   let clockOffset: Int64
   /// CLOCK_BOOTTIME when the command was let go.
   var startedAt: UInt64 = 0
+  /// Read when the hooks had just been attached.
+  private let attached = ProcessCost()
+  private let ringBytes: UInt64
   private var input = ReportInput()
 
-  init(arguments: [[UInt8]], masker: SecretMasker, hooks: [Hook]) {
+  init(arguments: [[UInt8]], masker: SecretMasker, hooks: [Hook], ringBytes: UInt64) {
+    self.ringBytes = ringBytes
     var random: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &random) { _ = getentropy($0.baseAddress, $0.count) }
     identifier = [random.0, random.1].map { Self.hex($0) }.joined()
@@ -48,6 +52,7 @@ struct RunReport {
       ReportInput.Log(head: $0.head, frames: $0.frames, lines: $0.lines, bytes: $0.bytes)
     }
     input.logError = recording.logError
+    input.cost = cost(recording.cost)
 
     let published = Self.publish(input, in: directory)
     let summary = TerminalSummary.write(input, reportDirectory: published?.path, colour: colour)
@@ -61,6 +66,18 @@ struct RunReport {
     guard !matched.isEmpty else { return 0 }
     Message.say("exit status 3: --fail-on \(matched.map(\.rawValue).joined(separator: ","))")
     return 3
+  }
+
+  /// What was spent between the two readings.
+  private func cost(_ end: ProcessCost) -> ReportInput.Cost {
+    var cost = ReportInput.Cost()
+    cost.attachedAt = attached.at
+    cost.lastRecordAt = end.at
+    cost.userNanoseconds = end.user - min(end.user, attached.user)
+    cost.systemNanoseconds = end.system - min(end.system, attached.system)
+    cost.peakResidentBytes = end.peakResidentBytes
+    cost.ringBytes = ringBytes
+    return cost
   }
 
   private static func publish(_ input: ReportInput, in directory: OutputDirectory) -> OutputDirectory.Published? {

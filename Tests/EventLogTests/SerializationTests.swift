@@ -118,6 +118,14 @@ struct SerializationTests {
     #expect(lines[2]["connection_info"]?["direction_id"]?.number == 1)
   }
 
+  @Test("an abstract unix address keeps its NUL")
+  func abstractAddress() throws {
+    var builder = RecordBuilder(.unixConnect, time: 5000, tgid: 100, leaderStart: 7)
+    builder.setString(.path, [0, 0x61, 0x62])
+    let line = try #require(try LogFixture().lines([builder]).first)
+    #expect(line["file"]?["path"]?.string == "\u{0}ab")
+  }
+
   @Test("an exit tells code from signal")
   func exit() throws {
     func record(_ status: UInt32) -> RecordBuilder {

@@ -123,7 +123,7 @@ struct SeededGenerator: RandomNumberGenerator {
   @Test func sizesOfWhatThereAreMany() {
     #expect(MemoryLayout<FileEntry>.stride == 40)
     #expect(MemoryLayout<NameEntry>.stride == 20)
-    #expect(MemoryLayout<AccessEntry>.stride == 28)
+    #expect(MemoryLayout<AccessEntry>.stride == 24)
     #expect(MemoryLayout<WrittenFile>.stride <= 48)
   }
 }

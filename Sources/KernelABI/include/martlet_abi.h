@@ -79,7 +79,7 @@ enum mt_type {
 	MT_TCP_CLOSE = 28,   /* critical; mt_sock */
 	MT_UNIX_CONNECT = 29,/* critical; mt_unix; PATH (a leading NUL: abstract) */
 	MT_UNIX_ACCEPT = 30, /* critical; mt_unix */
-	MT_SOCKET = 31,      /* critical; mt_sock; a socket that is neither TCP, UDP nor unix */
+	MT_SOCKET = 31,      /* critical; mt_sock; a socket that is neither TCP, UDP, unix nor netlink */
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
 	MT_TYPE_COUNT = 33,
 };

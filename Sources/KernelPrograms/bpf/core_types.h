@@ -244,6 +244,7 @@ struct sock_common {
 	__u16 skc_num;
 	__u16 skc_family;
 	__u8 skc_state;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
 
@@ -252,11 +253,14 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 	int sk_err;
-	struct socket *sk_socket;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
 };
 
 struct tcp_sock {
-	__u64 bytes_acked, bytes_received;
+	__u64 bytes_sent, bytes_retrans, bytes_received;
 };
 
 struct socket {

@@ -33,6 +33,31 @@ static __always_inline int is_of_interest(const struct done *done)
 	}
 }
 
+static __always_inline void count_failure(struct task_struct *task, const struct done *done)
+{
+	__u32 call = done->call.call, type;
+	struct mt_process *process;
+	struct sock *sk;
+
+	if (call >= CALL_COUNT)
+		return;
+	type = call_types[call];
+	if (type == MT_NONE)
+		return;
+	if (type == MT_UNIX_CONNECT) {
+		/* Those of other families are told by the network's side. */
+		sk = sock_of(file_of(task, (__s32)argument(done, 0)));
+		if (!sk || family_of(sk) != AF_UNIX)
+			return;
+	}
+	COUNT(type, failed);
+	if (type == MT_OPEN) {
+		process = process_of(task->tgid);
+		if (process)
+			__sync_fetch_and_add(&process->failed_opens, 1);
+	}
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
@@ -52,13 +77,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	/* 32-bit calls leave their result in 32 bits. */
 	if (ret < 0 || (done.compat && (__s32)ret < 0 && done.call.handler != MT_HANDLER_MMAP)) {
-		if (done.call.handler == MT_HANDLER_OPEN) {
-			struct mt_process *process = process_of(task->tgid);
-
-			COUNT(MT_OPEN, failed);
-			if (process)
-				__sync_fetch_and_add(&process->failed_opens, 1);
-		}
+		count_failure(task, &done);
 		return 0;
 	}
 	bpf_tail_call(ctx, &handlers, done.call.handler);
@@ -198,7 +217,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 	COUNT(MT_DUP, seen);
 	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	record.flags = flags_of(&done);
+	HEADER(&record)->flags = flags_of(&done);
 	body = BODY(&record, struct mt_dup);
 	body->file = writer.file;
 	body->old_fd = key.fd;
@@ -247,7 +266,7 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 	COUNT(MT_MMAP_SHARED, seen);
 	if (!begin(&record, MT_MMAP_SHARED, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	record.flags = flags_of(&done);
+	HEADER(&record)->flags = flags_of(&done);
 	body = BODY(&record, struct mt_mmap);
 	body->file = identity_of(inode);
 	body->length = done.compat ? values[1] : argument(&done, 1);

@@ -163,7 +163,7 @@ static __always_inline void add_built_path(struct record *record, __u16 id, stru
 	__u8 *at;
 
 	if (!record->work->path_complete)
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 	if (from >= MT_PATH_MAX) {
 		/* The root itself, or a file that has a name and no parent: a memfd, an anonymous inode. */
 		add_kernel_string(record, id, READ(dentry, struct dentry, d_name.name), MT_NAME_MAX + 1);
@@ -227,7 +227,10 @@ static __always_inline __u64 mount_id(struct mount *mount)
 	return READ(mount, struct mount, mnt_id);
 }
 
-/* Finds the id of a directory, and builds its path if it has to be sent, in the workspace of `slot`. */
+/*
+ * Finds the id of a directory, for the workspace of `slot`. Building its path is left to the caller: all frames of a
+ * chain of calls share 512 bytes of stack.
+ */
 __noinline int locate(__u32 slot, __u64 mnt, __u64 directory, __u32 job)
 {
 	struct workspace *work = bpf_map_lookup_elem(&workspaces, &slot);
@@ -251,8 +254,6 @@ __noinline int locate(__u32 slot, __u64 mnt, __u64 directory, __u32 job)
 	entry = bpf_map_lookup_elem(&directories, &index);
 	if (entry && *(volatile __u64 *)entry == work->entry)
 		work->entry = 0;
-	else
-		build_path(slot, mnt, directory);
 	return 0;
 }
 
@@ -268,7 +269,7 @@ static __always_inline __u64 add_directory(struct record *record, __u16 id, stru
 	introduced->entry = record->work->entry;
 	introduced->index = record->work->directory & (MT_DIRECTORIES - 1);
 	if (introduced->entry)
-		add_built_path(record, id, dentry);
+		add_path(record, id, mnt, dentry);
 	return record->work->directory;
 }
 

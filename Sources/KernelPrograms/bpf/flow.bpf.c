@@ -80,9 +80,9 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 	}
 	if (!begin(&record, MT_COPY, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	if (!from || !to)
-		record.flags |= MT_FLAG_UNREADABLE;
+		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	body = BODY(&record, struct mt_copy);
 	if (from)
 		body->from = identity_of(READ(from, struct file, f_inode));
@@ -117,9 +117,9 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	if (bpf_probe_read_user(fds, sizeof(fds), is_pipe ? pointer_argument(&done, 0) : pointer_argument(&done, 3)))
-		record.flags |= MT_FLAG_UNREADABLE;
+		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	a = file_of(task, fds[0]);
 	b = file_of(task, fds[1]);
 	body = BODY(&record, struct mt_pair);
@@ -134,7 +134,7 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 			body->family = argument(&done, 0);
 		}
 	} else {
-		record.flags |= MT_FLAG_UNREADABLE;
+		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	}
 	send(&record);
 	return 0;
@@ -235,6 +235,8 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = tag_of(task);
 	struct received received = {};
+	struct cpu_state *cpu;
+	__u32 zero = 0;
 
 	if (!tag)
 		return 0;
@@ -243,8 +245,17 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 		pass_descriptor(ret, received.flags, MT_OPEN_PIDFD);
 		return 0;
 	}
+	/*
+	 * Before 6.7 the verifier looks at a loop's body once, in the state of its first round, and takes for dead
+	 * what a known 0 excludes there. So no field that the loop changes may begin with a value that it knows.
+	 */
+	cpu = bpf_map_lookup_elem(&cpu_states, &zero);
+	if (!cpu)
+		return 0;
+	received.control = received.control_end = received.fds = cpu->zero;
+	received.fds_left = cpu->zero;
 	received.message = argument(&done, 1);
-	received.messages_left = done.call.call == CALL_RECVMMSG ? ret : 1;
+	received.messages_left = (done.call.call == CALL_RECVMMSG ? ret : 1) + cpu->zero;
 	if (bpf_loop(RECEIVE_STEPS, receive_step, &received, 0) == RECEIVE_STEPS) {
 		/* Descriptors in the rest, if any, go unseen: say so. */
 		COUNT(MT_PASS_FD, seen);
@@ -289,7 +300,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	COUNT(MT_UNIX_CONNECT, seen);
 	if (!begin(&record, MT_UNIX_CONNECT, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	body = BODY(&record, struct mt_unix);
 	describe_unix(body, sk, file, fd);
 	/* struct sockaddr_un: a family of two bytes, then the path, zero-terminated unless it is abstract. */
@@ -341,14 +352,14 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 			return 0;
 		body = BODY(&record, struct mt_unix);
 		describe_unix(body, sk, file, ret);
-		record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+		HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 		send(&record);
 		return 0;
 	}
 	COUNT(MT_ACCEPT, seen);
 	if (!begin(&record, MT_ACCEPT, MT_CRITICAL, sizeof(*sock_body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	sock_body = BODY(&record, struct mt_sock);
 	describe(sock_body, sk);
 	sock_body->sock = opaque(sk);
@@ -385,7 +396,7 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	COUNT(MT_SOCKET, seen);
 	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	body = BODY(&record, struct mt_sock);
 	file = file_of(task, (__s32)ret);
 	if (file)

@@ -109,7 +109,9 @@ struct workspace {
 	__u32 path_at;        /* the path is path[path_at .. MT_PATH_MAX) */
 	__u32 path_complete;  /* it begins at the root */
 	__u64 directory;      /* id of the directory looked at last */
+	__u64 base, base_mount; /* its dentry and mount */
 	__u64 entry;          /* its fingerprint if a record has to explain it, else 0 */
+	__u64 arguments[8];
 	struct operand first, second; /* second.string 0: none */
 	__u64 argument;
 	__u32 call_flags;
@@ -126,6 +128,7 @@ struct cpu_state {
 	__u64 last_time;
 	__u32 sequence[2];
 	__u32 unsignalled[2]; /* bytes put into a ring since its reader was last woken */
+	__u64 zero;           /* always; but the verifier does not know */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

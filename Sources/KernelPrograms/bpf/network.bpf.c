@@ -5,6 +5,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define ALLOW 1
+#define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
 
 /* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
 static __always_inline struct mt_process *current_process(struct actor *actor)
@@ -197,11 +198,11 @@ static __always_inline void ended(__u64 sock, struct sock *sk, struct socket_sta
 	body->established = state->established;
 	body->inbound = state->inbound;
 	body->error = READ(sk, struct sock, sk_err);
-	body->sent = READ(sk, struct tcp_sock, bytes_acked);
+	body->sent = READ(sk, struct tcp_sock, bytes_sent) - READ(sk, struct tcp_sock, bytes_retrans);
 	body->received = READ(sk, struct tcp_sock, bytes_received);
-	/* The SYN counts as a byte acknowledged. */
-	if (state->established && !state->inbound && body->sent)
-		body->sent--;
+	/* The peer's FIN counts as a byte. */
+	if (body->received && (READ(sk, struct sock, __sk_common.skc_flags) & SOCK_DONE))
+		body->received--;
 	send(&record);
 }
 

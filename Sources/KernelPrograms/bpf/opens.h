@@ -91,7 +91,7 @@ static __always_inline void send_open(const struct actor *actor, struct mt_proce
 	}
 	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
 		return;
-	record.flags = request->flags;
+	HEADER(&record)->flags = request->flags;
 	body = BODY(&record, struct mt_open);
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);

@@ -22,6 +22,7 @@ enum {
 };
 #define AT_REMOVEDIR 0x200
 #define AT_EMPTY_PATH 0x1000
+#define AT_SYMLINK_NOFOLLOW 0x100
 
 /* The workspace, ready for what a call names. */
 static __always_inline struct workspace *clear(struct workspace *work)
@@ -34,21 +35,32 @@ static __always_inline struct workspace *clear(struct workspace *work)
 	return work;
 }
 
-/* Adds one operand: the string as given, and the directory that it starts from. Returns the directory's id. */
-static __always_inline __u64 add_operand(struct record *record, struct task_struct *task, const struct operand *operand,
-					 __u16 path_id, __u16 directory_id, __u16 job, struct introduced *introduced)
+static __always_inline struct operand *operand_of(struct workspace *work, __u32 second)
 {
+	return second ? &work->second : &work->first;
+}
+
+/*
+ * Locates what an operand is relative to, in the workspace of `slot`: the working directory, a descriptor's
+ * directory, or the root of a task that has its own. Leaves directory 0 where the path says it all.
+ */
+__noinline int locate_base(__u32 slot, __u32 second, __u32 job)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct workspace *work = bpf_map_lookup_elem(&workspaces, &slot);
+	struct operand *operand;
 	struct path from = {};
 	char first = 0;
 
-	introduced->entry = 0;
-	if (operand->is_kernel) {
+	if (!work)
+		return 0;
+	work->directory = 0;
+	work->entry = 0;
+	operand = operand_of(work, second);
+	if (operand->is_kernel)
 		bpf_probe_read_kernel(&first, 1, operand->string);
-		add_kernel_string(record, path_id, operand->string, MT_PATH_MAX + 1);
-	} else {
+	else
 		bpf_probe_read_user(&first, 1, operand->string);
-		add_user_string(record, path_id, operand->string, MT_PATH_MAX + 1);
-	}
 	if (first == '/') {
 		from.mnt = READ(task->fs, struct fs_struct, root.mnt);
 		from.dentry = READ(task->fs, struct fs_struct, root.dentry);
@@ -65,7 +77,29 @@ static __always_inline __u64 add_operand(struct record *record, struct task_stru
 		from.mnt = READ(file, struct file, f_path.mnt);
 		from.dentry = READ(file, struct file, f_path.dentry);
 	}
-	return add_directory(record, directory_id, from.mnt, from.dentry, job, introduced);
+	work->base = (__u64)from.dentry;
+	work->base_mount = (__u64)from.mnt;
+	locate(slot, (__u64)from.mnt, (__u64)from.dentry, job);
+	return 0;
+}
+
+/* Adds one operand: the string as given, and the directory that it starts from. Returns the directory's id. */
+static __always_inline __u64 add_operand(struct record *record, __u32 second, __u16 path_id, __u16 directory_id,
+					 __u16 job, struct introduced *introduced)
+{
+	struct operand operand = *operand_of(record->work, second);
+
+	if (operand.is_kernel)
+		add_kernel_string(record, path_id, operand.string, MT_PATH_MAX + 1);
+	else
+		add_user_string(record, path_id, operand.string, MT_PATH_MAX + 1);
+	locate_base(record->slot, second, job);
+	introduced->entry = record->work->entry;
+	introduced->index = record->work->directory & (MT_DIRECTORIES - 1);
+	if (introduced->entry)
+		add_path(record, directory_id, (struct vfsmount *)record->work->base_mount,
+			 (struct dentry *)record->work->base);
+	return record->work->directory;
 }
 
 /* Completes and sends a record that was begun for a mt_path_op. */
@@ -74,42 +108,73 @@ static __always_inline void send_path_op(struct record *record, struct task_stru
 	struct workspace *request = record->work;
 	struct introduced first = {}, second = {};
 	struct mt_path_op *body = BODY(record, struct mt_path_op);
-	struct operand operand;
 
+	/* Or the compiler would carry what it knows of each way into a copy of this for each. */
+	barrier();
 	body->argument = request->argument;
 	body->call_flags = request->call_flags;
 	body->fd = -1;
-	operand = request->first;
-	body->dir = add_operand(record, task, &operand, MT_STR_PATH, MT_STR_DIR, job, &first);
+	body->dir = add_operand(record, 0, MT_STR_PATH, MT_STR_DIR, job, &first);
 	if (request->call_flags & AT_EMPTY_PATH) {
 		/* What is meant is the descriptor itself: a file without a name that is given one by linkat. */
-		struct file *file = file_of(task, operand.dirfd);
+		struct file *file = file_of(task, request->first.dirfd);
 
 		if (file) {
 			body->file = identity_of(READ(file, struct file, f_inode));
-			body->fd = operand.dirfd;
+			body->fd = request->first.dirfd;
 		}
 	}
-	operand = request->second;
-	if (operand.string && request->literal)
-		add_user_string(record, MT_STR_PATH2, operand.string, MT_PATH_MAX + 1);
-	else if (operand.string)
-		body->dir2 = add_operand(record, task, &operand, MT_STR_PATH2, MT_STR_DIR2, job, &second);
+	if (request->second.string && request->literal)
+		add_user_string(record, MT_STR_PATH2, request->second.string, MT_PATH_MAX + 1);
+	else if (request->second.string)
+		body->dir2 = add_operand(record, 1, MT_STR_PATH2, MT_STR_DIR2, job, &second);
 	if (send(record)) {
 		remember(&first);
 		remember(&second);
 	}
 }
 
-static const __u8 path_types[CALL_PATHS_END] = {
-	[CALL_RENAME] = MT_RENAME, [CALL_RENAMEAT] = MT_RENAME, [CALL_RENAMEAT2] = MT_RENAME,
-	[CALL_UNLINK] = MT_UNLINK, [CALL_UNLINKAT] = MT_UNLINK, [CALL_RMDIR] = MT_RMDIR,
-	[CALL_LINK] = MT_LINK, [CALL_LINKAT] = MT_LINK,
-	[CALL_SYMLINK] = MT_SYMLINK, [CALL_SYMLINKAT] = MT_SYMLINK,
-	[CALL_MKDIR] = MT_MKDIR, [CALL_MKDIRAT] = MT_MKDIR, [CALL_MKNOD] = MT_MKNOD, [CALL_MKNODAT] = MT_MKNOD,
-	[CALL_TRUNCATE] = MT_TRUNCATE, [CALL_TRUNCATE64] = MT_TRUNCATE,
-	[CALL_CHMOD] = MT_CHMOD, [CALL_FCHMODAT] = MT_CHMOD, [CALL_FCHMODAT2] = MT_CHMOD,
-	[CALL_CHOWN] = MT_CHOWN, [CALL_LCHOWN] = MT_CHOWN, [CALL_FCHOWNAT] = MT_CHOWN,
+/*
+ * What each argument of a path call is, by number: a table and not a switch, since the verifier would follow every
+ * case to the end of the program.
+ */
+#define CURRENT 6 /* stands for AT_FDCWD */
+#define ABSENT 7  /* stands for 0 */
+struct shape {
+	__u8 directory, path;
+	__u8 directory2, path2;
+	__u8 argument, argument_high; /* the number that goes with it, and its upper half */
+	__u8 call_flags;
+	__u8 literal;
+	__u32 added_flags;
+};
+#define ONE(directory, path, argument, high, flags) {directory, path, CURRENT, ABSENT, argument, high, flags, 0, 0}
+#define TWO(directory, path, directory2, path2, flags) {directory, path, directory2, path2, ABSENT, ABSENT, flags, 0, 0}
+#define TEXT(directory, path, text) {directory, path, CURRENT, text, ABSENT, ABSENT, ABSENT, 1, 0}
+
+static const struct shape shapes[CALL_PATHS_END] = {
+	[CALL_RENAME] = TWO(CURRENT, 0, CURRENT, 1, ABSENT),
+	[CALL_RENAMEAT] = TWO(0, 1, 2, 3, ABSENT),
+	[CALL_RENAMEAT2] = TWO(0, 1, 2, 3, 4),
+	[CALL_UNLINK] = ONE(CURRENT, 0, ABSENT, ABSENT, ABSENT),
+	[CALL_UNLINKAT] = ONE(0, 1, ABSENT, ABSENT, 2),
+	[CALL_RMDIR] = ONE(CURRENT, 0, ABSENT, ABSENT, ABSENT),
+	[CALL_LINK] = TWO(CURRENT, 0, CURRENT, 1, ABSENT),
+	[CALL_LINKAT] = TWO(0, 1, 2, 3, 4),
+	[CALL_SYMLINK] = TEXT(CURRENT, 1, 0),
+	[CALL_SYMLINKAT] = TEXT(1, 2, 0),
+	[CALL_MKDIR] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
+	[CALL_MKDIRAT] = ONE(0, 1, 2, ABSENT, ABSENT),
+	[CALL_MKNOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
+	[CALL_MKNODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
+	[CALL_TRUNCATE] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
+	[CALL_TRUNCATE64] = ONE(CURRENT, 0, 1, 2, ABSENT),
+	[CALL_CHMOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
+	[CALL_FCHMODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
+	[CALL_FCHMODAT2] = ONE(0, 1, 2, ABSENT, 3),
+	[CALL_CHOWN] = ONE(CURRENT, 0, 2, 1, ABSENT),
+	[CALL_LCHOWN] = {CURRENT, 0, CURRENT, ABSENT, 2, 1, ABSENT, 0, AT_SYMLINK_NOFOLLOW},
+	[CALL_FCHOWNAT] = ONE(0, 1, 3, 2, 4),
 };
 
 SEC("tp_btf/sys_exit")
@@ -118,109 +183,45 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = tag_of(task);
-	struct workspace *request;
+	__u32 type, call = done.call.call;
+	const struct shape *shape;
+	struct workspace *work;
 	struct record record;
 	struct actor actor;
-	__u32 type, call = done.call.call;
+	__u64 low;
 
 	if (!tag || call >= CALL_PATHS_END)
 		return 0;
 	actor = actor_of(task, tag);
-	type = path_types[call];
+	type = call_types[call];
 	if (call == CALL_UNLINKAT && (argument(&done, 2) & AT_REMOVEDIR))
 		type = MT_RMDIR;
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
-	request = clear(record.work);
-	switch (call) {
-	case CALL_RENAMEAT:
-	case CALL_RENAMEAT2:
-	case CALL_UNLINKAT:
-	case CALL_LINKAT:
-	case CALL_MKDIRAT:
-	case CALL_MKNODAT:
-	case CALL_FCHMODAT:
-	case CALL_FCHMODAT2:
-	case CALL_FCHOWNAT:
-		request->first.dirfd = argument(&done, 0);
-		request->first.string = pointer_argument(&done, 1);
-		break;
-	default:
-		request->first.string = pointer_argument(&done, 0);
-	}
-	switch (call) {
-	case CALL_RENAMEAT2:
-		request->call_flags = argument(&done, 4);
-		/* fall through */
-	case CALL_RENAMEAT:
-		request->second.dirfd = argument(&done, 2);
-		request->second.string = pointer_argument(&done, 3);
-		break;
-	case CALL_RENAME:
-		request->second.string = pointer_argument(&done, 1);
-		break;
-	case CALL_UNLINKAT:
-		request->call_flags = argument(&done, 2);
-		break;
-	case CALL_LINKAT:
-		request->second.dirfd = argument(&done, 2);
-		request->second.string = pointer_argument(&done, 3);
-		request->call_flags = argument(&done, 4);
-		break;
-	case CALL_LINK:
-		request->second.string = pointer_argument(&done, 1);
-		break;
-	case CALL_SYMLINKAT: /* text, directory, link */
-		request->second.string = pointer_argument(&done, 0);
-		request->first.dirfd = argument(&done, 1);
-		request->first.string = pointer_argument(&done, 2);
-		request->literal = 1;
-		break;
-	case CALL_SYMLINK: /* text, link */
-		request->second.string = pointer_argument(&done, 0);
-		request->first.string = pointer_argument(&done, 1);
-		request->literal = 1;
-		break;
-	case CALL_MKDIRAT:
-		request->argument = argument(&done, 2);
-		break;
-	case CALL_MKDIR:
-		request->argument = argument(&done, 1);
-		break;
-	case CALL_MKNODAT:
-		request->argument = argument(&done, 2);
-		break;
-	case CALL_MKNOD:
-		request->argument = argument(&done, 1);
-		break;
-	case CALL_TRUNCATE64:
-		request->argument = argument(&done, 1) | argument(&done, 2) << 32;
-		break;
-	case CALL_TRUNCATE:
-		request->argument = argument(&done, 1);
-		break;
-	case CALL_FCHMODAT2:
-		request->call_flags = argument(&done, 3);
-		/* fall through */
-	case CALL_FCHMODAT:
-		request->argument = argument(&done, 2);
-		break;
-	case CALL_CHMOD:
-		request->argument = argument(&done, 1);
-		break;
-	case CALL_FCHOWNAT:
-		request->argument = argument(&done, 2) << 32 | (__u32)argument(&done, 3);
-		request->call_flags = argument(&done, 4);
-		break;
-	case CALL_LCHOWN:
-		request->call_flags = 0x100; /* AT_SYMLINK_NOFOLLOW */
-		/* fall through */
-	case CALL_CHOWN:
-		request->argument = argument(&done, 1) << 32 | (__u32)argument(&done, 2);
-		break;
-	}
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
+	work = record.work;
+	work->arguments[0] = argument(&done, 0);
+	work->arguments[1] = argument(&done, 1);
+	work->arguments[2] = argument(&done, 2);
+	work->arguments[3] = argument(&done, 3);
+	work->arguments[4] = argument(&done, 4);
+	work->arguments[CURRENT] = AT_FDCWD;
+	work->arguments[ABSENT] = 0;
+	barrier();
+	shape = &shapes[call];
+	work->first.string = (const void *)work->arguments[shape->path & 7];
+	work->first.dirfd = work->arguments[shape->directory & 7];
+	work->first.is_kernel = 0;
+	work->second.string = (const void *)work->arguments[shape->path2 & 7];
+	work->second.dirfd = work->arguments[shape->directory2 & 7];
+	work->second.is_kernel = 0;
+	low = work->arguments[shape->argument & 7];
+	if (type == MT_CHOWN)
+		low = (__u32)low;
+	work->argument = low | work->arguments[shape->argument_high & 7] << 32;
+	work->call_flags = work->arguments[shape->call_flags & 7] | shape->added_flags;
+	work->literal = shape->literal;
 	send_path_op(&record, task, actor.job);
 	return 0;
 }
@@ -259,7 +260,7 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	}
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	record.flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
 	body = BODY(&record, struct mt_path_op);
 	body->file = identity_of(READ(file, struct file, f_inode));
 	body->argument = value;
@@ -325,19 +326,19 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 	send_path_op(record, task, job);
 }
 
-static __always_inline void submit_other(struct record *record, struct task_struct *task, __u16 job,
-					 struct io_kiocb *io, __u32 opcode)
+static __always_inline void submit_other(struct record *record, __u16 job, struct io_kiocb *io, __u32 opcode)
 {
+	struct workspace *request = clear(record->work);
 	struct mt_uring *body = BODY(record, struct mt_uring);
-	struct operand operand = {.is_kernel = 1};
 	struct introduced introduced = {};
 
 	body->opcode = opcode;
 	if (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) {
 		body->open_flags = READ(io, struct io_open, how.flags);
-		operand.dirfd = READ(io, struct io_open, dfd);
-		operand.string = name_of(READ(io, struct io_open, filename));
-		body->dir = add_operand(record, task, &operand, MT_STR_PATH, MT_STR_DIR, job, &introduced);
+		request->first.is_kernel = 1;
+		request->first.dirfd = READ(io, struct io_open, dfd);
+		request->first.string = name_of(READ(io, struct io_open, filename));
+		body->dir = add_operand(record, 0, MT_STR_PATH, MT_STR_DIR, job, &introduced);
 	}
 	if (send(record))
 		remember(&introduced);
@@ -371,10 +372,10 @@ static __always_inline int submitted(struct io_kiocb *io)
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;
-	record.flags = MT_FLAG_URING;
+	HEADER(&record)->flags = MT_FLAG_URING;
 	if (type == MT_URING) {
 		record.size = sizeof(struct mt_header) + sizeof(struct mt_uring);
-		submit_other(&record, task, actor.job, io, opcode);
+		submit_other(&record, actor.job, io, opcode);
 	} else {
 		submit_path_op(&record, task, actor.job, io, opcode);
 	}
@@ -387,9 +388,9 @@ int BPF_PROG(uring_submit_req, struct io_kiocb *request)
 	return submitted(request);
 }
 
-/* The same point from 6.0 to 6.2. */
+/* The same point up to 6.2, where the request comes second. */
 SEC("tp_btf/io_uring_submit_sqe")
-int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
+int BPF_PROG(uring_submit_sqe, void *ring, struct io_kiocb *request)
 {
 	return submitted(request);
 }

@@ -184,8 +184,8 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct actor actor;
 	__u32 tgid, threads;
 
-	/* Only the last thread's end is the process' end. */
-	if (!tag || (task->flags & PF_IO_WORKER) || task->signal->live.counter > 0)
+	/* Only the last thread's end is the process' end, be it one of io_uring's. */
+	if (!tag || task->signal->live.counter > 0)
 		return 0;
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;

@@ -5,8 +5,9 @@
 
 #include "maps.h"
 
-/* Strings start below this; what is above is room for the largest one that can still be added. */
-#define MT_LIMIT (MT_RECORD_MAX - 8)
+
+/* The header, in the map: flags collect there, since on the stack each combination would be a state of its own. */
+#define HEADER(record) ((struct mt_header *)(record)->buffer->bytes)
 
 struct record {
 	struct record_buffer *buffer;
@@ -17,7 +18,6 @@ struct record {
 	__u32 slot;
 	__u32 type;
 	__u32 ring_class;
-	__u32 flags;
 };
 
 /* Who did it: from the tag of the running task, or from what a socket remembers of its owner. */
@@ -90,15 +90,15 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	record->slot = slot;
 	record->type = type;
 	record->ring_class = ring_class;
-	record->flags = 0;
 	record->size = sizeof(struct mt_header) + body;
 
-	header = (struct mt_header *)record->buffer->bytes;
+	header = HEADER(record);
 	header->time = bpf_ktime_get_boot_ns();
 	*(volatile __u64 *)&entry->since = header->time;
 	record->cpu->last_time = header->time;
 	header->type = type;
 	header->ring_class = ring_class;
+	header->flags = 0;
 	header->cpu = cpu;
 	header->job = actor->job;
 	header->tgid = actor->tgid;
@@ -109,17 +109,17 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 }
 
 #define BODY(record, type) ((type *)((record)->buffer->bytes + sizeof(struct mt_header)))
-#define TIME(record) (((struct mt_header *)(record)->buffer->bytes)->time)
+#define TIME(record) (HEADER(record)->time)
 
 /* Sends what was built, counts its fate and frees the slot. Returns 1 when it is in the ring. */
 static __always_inline int send(struct record *record)
 {
-	struct mt_header *header = (struct mt_header *)record->buffer->bytes;
+	struct mt_header *header = HEADER(record);
 	__u32 ring_class = record->ring_class & 1, edge, cpu = header->cpu;
 	__u64 flags = BPF_RB_NO_WAKEUP, size = record->size;
+	__u32 marks;
 	long failed;
 
-	header->flags = record->flags;
 	header->length = size;
 	header->sequence = __sync_fetch_and_add(&record->cpu->sequence[ring_class], 1) + 1;
 	edge = ring_class == MT_BULK ? config.bulk_edge : config.critical_edge;
@@ -138,15 +138,16 @@ static __always_inline int send(struct record *record)
 	} else {
 		failed = bpf_ringbuf_output(&critical, record->buffer->bytes, size, flags);
 	}
+	marks = header->flags;
 	release(record);
 	if (failed) {
 		COUNT(record->type, lost);
 		return 0;
 	}
 	COUNT(record->type, sent);
-	if (record->flags & MT_FLAG_TRUNCATED)
+	if (marks & MT_FLAG_TRUNCATED)
 		COUNT(record->type, truncated);
-	if (record->flags & MT_FLAG_UNREADABLE)
+	if (marks & MT_FLAG_UNREADABLE)
 		COUNT(record->type, unreadable);
 	return 1;
 }
@@ -158,7 +159,7 @@ static __always_inline __u8 *room(struct record *record, __u32 limit)
 
 	barrier_var(at);
 	if (at > MT_RECORD_MAX - 16 - limit) {
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 		return 0;
 	}
 	return record->buffer->bytes + at;
@@ -191,11 +192,11 @@ static __always_inline void add_kernel_string(struct record *record, __u16 id, c
 		return;
 	length = bpf_probe_read_kernel_str(at + 4, limit, source);
 	if (length <= 0) {
-		record->flags |= MT_FLAG_UNREADABLE;
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
 		return;
 	}
 	if (length == limit)
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 	finish(record, at, id, length - 1, limit);
 }
 
@@ -209,11 +210,11 @@ static __always_inline void add_user_string(struct record *record, __u16 id, con
 		return;
 	length = bpf_probe_read_user_str(at + 4, limit, source);
 	if (length <= 0) {
-		record->flags |= MT_FLAG_UNREADABLE;
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
 		return;
 	}
 	if (length == limit)
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 	finish(record, at, id, length - 1, limit);
 }
 
@@ -227,13 +228,13 @@ static __always_inline void add_user_bytes(struct record *record, __u16 id, cons
 		return;
 	if (length > limit) {
 		length = limit;
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 	}
 	barrier_var(length);
 	if (length > limit)
 		return;
 	if (bpf_probe_read_user(at + 4, length, source)) {
-		record->flags |= MT_FLAG_UNREADABLE;
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
 		return;
 	}
 	finish(record, at, id, length, limit);
@@ -249,13 +250,13 @@ static __always_inline void add_kernel_bytes(struct record *record, __u16 id, co
 		return;
 	if (length > limit) {
 		length = limit;
-		record->flags |= MT_FLAG_TRUNCATED;
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 	}
 	barrier_var(length);
 	if (length > limit)
 		return;
 	if (bpf_probe_read_kernel(at + 4, length, source)) {
-		record->flags |= MT_FLAG_UNREADABLE;
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
 		return;
 	}
 	finish(record, at, id, length, limit);

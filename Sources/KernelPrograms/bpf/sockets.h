@@ -40,7 +40,8 @@ static __always_inline void describe(struct mt_sock *body, struct sock *sk)
 	body->family = READ(sk, struct sock, __sk_common.skc_family);
 	body->protocol = READ(sk, struct sock, sk_protocol);
 	body->type = READ(sk, struct sock, sk_type);
-	body->local_port = READ(sk, struct sock, __sk_common.skc_num);
+	/* Not skc_num, which is given back before the last change of state is told. */
+	body->local_port = __builtin_bswap16(READ(sk, struct inet_sock, inet_sport));
 	body->remote_port = __builtin_bswap16(READ(sk, struct sock, __sk_common.skc_dport));
 	if (body->family == AF_INET6) {
 		bpf_probe_read_kernel(body->local, 16,
