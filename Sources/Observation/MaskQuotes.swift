@@ -6,7 +6,7 @@ struct ValueSpan {
 
   init(_ first: Range<Int>, rest: Range<Int>? = nil) {
     self.first = first
-    self.rest = rest ?? first.upperBound..<first.upperBound
+    self.rest = rest.flatMap { $0.isEmpty ? nil : $0 } ?? first.upperBound..<first.upperBound
   }
 
   var isEmpty: Bool { first.isEmpty && rest.isEmpty }
@@ -76,7 +76,7 @@ extension MaskText {
   private static let plainEnds = ByteSet("\"'`;|&()")
   private static let operators = ByteSet(";|&<>()`")
   /// What ends an element of a list or an object, in programs and data.
-  private static let separators = ByteSet(",]}")
+  private static let separators = ByteSet(",:]}")
 
   private func endOfEscapes(from start: Int) -> Int {
     var i = start
@@ -125,7 +125,10 @@ extension MaskText {
     guard isQuote(opener) else { return nil }
     var escapes = word - 1
     while self[escapes - 1] == 0x5C { escapes -= 1 }
-    if opener == quote, let again = reopening(before: word, from: start) { return ValueSpan(start..<again) }
+    if opener == quote, let again = reopening(before: word, from: start) {
+      return ValueSpan(
+        start..<again.lowerBound, rest: again.upperBound..<value(from: again.upperBound, enclosedBy: quote).end)
+    }
     if opener == quote && escapes == word - 1 {
       let close = max(start, regionEnd(from: start, enclosedBy: quote, isANSI: opensANSI(at: word - 1)))
       guard close < upper, !Self.separators.contains(self[close + 1]) else { return ValueSpan(start..<close) }
@@ -140,7 +143,7 @@ extension MaskText {
   }
 
   /// Where a quote within quotes of the same kind closes: `'\''` or `'"'"'` stands before `word`, and again there.
-  private func reopening(before word: Int, from start: Int) -> Int? {
+  private func reopening(before word: Int, from start: Int) -> Range<Int>? {
     let quote = self[word - 1]
     let count: Int
     if self[word - 2] == quote && self[word - 3] == 0x5C && self[word - 4] == quote {
@@ -154,7 +157,7 @@ extension MaskText {
     }
     var i = start
     while i + count <= upper {
-      if (0..<count).allSatisfy({ self[i + $0] == self[word - count + $0] }) { return i }
+      if (0..<count).allSatisfy({ self[i + $0] == self[word - count + $0] }) { return i..<i + count }
       i += 1
     }
     return nil

@@ -124,9 +124,22 @@ struct MaskScanner {
     let before = text[name.lowerBound - 1]
     let isFirst = name.lowerBound == text.lower
     let isInWords = isScript || firstSpace < name.lowerBound
+    let isNameQuoted = (end..<unquoted).contains { isQuote(text[$0]) }
     let value: ValueSpan
-    if isSpaced || unquoted > end || (isFirst && isScript) || isSpace(before) {
+    if isSpaced || (isFirst && isScript) || isSpace(before) {
       value = text.value(from: start, enclosedBy: quotes.quote(text, at: sign))
+    } else if isNameQuoted {
+      let signQuote = quotes.quote(text, at: sign)
+      if signQuote != 0 && signQuote != quote,
+        let quoted = text.quotedValue(from: start, ofWordWith: sign, enclosedBy: signQuote)
+      {
+        // --password"=two words"
+        value = quoted
+      } else if isInWords || isQuote(text[start]) || text[start] == 0x5C {
+        value = text.value(from: start, enclosedBy: signQuote)
+      } else {
+        value = ValueSpan(start..<max(start, text.regionEnd(from: start, enclosedBy: signQuote)))
+      }
     } else {
       let quoted = text.quotedValue(from: start, ofWordWith: name.lowerBound, enclosedBy: quote)
       if before == 0x26 || before == 0x3F || before == 0x3B {
@@ -260,13 +273,14 @@ struct MaskScanner {
     var start = offset
     while [0x22, 0x27, 0x5C, 0x24, 0x60].contains(text[start]) { start += 1 }
     let isOpened = start > offset && isQuote(text[start - 1])
-    var end = text.plainEnd(from: start)
+    let plainEnd = text.plainEnd(from: start)
+    var end = plainEnd
     if text[start] == 0x2D, !isOpened, isQuote(text[end]) || text[end] == 0x5C {
       let dashes = text[start + 1] == 0x2D ? start + 2 : start + 1
       if end == dashes, isQuote(text[end]), case let nameEnd = text.end(ofName: end + 1), nameEnd > end + 1 {
         // Only the dashes are not in quotes: --"password".
         _ = rules.word(text, start..<end, into: &ranges)
-        rules.judgeName(text, end + 1..<nameEnd)
+        if text[nameEnd] != 0x3D { rules.judgeName(text, end + 1..<nameEnd) }
         return rules.expectsValue ? text.closingEnd(from: nameEnd) : nameEnd
       }
       // An option with a quoted value attached: -p'two words'.
@@ -284,6 +298,8 @@ struct MaskScanner {
       ranges.add(more.rest)
       return max(more.end, end, offset + 1)
     }
+    // What no rule took may be a script: -c"two words".
+    if ranges.count == count { end = plainEnd }
     return max(rules.expectsValue ? text.closingEnd(from: end) : end, offset + 1)
   }
 }

@@ -1,3 +1,4 @@
+import CSystem
 import EventLog
 import Glibc
 import Jobs
