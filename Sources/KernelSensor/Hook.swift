@@ -56,9 +56,9 @@ struct HookRule: Sendable, Equatable {
     "cgroup/connect4": HookRule(family: "network", need: .required),
     "cgroup/connect6": HookRule(family: "network", need: .required),
     "tp_btf/inet_sock_set_state": HookRule(family: "network", need: .required),
-    // Linux 6.3 and later give the request alone, 6.1 (by the older name) the ring and the request.
+    // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
     "uring_submit_req": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "pp"),
-    "uring_submit_sqe": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "ppp"),
+    "uring_submit_sqe": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "ppi"),
     // Both take the request second; older kernels do not have it, but a number that a program chose.
     "uring_complete": HookRule(family: "io_uring", need: .oneOf("io_uring completion"), signature: "pppp"),
     "uring_complete_result": HookRule(family: "io_uring", need: .oneOf("io_uring completion"), signature: "pppi"),

@@ -125,21 +125,21 @@ struct MaskScanner {
     let isFirst = name.lowerBound == text.lower
     let isInWords = isScript || firstSpace < name.lowerBound
     let isNameQuoted = (end..<unquoted).contains { isQuote(text[$0]) }
+    let signQuote = quotes.quote(text, at: sign)
     let value: ValueSpan
-    if isSpaced || (isFirst && isScript) || isSpace(before) {
-      value = text.value(from: start, enclosedBy: quotes.quote(text, at: sign))
+    if isNameQuoted, !isSpaced, signQuote != 0, signQuote != quote,
+      let quoted = text.quotedValue(from: start, ofWordWith: sign, enclosedBy: signQuote)
+    {
+      // --password"=two words"
+      value = quoted
+    } else if isSpaced || (isFirst && isScript) || isSpace(before) {
+      value = text.value(from: start, enclosedBy: signQuote)
     } else if isNameQuoted {
-      let signQuote = quotes.quote(text, at: sign)
-      if signQuote != 0 && signQuote != quote,
-        let quoted = text.quotedValue(from: start, ofWordWith: sign, enclosedBy: signQuote)
-      {
-        // --password"=two words"
-        value = quoted
-      } else if isInWords || isQuote(text[start]) || text[start] == 0x5C {
-        value = text.value(from: start, enclosedBy: signQuote)
-      } else {
-        value = ValueSpan(start..<max(start, text.regionEnd(from: start, enclosedBy: signQuote)))
-      }
+      let isWord = isInWords || isQuote(text[start]) || text[start] == 0x5C
+      value =
+        isWord
+        ? text.value(from: start, enclosedBy: signQuote)
+        : ValueSpan(start..<max(start, text.regionEnd(from: start, enclosedBy: signQuote)))
     } else {
       let quoted = text.quotedValue(from: start, ofWordWith: name.lowerBound, enclosedBy: quote)
       if before == 0x26 || before == 0x3F || before == 0x3B {

@@ -39,13 +39,13 @@ do {
   let bytes = try Data(contentsOf: URL(filePath: object))
   // A byte-array literal of this size takes the compiler 20 s and more; a string literal none.
   try """
-    // Generated from \(stem).bpf.c; do not edit.
-    extension KernelProgram {
-      static let \(stem)ByteCount = \(bytes.count)
-      static let \(stem)Base64: StaticString = "\(bytes.base64EncodedString())"
-    }
+  // Generated from \(stem).bpf.c; do not edit.
+  extension KernelProgram {
+    static let \(stem)ByteCount = \(bytes.count)
+    static let \(stem)Base64: StaticString = "\(bytes.base64EncodedString())"
+  }
 
-    """.write(toFile: output, atomically: true, encoding: .utf8)
+  """.write(toFile: output, atomically: true, encoding: .utf8)
 } catch let failure as Failure {
   exit(failure.status)
 }

@@ -156,20 +156,24 @@ final class Job {
   @discardableResult
   func operation(
     _ type: RecordType, _ pid: UInt32, in base: String, _ path: String, _ path2: String? = nil, in base2: String? = nil,
-    flags: UInt32 = 0, argument: UInt64 = 0
+    flags: UInt32 = 0, argument: UInt64 = 0, isChrooted: Bool = false
   ) -> UInt64 {
+    // As the kernel side does: an absolute path starts from a directory only where the task has a root of its own.
+    func start(_ path: String, _ name: String, _ id: RecordString) -> (UInt64, [(RecordString, String)]) {
+      path.hasPrefix("/") && !isChrooted ? (0, []) : directory(name, id)
+    }
     var body = mt_path_op()
     body.fd = -1
     body.call_flags = flags
     body.argument = argument
     var strings: [(RecordString, String)] = [(.path, path)]
-    let (first, text) = directory(base)
+    let (first, text) = start(path, base, .dir)
     body.dir = first
     strings += text
     if let path2 {
       strings.append((.path2, path2))
       if type != .symlink {
-        let (second, text) = directory(base2 ?? base, .dir2)
+        let (second, text) = start(path2, base2 ?? base, .dir2)
         body.dir2 = second
         strings += text
       }

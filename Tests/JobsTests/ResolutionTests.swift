@@ -41,6 +41,16 @@ import Testing
     #expect(job.applied.pathIsResolved)
   }
 
+  @Test func absolutePathsStartAtTheTasksOwnRoot() {
+    let scratch = Scratch()
+    scratch.makeDirectory("jail")
+    let job = started()
+    job.operation(.unlink, 100, in: scratch.path + "/jail", "//file", isChrooted: true)
+    #expect(job.path == scratch.path + "/jail/file")
+    job.operation(.unlink, 100, in: scratch.path + "/jail", "/tmp/file")
+    #expect(job.path == "/tmp/file")
+  }
+
   @Test func theLastComponentIsNotFollowedByCallsThatActOnNames() {
     let scratch = Scratch()
     scratch.makeFile("target")

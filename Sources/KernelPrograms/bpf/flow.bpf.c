@@ -166,13 +166,21 @@ struct received {
 	__u64 control, control_end; /* the next control message of this one */
 	__u64 fds;                  /* the next descriptor of this one */
 	__u32 messages_left, fds_left;
-	__u32 flags;
 };
+
+/*
+ * Asked anew in each round, and not kept in `received`: before 6.7 the verifier takes two states that differ in a
+ * number on the caller's stack for one, and drops the code that only the other needs.
+ */
+static __always_inline __u32 is_compat(void)
+{
+	return (((struct task_struct *)bpf_get_current_task_btf())->thread_info.status & TS_COMPAT) != 0;
+}
 
 /* Takes up a message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
 static __always_inline void next_message(struct received *received)
 {
-	__u32 compat = received->flags & MT_FLAG_COMPAT, narrow[2] = {};
+	__u32 compat = is_compat(), narrow[2] = {};
 	__u64 wide[2] = {};
 
 	if (compat) {
@@ -191,7 +199,7 @@ static __always_inline void next_message(struct received *received)
 /* Takes up a control message: struct cmsghdr is len, level, type. Returns 0 when there is no more. */
 static __always_inline int next_control(struct received *received)
 {
-	__u32 compat = received->flags & MT_FLAG_COMPAT, header_size = compat ? 12 : 16, kind[2] = {};
+	__u32 compat = is_compat(), header_size = compat ? 12 : 16, kind[2] = {};
 	__u64 at = received->control, length = 0;
 
 	received->control = 0;
@@ -224,7 +232,7 @@ static long receive_step(__u32 index, struct received *received)
 	received->fds_left--;
 	bpf_probe_read_user(&fd, sizeof(fd), (const void *)received->fds);
 	received->fds += sizeof(fd);
-	pass_descriptor(fd, received->flags, MT_OPEN_SCM_RIGHTS);
+	pass_descriptor(fd, is_compat() ? MT_FLAG_COMPAT : 0, MT_OPEN_SCM_RIGHTS);
 	return 0;
 }
 
@@ -240,9 +248,8 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 
 	if (!tag)
 		return 0;
-	received.flags = done.compat ? MT_FLAG_COMPAT : 0;
 	if (done.call.call == CALL_PIDFD_GETFD) {
-		pass_descriptor(ret, received.flags, MT_OPEN_PIDFD);
+		pass_descriptor(ret, done.compat ? MT_FLAG_COMPAT : 0, MT_OPEN_PIDFD);
 		return 0;
 	}
 	/*

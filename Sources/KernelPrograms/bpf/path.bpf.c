@@ -388,9 +388,9 @@ int BPF_PROG(uring_submit_req, struct io_kiocb *request)
 	return submitted(request);
 }
 
-/* The same point up to 6.2, where the request comes second. */
+/* The same point in 6.0 to 6.2. */
 SEC("tp_btf/io_uring_submit_sqe")
-int BPF_PROG(uring_submit_sqe, void *ring, struct io_kiocb *request)
+int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
 {
 	return submitted(request);
 }
