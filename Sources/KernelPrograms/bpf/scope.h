@@ -5,7 +5,6 @@
 
 #include "record.h"
 
-#define PF_IO_WORKER 0x10
 #define PROCESS_EXITED 0x80000000u /* in mt_process.threads: its end has been recorded */
 
 /* The tag of a task, or none for what is in no job. */
@@ -13,8 +12,8 @@ static __always_inline struct mt_tag *tag_of(struct task_struct *task)
 {
 	struct mt_tag *tag = bpf_task_storage_get(&tags, task, 0, 0);
 
-	/* io_uring's workers are born without a fork event: they act for the process that they belong to. */
-	if (!tag && (task->flags & PF_IO_WORKER))
+	/* io_uring's threads are born without a fork event: they act, and end, for the process that they belong to. */
+	if (!tag && task->pid != task->tgid)
 		tag = bpf_task_storage_get(&tags, task->group_leader, 0, 0);
 	return tag;
 }
