@@ -58,7 +58,7 @@ STORMS = [
         lambda tree, s, f: ["open", tree, 1000, count(300_000, s)], files=1000,
     ),
     Storm("distinct", "200,000 distinct files opened once", lambda tree, s, f: ["distinct", tree, f], files=200_000),
-    Storm("connect", "5,000 TCP connections on loopback", lambda tree, s, f: ["connect", count(5000, s)]),
+    Storm("connect", "20,000 TCP connections on loopback", lambda tree, s, f: ["connect", count(20_000, s)]),
     Storm(
         "write", "1 GiB in 16 KiB writes over a 64 MiB file",
         lambda tree, s, f: ["write", tree / "file", 64, 16, count(1024, s)],

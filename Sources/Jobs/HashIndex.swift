@@ -72,6 +72,7 @@ struct HashIndex: ~Copyable {
 
   private static func allocate(_ capacity: Int) -> UnsafeMutablePointer<Slot> {
     let slots = UnsafeMutablePointer<Slot>.allocate(capacity: capacity)
+    HugePages.advise(slots, capacity * MemoryLayout<Slot>.stride)
     slots.initialize(repeating: Slot(tag: 0, index: 0), count: capacity)
     return slots
   }

@@ -57,6 +57,7 @@ struct Pool<Element: BitwiseCopyable>: ~Copyable {
       // Nothing can be recorded any more: as everywhere in Swift, without memory there is no going on.
       abort()
     }
+    HugePages.advise(larger, capacity * MemoryLayout<Element>.stride)
     return larger.bindMemory(to: Element.self, capacity: capacity)
   }
 }
