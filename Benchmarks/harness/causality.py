@@ -25,6 +25,7 @@ class Checker:
     def __init__(self):
         self.result = Result()
         self.files = {}
+        self.names = {}
         self.alive = None
         self.ran = set()
         self.last = 0
@@ -46,9 +47,17 @@ class Checker:
         self.last = max(self.last, moment)
         self.process(line, event, kind)
         if kind in ("open", "close", "unlink"):
-            found = PAIR.search(event.get("file", {}).get("path", ""))
+            file = event.get("file", {})
+            found = PAIR.search(file.get("path", ""))
             if found:
-                self.file(line, event, kind, found.group(1))
+                name = found.group(1)
+                if kind == "open":
+                    self.names[file.get("uid")] = name
+            else:
+                # Beyond a million files the fold keeps no names: a close then has its file's identity alone.
+                name = self.names.get(file.get("uid")) if kind == "close" and "path" not in file else None
+            if name:
+                self.file(line, event, kind, name)
 
     def process(self, line, event, kind):
         pid = event["actor"]["process"]["pid"]
