@@ -6,7 +6,7 @@ enum RunHelp {
     environment, limits and open files. Its standard output is its own; martlet writes to standard error only, a \
     summary when the command has ended.
 
-    Needs root, or CAP_BPF, CAP_PERFMON and what else the message names, a kernel of 5.11 or newer with BTF, and a \
+    Needs root, or CAP_BPF, CAP_PERFMON and what else the message names, a kernel of 6.1 or newer with BTF, and a \
     cgroup v2 hierarchy. If something is missing martlet says what, and does not run the command. Under sudo the \
     command runs as the user who called sudo, without privileges and without sudo's variables; sudo itself replaces \
     PATH, which 'sudo env "PATH=$PATH" martlet run …' prevents.
