@@ -210,7 +210,6 @@ struct pid {
 
 struct task_struct {
 	struct thread_info thread_info;
-	unsigned int flags;
 	int exit_code;
 	int pid, tgid;
 	struct task_struct *real_parent, *group_leader;

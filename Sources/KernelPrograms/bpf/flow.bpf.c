@@ -23,8 +23,8 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = tag_of(task);
-	__u64 hash = hash_begin('c'), *entry, bytes = ret;
-	__u32 kind, index;
+	__u64 hash = hash_begin('c'), bytes = ret;
+	__u32 kind;
 	struct file *from, *to;
 	struct record record;
 	struct mt_copy *body;
@@ -72,9 +72,7 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 	hash = hash_word(hash, (__u64)READ(from, struct file, f_inode));
 	hash = hash_word(hash, READ(READ(to, struct file, f_inode), struct inode, i_ino));
 	hash = hash_end(hash_word(hash, (__u64)READ(to, struct file, f_inode)));
-	index = hash >> 8 & (MT_OPENS - 1);
-	entry = bpf_map_lookup_elem(&opens, &index);
-	if (entry && *(volatile __u64 *)entry == hash) {
+	if (was_sent(hash)) {
 		COUNT(MT_COPY, deduplicated);
 		return 0;
 	}

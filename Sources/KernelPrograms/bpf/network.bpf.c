@@ -92,8 +92,8 @@ int connect6(struct bpf_sock_addr *context)
 
 static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 {
-	__u32 words[4] = {}, index;
-	__u64 hash = hash_begin('u'), sock, *entry;
+	__u32 words[4] = {};
+	__u64 hash = hash_begin('u'), sock;
 	struct actor actor = {};
 	struct record record;
 	struct mt_sock *body;
@@ -115,9 +115,7 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 	hash = hash_word(hash, (__u64)words[0] << 32 | words[1]);
 	hash = hash_word(hash, (__u64)words[2] << 32 | words[3]);
 	hash = hash_end(hash_word(hash, (__u64)family << 32 | context->user_port));
-	index = hash >> 8 & (MT_OPENS - 1);
-	entry = bpf_map_lookup_elem(&opens, &index);
-	if (entry && *(volatile __u64 *)entry == hash) {
+	if (was_sent(hash)) {
 		COUNT(MT_UDP_SEND, deduplicated);
 		return ALLOW;
 	}

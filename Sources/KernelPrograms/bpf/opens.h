@@ -28,25 +28,13 @@ static __always_inline __u16 family_of(struct sock *sk)
 	return READ(sk, struct sock, __sk_common.skc_family);
 }
 
-/* Whether this image has opened this file by this name in this way before; if not, the place to remember it. */
-static __always_inline int opened_before(const struct actor *actor, struct file *file, struct inode *inode,
-					 __u32 fmode, __u64 *fingerprint)
+/* Whether what has this fingerprint was sent before and is still remembered. */
+static __always_inline int was_sent(__u64 fingerprint)
 {
-	struct dentry *dentry = READ(file, struct file, f_path.dentry);
-	__u64 hash = hash_begin('f'), *entry;
-	__u32 index;
+	__u32 index = fingerprint >> 8 & (MT_OPENS - 1);
+	__u64 *entry = bpf_map_lookup_elem(&opens, &index);
 
-	hash = hash_word(hash, actor->image ^ actor->tgid);
-	hash = hash_word(hash, (__u64)inode);
-	hash = hash_word(hash, READ(inode, struct inode, i_ino));
-	hash = hash_word(hash, READ(inode, struct inode, i_generation));
-	hash = hash_word(hash, (__u64)dentry);
-	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
-	hash = hash_word(hash, (__u64)READ(file, struct file, f_path.mnt) ^ (fmode & 3));
-	*fingerprint = hash_end(hash);
-	index = *fingerprint >> 8 & (MT_OPENS - 1);
-	entry = bpf_map_lookup_elem(&opens, &index);
-	return entry && *(volatile __u64 *)entry == *fingerprint;
+	return entry && *(volatile __u64 *)entry == fingerprint;
 }
 
 static __always_inline void remember_open(__u64 fingerprint)
@@ -56,6 +44,24 @@ static __always_inline void remember_open(__u64 fingerprint)
 
 	if (entry)
 		*(volatile __u64 *)entry = fingerprint;
+}
+
+/* Whether this image has opened this file by this name in this way before; if not, the place to remember it. */
+static __always_inline int opened_before(const struct actor *actor, struct file *file, struct inode *inode,
+					 __u32 fmode, __u64 *fingerprint)
+{
+	struct dentry *dentry = READ(file, struct file, f_path.dentry);
+	__u64 hash = hash_begin('f');
+
+	hash = hash_word(hash, actor->image ^ actor->tgid);
+	hash = hash_word(hash, (__u64)inode);
+	hash = hash_word(hash, READ(inode, struct inode, i_ino));
+	hash = hash_word(hash, READ(inode, struct inode, i_generation));
+	hash = hash_word(hash, (__u64)dentry);
+	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
+	hash = hash_word(hash, (__u64)READ(file, struct file, f_path.mnt) ^ (fmode & 3));
+	*fingerprint = hash_end(hash);
+	return was_sent(*fingerprint);
 }
 
 struct open_request {
