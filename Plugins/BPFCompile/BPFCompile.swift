@@ -6,7 +6,7 @@ import PackagePlugin
 struct BPFCompile: BuildToolPlugin {
   func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
     let sources = target.directoryURL.appending(path: "bpf")
-    let abi = target.directoryURL.appending(path: "../KernelABI/include").standardized
+    let abi = context.package.directoryURL.appending(path: "Sources/KernelABI/include")
     let files = try [sources, abi].flatMap {
       try FileManager.default.contentsOfDirectory(at: $0, includingPropertiesForKeys: nil)
     }

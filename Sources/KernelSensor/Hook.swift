@@ -41,7 +41,6 @@ struct HookRule: Sendable, Equatable {
     "tp_btf/sched_process_exec": HookRule(family: "process", need: .required),
     "tp_btf/sched_process_exit": HookRule(family: "process", need: .required),
     "sys_exit": HookRule(family: "file", need: .required),
-    "on_open": HookRule(family: "file", need: .required),
     "on_close": HookRule(family: "file", need: .required),
     "on_path": HookRule(family: "file", need: .required),
     // On the tracepoint of sched_process_exec.

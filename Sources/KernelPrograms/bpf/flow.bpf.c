@@ -151,7 +151,7 @@ __noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 	actor = actor_of(task, tag);
 	request.file = file_of(task, fd);
 	if (request.file)
-		send_open(&actor, process_of(actor.tgid), &request);
+		send_open(&actor, &request);
 	return 0;
 }
 

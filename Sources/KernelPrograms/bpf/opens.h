@@ -73,8 +73,8 @@ struct open_request {
 	__u16 how;        /* enum mt_open_how */
 };
 
-static __always_inline void send_open(const struct actor *actor, struct mt_process *process,
-				      const struct open_request *request)
+/* Returns 1 when what became of the descriptor is known in user space. */
+static __always_inline int send_open(const struct actor *actor, const struct open_request *request)
 {
 	struct file *file = request->file;
 	struct inode *inode = READ(file, struct file, f_inode);
@@ -93,10 +93,10 @@ static __always_inline void send_open(const struct actor *actor, struct mt_proce
 	       !(open_flags & O_TRUNC);
 	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
 		COUNT(request->type, deduplicated);
-		return;
+		return 1;
 	}
 	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
-		return;
+		return 0;
 	HEADER(&record)->flags = request->flags;
 	body = BODY(&record, struct mt_open);
 	body->file = identity_of(inode);
@@ -114,14 +114,18 @@ static __always_inline void send_open(const struct actor *actor, struct mt_proce
 		if (family_of(sk) == AF_UNIX)
 			body->peer = opaque(READ(sk, struct unix_sock, peer));
 	}
-	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE))
-		add_writer(actor->tgid, process, request->fd, inode, &body->file);
-	body->dir = add_location(&record, file, actor->job, &introduced);
-	if (send(&record)) {
-		remember(&introduced);
-		if (once)
-			remember_open(fingerprint);
+	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE)) {
+		struct mt_writer writer = {.inode = (__u64)inode, .file = body->file};
+
+		add_writer(actor->tgid, process_of(actor->tgid), request->fd, &writer);
 	}
+	body->dir = add_location(&record, file, actor->job, &introduced);
+	if (!send(&record))
+		return 0;
+	remember(&introduced);
+	if (once)
+		remember_open(fingerprint);
+	return 1;
 }
 
 #endif

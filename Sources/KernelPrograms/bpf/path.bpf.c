@@ -422,7 +422,7 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 	opened.file = file_of(task, result);
 	opened.open_flags = READ(request, struct io_open, how.flags);
 	if (opened.file)
-		send_open(&actor, process_of(actor.tgid), &opened);
+		send_open(&actor, &opened);
 }
 
 /* After 6.12 the result comes as the queue's entry… */
