@@ -72,7 +72,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		next_epoch();
 	if (done.call.handler == MT_HANDLER_NONE)
 		return 0;
-	tag = tag_of(task);
+	tag = own_tag(task);
 	if (!tag)
 		return 0;
 	/* 32-bit calls leave their result in 32 bits. */
@@ -94,7 +94,7 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct open_request request = {.type = MT_OPEN, .fd = ret};
 	struct actor actor;
 	__u64 how = 0;
@@ -137,7 +137,7 @@ int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
 	struct actor actor;
 	__u32 fd;
@@ -170,7 +170,7 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct range range = {};
 
 	if (!tag || (argument(&done, 2) & CLOSE_RANGE_CLOEXEC))
@@ -191,7 +191,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
 	struct mt_writer_key key;
 	struct mt_writer *found, writer;
@@ -243,7 +243,7 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};
 	struct record record;
 	struct mt_mmap *body;
@@ -305,7 +305,7 @@ static long send_inherited(__u32 fd, struct given *given)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_descriptors, struct task_struct *task)
 {
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct given given = {};
 	struct fdtable *table;
 
@@ -315,7 +315,7 @@ int BPF_PROG(exec_descriptors, struct task_struct *task)
 	given.process = process_of(task->tgid);
 	if (!given.process)
 		return 0;
-	table = task->files->fdt;
+	table = READ(FOLLOW(task, files), struct files_struct, fdt);
 	given.max_fds = READ(table, struct fdtable, max_fds);
 	given.open_fds = (__u64)READ(table, struct fdtable, open_fds);
 	given.slots = (__u64)READ(table, struct fdtable, fd);
