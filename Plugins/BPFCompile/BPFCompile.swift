@@ -7,7 +7,7 @@ struct BPFCompile: BuildToolPlugin {
   func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
     let sources = target.directoryURL.appending(path: "bpf")
     let abi = target.directoryURL.appending(path: "../KernelABI/include").standardized
-    let files = try [sources, abi].flatMap {
+    let files = try [sources, sources.appending(path: "families"), abi].flatMap {
       try FileManager.default.contentsOfDirectory(at: $0, includingPropertiesForKeys: nil)
     }
     // The compiler writes no dependency files for the build system, so every header is an input of every object.

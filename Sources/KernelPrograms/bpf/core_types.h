@@ -389,11 +389,10 @@ static __always_inline __u64 read_word(const void *address)
 	})
 
 /*
- * FOLLOW(task, files): a pointer that a task_struct holds. For a plain task->files the verifier of 6.3 and later asks
+ * The same task, to read pointers from: LOOSE(task)->files. For a plain task->files the verifier of 6.3 and later asks
  * whether it can trust the result, and searches all the kernel's types by name for an answer: 2 ms for each state in
- * which it comes by. What is cast it does not trust anyway.
+ * which it comes by. What was cast it trusts in no case.
  */
-#define FOLLOW(task, field)                                                                                            \
-	((typeof((task)->field))(HAVE_CAST ? (__u64)READ(task, struct task_struct, field) : (__u64)(task)->field))
+#define LOOSE(task) (HAVE_CAST ? CAST(task, struct task_struct) : (task))
 
 #endif

@@ -16,13 +16,13 @@
 /* The open file behind a descriptor of the current task, or 0. */
 static __always_inline struct file *file_of(struct task_struct *task, __s64 fd)
 {
-	struct files_struct *files = FOLLOW(task, files);
+	struct files_struct *files = LOOSE(task)->files;
 	struct fdtable *table;
 	struct file **slots;
 
 	if (!files || fd < 0)
 		return 0;
-	table = READ(files, struct files_struct, fdt);
+	table = files->fdt;
 	if (fd >= READ(table, struct fdtable, max_fds))
 		return 0;
 	slots = READ(table, struct fdtable, fd);

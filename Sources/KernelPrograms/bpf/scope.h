@@ -37,7 +37,7 @@ static __always_inline struct actor actor_of(struct task_struct *task, struct mt
 	if (!tag->leader_start) {
 		struct mt_process *process = process_of(task->tgid);
 
-		tag->leader_start = READ(FOLLOW(task, group_leader), struct task_struct, start_boottime);
+		tag->leader_start = LOOSE(task)->group_leader->start_boottime;
 		if (process)
 			process->leader_start = tag->leader_start;
 	}

@@ -99,7 +99,7 @@ static __always_inline void close_on_exec(struct task_struct *task, struct mt_pr
 
 	if (!writes_anything(process))
 		return;
-	table = READ(FOLLOW(task, files), struct files_struct, fdt);
+	table = LOOSE(task)->files->fdt;
 	closing.open_fds = (__u64)READ(table, struct fdtable, open_fds);
 	closing.max_fds = READ(table, struct fdtable, max_fds);
 	bpf_loop(MT_FD_TRACKED, close_one, &closing, 0);

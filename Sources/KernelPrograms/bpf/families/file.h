@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
 #include "opens.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
@@ -315,7 +313,7 @@ int BPF_PROG(exec_descriptors, struct task_struct *task)
 	given.process = process_of(task->tgid);
 	if (!given.process)
 		return 0;
-	table = READ(FOLLOW(task, files), struct files_struct, fdt);
+	table = LOOSE(task)->files->fdt;
 	given.max_fds = READ(table, struct fdtable, max_fds);
 	given.open_fds = (__u64)READ(table, struct fdtable, open_fds);
 	given.slots = (__u64)READ(table, struct fdtable, fd);

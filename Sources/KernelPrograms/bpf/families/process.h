@@ -1,8 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
 #include "writers.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SIGNAL_GROUP_EXIT 4
 #define PAGE_SIZE 4096
@@ -90,8 +88,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	body = BODY(&record, struct mt_fork);
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
-	body->real_parent_tgid = READ(FOLLOW(child, real_parent), struct task_struct, tgid);
-	body->shares_files = FOLLOW(child, files) == FOLLOW(parent, files);
+	body->real_parent_tgid = LOOSE(child)->real_parent->tgid;
+	body->shares_files = LOOSE(child)->files == LOOSE(parent)->files;
 	pid = READ(child, struct task_struct, thread_pid);
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
@@ -106,8 +104,8 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 	struct path root = {};
 	__u32 flags = 0;
 
-	root.mnt = READ(FOLLOW(task, fs), struct fs_struct, root.mnt);
-	root.dentry = READ(FOLLOW(task, fs), struct fs_struct, root.dentry);
+	root.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
+	root.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
 
 	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
 		flags |= MT_EXEC_MEMFD;
@@ -115,7 +113,7 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 		flags |= MT_EXEC_DELETED;
 	if (has_own_root(&root))
 		flags |= MT_EXEC_CHROOT;
-	if (READ(READ(FOLLOW(task, nsproxy), struct nsproxy, mnt_ns), struct mnt_namespace, ns.inum) != config.mount_namespace)
+	if (LOOSE(task)->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
 		flags |= MT_EXEC_OTHER_MNTNS;
 	return flags;
 }
@@ -147,25 +145,25 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		return 0;
 	body = BODY(&record, struct mt_exec);
 	/* What runs: a script's interpreter. The script itself is FILENAME. */
-	file = READ(FOLLOW(task, mm), struct mm_struct, exe_file);
+	file = LOOSE(task)->mm->exe_file;
 	inode = READ(file, struct file, f_inode);
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);
 	times_of(inode, &body->ctime, &body->mtime);
-	body->parent_tgid = READ(FOLLOW(task, real_parent), struct task_struct, tgid);
+	body->parent_tgid = LOOSE(task)->real_parent->tgid;
 	body->old_tid = old_pid;
-	body->uid = READ(FOLLOW(task, cred), struct cred, euid.val);
-	body->gid = READ(FOLLOW(task, cred), struct cred, egid.val);
+	body->uid = LOOSE(task)->cred->euid.val;
+	body->gid = LOOSE(task)->cred->egid.val;
 	body->exec_flags = exec_flags(task, file, body->file.nlink);
 	body->argc = bprm->argc;
-	body->cgroup = READ(READ(READ(FOLLOW(task, cgroups), struct css_set, dfl_cgrp), struct cgroup, kn), struct kernfs_node, id);
-	start = READ(FOLLOW(task, mm), struct mm_struct, arg_start);
-	length = READ(FOLLOW(task, mm), struct mm_struct, arg_end) - start;
+	body->cgroup = LOOSE(task)->cgroups->dfl_cgrp->kn->id;
+	start = LOOSE(task)->mm->arg_start;
+	length = LOOSE(task)->mm->arg_end - start;
 	body->argv_bytes = length;
 
 	add_path(&record, MT_STR_EXE, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry));
-	add_path(&record, MT_STR_CWD, READ(FOLLOW(task, fs), struct fs_struct, pwd.mnt),
-		 READ(FOLLOW(task, fs), struct fs_struct, pwd.dentry));
+	add_path(&record, MT_STR_CWD, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+		 READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry));
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
 	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
@@ -185,7 +183,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	__u32 tgid, threads;
 
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
-	if (!tag || READ(FOLLOW(task, signal), struct signal_struct, live.counter) > 0)
+	if (!tag || LOOSE(task)->signal->live.counter > 0)
 		return 0;
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;
@@ -203,7 +201,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		signal = task->signal;
 		body = BODY(&record, struct mt_exit);
 		body->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code :
-								   READ(FOLLOW(task, group_leader), struct task_struct, exit_code);
+								   LOOSE(task)->group_leader->exit_code;
 		body->threads = threads;
 		body->user_ns = signal->utime + task->utime;
 		body->system_ns = signal->stime + task->stime;

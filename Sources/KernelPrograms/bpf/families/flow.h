@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How data and descriptors get from file to file and from process to process. */
 #include "sockets.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FICLONERANGE 0x4020940d
 #define SOL_SOCKET 1
@@ -314,8 +312,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	if (first) {
 		add_user_string(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, UNIX_PATH_MAX + 1);
 		if (first != '/')
-			body->dir = add_directory(&record, MT_STR_DIR, READ(FOLLOW(task, fs), struct fs_struct, pwd.mnt),
-						  READ(FOLLOW(task, fs), struct fs_struct, pwd.dentry), actor.job, &introduced);
+			body->dir = add_directory(&record, MT_STR_DIR, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+						  READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
 	} else if (length <= UNIX_PATH_MAX) {
 		add_user_bytes(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, length, UNIX_PATH_MAX);
 	}

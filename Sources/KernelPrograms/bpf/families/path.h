@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by name: rename, unlink, link, symlink, mkdir, mknod, truncate, chmod, chown; and io_uring. */
 #include "opens.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* From include/uapi/linux/io_uring.h. */
 enum {
@@ -62,13 +60,13 @@ __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 	else
 		bpf_probe_read_user(&first, 1, operand->string);
 	if (first == '/') {
-		from.mnt = READ(FOLLOW(task, fs), struct fs_struct, root.mnt);
-		from.dentry = READ(FOLLOW(task, fs), struct fs_struct, root.dentry);
+		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
+		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
 		if (!has_own_root(&from))
 			return 0;
 	} else if (operand->dirfd == AT_FDCWD) {
-		from.mnt = READ(FOLLOW(task, fs), struct fs_struct, pwd.mnt);
-		from.dentry = READ(FOLLOW(task, fs), struct fs_struct, pwd.dentry);
+		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt);
+		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry);
 	} else {
 		struct file *file = file_of(task, operand->dirfd);
 
