@@ -390,4 +390,11 @@ static __always_inline __u64 read_word(const void *address)
 		value_;                                                                                                \
 	})
 
+/*
+ * The same task, to read pointers from: LOOSE(task)->files. For a plain task->files the verifier of 6.3 and later asks
+ * whether it can trust the result, and searches all the kernel's types by name for an answer: 2 ms for each state in
+ * which it comes by. What was cast it trusts in no case.
+ */
+#define LOOSE(task) (HAVE_CAST ? CAST(task, struct task_struct) : (task))
+
 #endif

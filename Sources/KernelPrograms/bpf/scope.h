@@ -7,10 +7,16 @@
 
 #define PROCESS_EXITED 0x80000000u /* in mt_process.threads: its end has been recorded */
 
-/* The tag of a task, or none for what is in no job. */
+/* The tag of a task that runs a program of its own: one that ends a system call, forks or execs. None: in no job. */
+static __always_inline struct mt_tag *own_tag(struct task_struct *task)
+{
+	return bpf_task_storage_get(&tags, task, 0, 0);
+}
+
+/* The tag of any task. */
 static __always_inline struct mt_tag *tag_of(struct task_struct *task)
 {
-	struct mt_tag *tag = bpf_task_storage_get(&tags, task, 0, 0);
+	struct mt_tag *tag = own_tag(task);
 
 	/* io_uring's threads are born without a fork event: they act, and end, for the process that they belong to. */
 	if (!tag && task->pid != task->tgid)
@@ -31,7 +37,7 @@ static __always_inline struct actor actor_of(struct task_struct *task, struct mt
 	if (!tag->leader_start) {
 		struct mt_process *process = process_of(task->tgid);
 
-		tag->leader_start = task->group_leader->start_boottime;
+		tag->leader_start = LOOSE(task)->group_leader->start_boottime;
 		if (process)
 			process->leader_start = tag->leader_start;
 	}

@@ -138,7 +138,7 @@ static __always_inline void close_on_exec(struct task_struct *task, struct mt_pr
 	closing.left = writing_of(process);
 	if (is_empty(&closing.left))
 		return;
-	open = open_of(task->files->fdt);
+	open = open_of(LOOSE(task)->files->fdt);
 	closing.left.words[0] &= ~open.words[0];
 	closing.left.words[1] &= ~open.words[1];
 	closing.left.words[2] &= ~open.words[2];

@@ -1,8 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
 #include "opens.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SIGNAL_GROUP_EXIT 4
 #define PAGE_SIZE 4096
@@ -47,7 +45,7 @@ static __always_inline void inherit_writers(struct mt_process *from, __u32 paren
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct mt_tag *tag = tag_of(parent), *made;
+	struct mt_tag *tag = own_tag(parent), *made;
 	struct mt_process *process, fresh = {};
 	struct record record;
 	struct mt_fork *body;
@@ -91,8 +89,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	body = BODY(&record, struct mt_fork);
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
-	body->real_parent_tgid = child->real_parent->tgid;
-	body->shares_files = child->files == parent->files;
+	body->real_parent_tgid = LOOSE(child)->real_parent->tgid;
+	body->shares_files = LOOSE(child)->files == LOOSE(parent)->files;
 	pid = READ(child, struct task_struct, thread_pid);
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
@@ -107,8 +105,8 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 	struct path root = {};
 	__u32 flags = 0;
 
-	root.mnt = READ(task->fs, struct fs_struct, root.mnt);
-	root.dentry = READ(task->fs, struct fs_struct, root.dentry);
+	root.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
+	root.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
 
 	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
 		flags |= MT_EXEC_MEMFD;
@@ -116,7 +114,7 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 		flags |= MT_EXEC_DELETED;
 	if (has_own_root(&root))
 		flags |= MT_EXEC_CHROOT;
-	if (task->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
+	if (LOOSE(task)->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
 		flags |= MT_EXEC_OTHER_MNTNS;
 	return flags;
 }
@@ -132,7 +130,7 @@ struct given {
 
 static __always_inline struct given given_to(struct task_struct *task, const struct actor *actor)
 {
-	struct fdtable *table = task->files->fdt;
+	struct fdtable *table = LOOSE(task)->files->fdt;
 	struct given given = {.actor = *actor};
 
 	given.left = open_of(table);
@@ -183,7 +181,7 @@ static __always_inline __u64 descriptor_set(struct task_struct *task, const stru
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u64 start, length, set, untold;
 	struct mt_process *process;
 	struct record record;
@@ -212,31 +210,31 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		return 0;
 	body = BODY(&record, struct mt_exec);
 	/* What runs: a script's interpreter. The script itself is FILENAME. */
-	file = task->mm->exe_file;
+	file = LOOSE(task)->mm->exe_file;
 	inode = READ(file, struct file, f_inode);
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);
 	times_of(inode, &body->ctime, &body->mtime);
-	body->parent_tgid = task->real_parent->tgid;
+	body->parent_tgid = LOOSE(task)->real_parent->tgid;
 	body->old_tid = old_pid;
-	body->uid = task->cred->euid.val;
-	body->gid = task->cred->egid.val;
+	body->uid = LOOSE(task)->cred->euid.val;
+	body->gid = LOOSE(task)->cred->egid.val;
 	body->exec_flags = exec_flags(task, file, body->file.nlink);
 	if (untold)
 		body->exec_flags |= MT_EXEC_DESCRIPTORS_FOLLOW;
 	body->descriptors = set;
 	body->argc = bprm->argc;
-	body->cgroup = task->cgroups->dfl_cgrp->kn->id;
-	start = task->mm->arg_start;
-	length = task->mm->arg_end - start;
+	body->cgroup = LOOSE(task)->cgroups->dfl_cgrp->kn->id;
+	start = LOOSE(task)->mm->arg_start;
+	length = LOOSE(task)->mm->arg_end - start;
 	body->argv_bytes = length;
 
 	add_path(&record, MT_STR_EXE, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry));
-	add_path(&record, MT_STR_CWD, READ(task->fs, struct fs_struct, pwd.mnt),
-		 READ(task->fs, struct fs_struct, pwd.dentry));
+	add_path(&record, MT_STR_CWD, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+		 READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry));
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
-	add_kernel_string(&record, MT_STR_FILENAME, bprm->filename, MT_PATH_MAX + 1);
+	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
 	send(&record);
 	return 0;
 }
@@ -262,7 +260,7 @@ static long send_inherited(__u32 index, struct given *given)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_descriptors, struct task_struct *task)
 {
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
 	struct given given;
 	struct actor actor;
@@ -293,7 +291,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	__u32 tgid, threads;
 
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
-	if (!tag || task->signal->live.counter > 0)
+	if (!tag || LOOSE(task)->signal->live.counter > 0)
 		return 0;
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;
@@ -311,7 +309,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		signal = task->signal;
 		body = BODY(&record, struct mt_exit);
 		body->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code :
-								   task->group_leader->exit_code;
+								   LOOSE(task)->group_leader->exit_code;
 		body->threads = threads;
 		body->user_ns = signal->utime + task->utime;
 		body->system_ns = signal->stime + task->stime;

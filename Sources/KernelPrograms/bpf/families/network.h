@@ -1,8 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
 #include "sockets.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define ALLOW 1
 #define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */

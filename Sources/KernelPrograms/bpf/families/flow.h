@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How data and descriptors get from file to file and from process to process. */
 #include "sockets.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FICLONERANGE 0x4020940d
 #define SOL_SOCKET 1
@@ -22,7 +20,7 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u64 hash = hash_begin('c'), bytes = ret;
 	__u32 kind;
 	struct file *from, *to;
@@ -100,7 +98,7 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	int is_pipe = done.call.call == CALL_PIPE;
 	__u32 type = is_pipe ? MT_PIPE : MT_SOCKETPAIR;
 	struct record record;
@@ -143,7 +141,7 @@ __noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct open_request request = {.type = MT_PASS_FD, .how = how, .flags = flags, .fd = fd};
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
 
 	if (!tag)
@@ -239,7 +237,7 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct received received = {};
 	struct cpu_state *cpu;
 	__u32 zero = 0;
@@ -283,7 +281,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
 	struct record record;
 	struct mt_unix *body;
@@ -314,8 +312,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	if (first) {
 		add_user_string(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, UNIX_PATH_MAX + 1);
 		if (first != '/')
-			body->dir = add_directory(&record, MT_STR_DIR, READ(task->fs, struct fs_struct, pwd.mnt),
-						  READ(task->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
+			body->dir = add_directory(&record, MT_STR_DIR, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+						  READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
 	} else if (length <= UNIX_PATH_MAX) {
 		add_user_bytes(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, length, UNIX_PATH_MAX);
 	}
@@ -329,7 +327,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct socket_state state = {.inbound = 1, .established = 1};
 	struct record record;
 	struct mt_unix *body;
@@ -386,7 +384,7 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 family = argument(&done, 0), type = argument(&done, 1) & SOCK_TYPE_MASK;
 	struct record record;
 	struct mt_sock *body;

@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
 #include "opens.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
@@ -116,7 +114,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	/* The commonest of all, and of no interest nearly always, is told before the tag is looked for. */
 	if (handler == MT_HANDLER_CLOSE && !may_write(task->tgid, argument(&done, 0)))
 		return 0;
-	tag = tag_of(task);
+	tag = own_tag(task);
 	if (!tag)
 		return 0;
 	/* 32-bit calls leave their result in 32 bits. A close that fails has closed all the same. */
@@ -136,7 +134,7 @@ int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
 
 	if (!tag)
@@ -166,7 +164,7 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct closing closing = {.why = MT_CLOSE_CALL};
 	__u32 first, last;
 
@@ -192,7 +190,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
 	struct mt_writer_key key;
 	struct mt_writer *found, writer;
@@ -244,7 +242,7 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};
 	struct record record;
 	struct mt_mmap *body;
