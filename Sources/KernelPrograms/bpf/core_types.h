@@ -318,6 +318,25 @@ struct io_close {
 	int fd;
 	__u32 file_slot;
 };
+/* In 7.3, names are held in a structure of their own, which says that they are not ready for a look-up. */
+struct delayed_filename {
+	struct filename *__incomplete_filename;
+};
+struct io_open___delayed {
+	struct delayed_filename filename;
+};
+struct io_rename___delayed {
+	struct delayed_filename oldpath, newpath;
+};
+struct io_unlink___delayed {
+	struct delayed_filename filename;
+};
+struct io_mkdir___delayed {
+	struct delayed_filename filename;
+};
+struct io_link___delayed {
+	struct delayed_filename oldpath, newpath;
+};
 
 #pragma clang attribute pop
 
