@@ -79,9 +79,9 @@ extension EventSerializer {
     let body = record.open
     out.append(",\"access_mask\":")
     out.append(number: body.open_flags)
+    writeDescriptor(body.fd, to: &out)
     writeFile(applied, size: body.file.mode & typeMask == 0o100000 ? body.size : nil, mode: body.file.mode, to: &out)
     if body.fmode & MT_FMODE_WRITE != 0 { writeGeneration(body.file.generation, to: &out) }
-    writeDescriptor(body.fd, to: &out)
     if body.how != 0 {
       let how: StaticString =
         switch UInt32(body.how) {

@@ -68,7 +68,8 @@
   }
 
   /// Lets `body` write up to `room` bytes behind those in use; it returns how many it wrote.
-  @inlinable public mutating func append<E: Error>(
+  @inlinable @inline(__always)
+  public mutating func append<E: Error>(
     upTo room: Int, _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Int
   ) throws(E) {
     reserve(room)
@@ -83,7 +84,8 @@
     used &+= 1
   }
 
-  @inlinable public mutating func append(_ bytes: UnsafeRawBufferPointer) {
+  @inlinable @inline(__always)
+  public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard let source = bytes.baseAddress else { return }
     reserve(bytes.count)
     UnsafeMutableRawPointer(base + used).copyMemory(from: source, byteCount: bytes.count)
@@ -94,8 +96,10 @@
     bytes.withUnsafeBytes { append($0) }
   }
 
-  /// Appends a literal: the fast way, without a check of its contents.
-  @inlinable public mutating func append(_ literal: StaticString) {
+  /// Appends a literal: the fast way, without a check of its contents. Inlined, so that its length is a constant and
+  /// the copy a few moves.
+  @inlinable @inline(__always)
+  public mutating func append(_ literal: StaticString) {
     if literal.hasPointerRepresentation {
       append(UnsafeRawBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
     } else {

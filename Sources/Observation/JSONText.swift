@@ -18,13 +18,17 @@ public enum JSONText {
     var replaced = false
     var i = 0
     while i < count {
-      if i &+ 8 <= count {
-        let word = source.loadUnaligned(fromByteOffset: i, as: UInt64.self)
-        write.storeBytes(of: word, as: UInt64.self)
-        let special = specialBytes(UInt64(littleEndian: word))
+      // Eight bytes at once; what is left of a longer text at its end is the upper part of its last eight.
+      if count >= 8 {
+        let step = min(count &- i, 8)
+        let shift = UInt64((8 &- step) &* 8)
+        let word =
+          UInt64(littleEndian: source.loadUnaligned(fromByteOffset: i &- (8 &- step), as: UInt64.self)) &>> shift
+        write.storeBytes(of: word.littleEndian, as: UInt64.self)
+        let special = specialBytes(word) & (UInt64.max &>> shift)
         if special == 0 {
-          write += 8
-          i &+= 8
+          write += step
+          i &+= step
           continue
         }
         let plain = special.trailingZeroBitCount &>> 3
@@ -80,10 +84,9 @@ public enum JSONText {
     let highs: UInt64 = 0x8080_8080_8080_8080
     let quote = word ^ (ones &* 0x22)
     let backslash = word ^ (ones &* 0x5C)
-    let delete = word ^ (ones &* 0x7F)
-    let below =
-      ((word &- ones &* 0x20) & ~word) | ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash)
-      | ((delete &- ones) & ~delete)
+    // A difference has its high bit if the byte was too small or was above 0x7F itself, and that one counts anyway;
+    // adding one finds 0x7F.
+    let below = (word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones) | (word &+ ones)
     return (below | word) & highs
   }
 
