@@ -67,6 +67,18 @@
     capacity = wanted
   }
 
+  /// Where the next byte goes: for who writes up to ``reserve(_:)``d room without a check for each piece.
+  @inlinable @inline(__always)
+  public var end: UnsafeMutableRawPointer { UnsafeMutableRawPointer(base + used) }
+
+  /// Takes over what was written from ``end`` up to here, within what was reserved.
+  @inlinable @inline(__always)
+  public mutating func extend(to end: UnsafeMutableRawPointer) {
+    let count = end - UnsafeMutableRawPointer(base)
+    assert(count >= used && count <= capacity)
+    used = count
+  }
+
   /// Lets `body` write up to `room` bytes behind those in use; it returns how many it wrote.
   @inlinable @inline(__always)
   public mutating func append<E: Error>(
@@ -178,20 +190,33 @@ extension ByteBuffer {
   /// Appends bytes in base64 (RFC 4648 section 4, padded).
   public mutating func append(base64 bytes: UnsafeRawBufferPointer) {
     reserve((bytes.count &+ 2) / 3 &* 4)
+    extend(to: Base64Text.write(bytes, to: end))
+  }
+}
+
+/// Base64 (RFC 4648 section 4, padded).
+public enum Base64Text {
+  /// Writes four bytes for each three that were begun; returns the end of them.
+  public static func write(
+    _ bytes: UnsafeRawBufferPointer, to start: UnsafeMutableRawPointer
+  ) -> UnsafeMutableRawPointer {
     let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     let digits = alphabet.utf8Start
+    var write = start
     var i = 0
     while i < bytes.count {
       let left = bytes.count &- i
       var group = UInt32(bytes[i]) &<< 16
       if left > 1 { group |= UInt32(bytes[i &+ 1]) &<< 8 }
       if left > 2 { group |= UInt32(bytes[i &+ 2]) }
-      base[used] = digits[Int(group &>> 18)]
-      base[used &+ 1] = digits[Int(group &>> 12) & 63]
-      base[used &+ 2] = left > 1 ? digits[Int(group &>> 6) & 63] : UInt8(ascii: "=")
-      base[used &+ 3] = left > 2 ? digits[Int(group) & 63] : UInt8(ascii: "=")
-      used &+= 4
+      let pad = UInt8(ascii: "=")
+      write.storeBytes(of: digits[Int(group &>> 18)], as: UInt8.self)
+      write.storeBytes(of: digits[Int(group &>> 12) & 63], toByteOffset: 1, as: UInt8.self)
+      write.storeBytes(of: left > 1 ? digits[Int(group &>> 6) & 63] : pad, toByteOffset: 2, as: UInt8.self)
+      write.storeBytes(of: left > 2 ? digits[Int(group) & 63] : pad, toByteOffset: 3, as: UInt8.self)
+      write += 4
       i &+= 3
     }
+    return write
   }
 }
