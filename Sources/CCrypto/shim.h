@@ -1,3 +1,4 @@
 #pragma once
-#include <openssl/evp.h>
-#include <openssl/rand.h>
+/* SHA256_Init and its like, not EVP: see FrameDigest.swift. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>

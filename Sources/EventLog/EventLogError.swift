@@ -5,8 +5,6 @@ public struct EventLogError: Error, Equatable, CustomStringConvertible {
     case outOfMemory
     /// libzstd refused to compress or decompress; always a fault of the data when reading.
     case compression
-    /// libcrypto could not compute a digest.
-    case digest
     /// The file system or the quota is full.
     case noSpace
     /// Another error of a system call; see `errno`.
@@ -30,7 +28,6 @@ public struct EventLogError: Error, Equatable, CustomStringConvertible {
       switch code {
       case .outOfMemory: "out of memory"
       case .compression: "libzstd reports an error"
-      case .digest: "libcrypto reports an error"
       case .noSpace: "no space left"
       case .inputOutput: "error \(errno)"
       }

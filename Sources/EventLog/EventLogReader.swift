@@ -78,7 +78,6 @@ public struct EventLogReader: ~Copyable {
 
   private var source: FrameSource
   private let decompressor: OpaquePointer
-  private let digester: Digester
   private var previous = FrameDigest.zero
   private var isAtEnd = false
 
@@ -89,9 +88,7 @@ public struct EventLogReader: ~Copyable {
 
   /// - Parameter fileDescriptor: read from where it stands; it stays the caller's to close.
   public init(fileDescriptor: Int32) throws(EventLogError) {
-    let digester = try Digester()
     guard let decompressor = ZSTD_createDCtx() else { throw EventLogError(.outOfMemory, "create decompressor") }
-    self.digester = digester
     self.decompressor = decompressor
     source = FrameSource(fileDescriptor: fileDescriptor)
   }
@@ -111,7 +108,7 @@ public struct EventLogReader: ~Copyable {
     case .oversized: return end(.oversizedFrame)
     case .frame(let size):
       let compressed = source.bytes(size)
-      let digest = try digester.digest(compressed)
+      let digest = FrameDigest(of: compressed)
       var kind = Fault.Kind.damagedFrame
       guard let text = decompress(compressed, &kind) else { return end(kind) }
       let frame = check(text, number)

@@ -60,7 +60,6 @@ public struct EventLogWriter: ~Copyable {
   private let options: EventLogOptions
   private var serializer: EventSerializer
   private let compressor: FrameCompressor
-  private let digester: Digester
   /// The frame that is being filled, and one to move a line to that did not fit.
   private var frame: ByteBuffer
   private var next: ByteBuffer
@@ -78,9 +77,7 @@ public struct EventLogWriter: ~Copyable {
   /// - Parameter fileDescriptor: open for writing at its end; it stays the caller's to close.
   public init(fileDescriptor: Int32, options: EventLogOptions) throws(EventLogError) {
     let compressor = try FrameCompressor(level: options.level, largestInput: Self.maximumFrameBytes)
-    let digester = try Digester()
     self.compressor = compressor
-    self.digester = digester
     self.fileDescriptor = fileDescriptor
     self.options = options
     serializer = EventSerializer(clockOffset: options.clockOffset)
@@ -148,7 +145,7 @@ public struct EventLogWriter: ~Copyable {
   private mutating func flush() throws(EventLogError) {
     do {
       let compressed = try compressor.compress(frame.bytes)
-      let digest = try digester.digest(compressed)
+      let digest = FrameDigest(of: compressed)
       try write(compressed)
       previous = digest
       summary.head = digest.hex

@@ -8,7 +8,7 @@ private let typeMask: UInt32 = 0o170000
 extension EventSerializer {
   /// `,"file":{"path":…` and the file's identity, up to the closing brace.
   @inline(__always)
-  private func writeFile(_ applied: borrowing Applied, size: UInt64?, mode: UInt32, to out: inout ByteBuffer) {
+  private func writeFile(_ applied: borrowing Applied, size: UInt64?, mode: UInt32, to out: inout Line) {
     out.append(",\"file\":{")
     let hasPath = applied.directory.count &+ applied.name.count > 0
     if hasPath {
@@ -16,7 +16,8 @@ extension EventSerializer {
     }
     let hasIdentity = applied.inode != 0
     if hasIdentity {
-      out.append(hasPath ? ",\"uid\":\"" : "\"uid\":\"")
+      if hasPath { out.append(UInt8(ascii: ",")) }
+      out.append("\"uid\":\"")
       writeIdentity(applied.device, applied.inode, to: &out)
     }
     if hasPath || hasIdentity {
@@ -31,7 +32,7 @@ extension EventSerializer {
 
   /// `device-inode"`, in decimal.
   @inline(__always)
-  func writeIdentity(_ device: UInt32, _ inode: UInt64, to out: inout ByteBuffer) {
+  func writeIdentity(_ device: UInt32, _ inode: UInt64, to out: inout Line) {
     out.append(number: device)
     out.append(UInt8(ascii: "-"))
     out.append(number: inode)
@@ -41,14 +42,14 @@ extension EventSerializer {
   /// The inode's generation is a random number on most file systems, ten digits that no compressor can shorten:
   /// it is written where a file is made, changed or run, not for each time that one is read.
   @inline(__always)
-  func writeGeneration(_ generation: UInt32, to out: inout ByteBuffer) {
+  func writeGeneration(_ generation: UInt32, to out: inout Line) {
     out.append(",\"generation\":")
     out.append(number: generation)
   }
 
   /// OCSF's `type_id` of a file, for what is not a regular one.
   @inline(__always)
-  private func writeType(_ mode: UInt32, to out: inout ByteBuffer) {
+  private func writeType(_ mode: UInt32, to out: inout Line) {
     let type = mode & typeMask
     if type == 0o100000 || type == 0 { return }
     switch type {
@@ -62,7 +63,7 @@ extension EventSerializer {
     }
   }
 
-  private func writeResult(_ applied: borrowing Applied, to out: inout ByteBuffer) {
+  private func writeResult(_ applied: borrowing Applied, to out: inout Line) {
     if applied.directory2.count &+ applied.name2.count == 0 { return }
     out.append(",\"file_result\":{")
     writePath(applied, second: true, to: &out)
@@ -70,18 +71,22 @@ extension EventSerializer {
   }
 
   @inline(__always)
-  private func writeDescriptor(_ descriptor: Int32, to out: inout ByteBuffer) {
+  private func writeDescriptor(_ descriptor: Int32, to out: inout Line) {
     out.append(",\"fd\":")
     out.append(number: descriptor)
   }
 
-  func writeOpen(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeAccess(_ record: RecordView, to out: inout Line) {
     let body = record.open
     out.append(",\"access_mask\":")
     out.append(number: body.open_flags)
+    writeDescriptor(body.fd, to: &out)
+  }
+
+  func writeOpen(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
+    let body = record.open
     writeFile(applied, size: body.file.mode & typeMask == 0o100000 ? body.size : nil, mode: body.file.mode, to: &out)
     if body.fmode & MT_FMODE_WRITE != 0 { writeGeneration(body.file.generation, to: &out) }
-    writeDescriptor(body.fd, to: &out)
     if body.how != 0 {
       let how: StaticString =
         switch UInt32(body.how) {
@@ -99,13 +104,13 @@ extension EventSerializer {
   }
 
   /// A socket's id is opaque and takes all of 64 bits: text, so that no reader rounds it.
-  func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout ByteBuffer) {
+  func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout Line) {
     out.append(key)
     out.append(number: id)
     out.append(UInt8(ascii: "\""))
   }
 
-  func writeClose(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeClose(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.close
     writeFile(applied, size: body.has_state != 0 ? body.size : nil, mode: body.file.mode, to: &out)
     writeGeneration(body.file.generation, to: &out)
@@ -124,7 +129,7 @@ extension EventSerializer {
     }
   }
 
-  func writeDup(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeDup(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.dup
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     writeDescriptor(body.old_fd, to: &out)
@@ -132,7 +137,7 @@ extension EventSerializer {
     out.append(number: body.new_fd)
   }
 
-  func writePathOperation(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writePathOperation(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.pathOp
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     writeResult(applied, to: &out)
@@ -157,7 +162,7 @@ extension EventSerializer {
     }
   }
 
-  func writeMapping(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeMapping(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.mmap
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     out.append(",\"length\":")
@@ -168,7 +173,7 @@ extension EventSerializer {
     out.append(number: body.map_flags)
   }
 
-  func writeCopy(_ record: RecordView, to out: inout ByteBuffer) {
+  func writeCopy(_ record: RecordView, to out: inout Line) {
     let body = record.copy
     out.append(",\"file\":{\"uid\":\"")
     writeIdentity(body.from.dev, body.from.ino, to: &out)
@@ -193,7 +198,7 @@ extension EventSerializer {
     out.append(number: body.bytes)
   }
 
-  func writePair(_ record: RecordView, to out: inout ByteBuffer) {
+  func writePair(_ record: RecordView, to out: inout Line) {
     let body = record.pair
     out.append(",\"ino\":")
     out.append(number: body.a_ino)
@@ -212,7 +217,7 @@ extension EventSerializer {
     }
   }
 
-  func writeURing(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeURing(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.uring
     writeFile(applied, size: nil, mode: 0, to: &out)
     writeResult(applied, to: &out)

@@ -5,7 +5,7 @@ internal import Observation
 extension EventSerializer {
   // MARK: - Processes
 
-  func writeFork(_ record: RecordView, to out: inout ByteBuffer) {
+  func writeFork(_ record: RecordView, to out: inout Line) {
     let body = record.fork
     out.append(",\"process\":{\"pid\":")
     out.append(number: body.child_tgid)
@@ -22,7 +22,7 @@ extension EventSerializer {
     if body.shares_files != 0 { out.append(",\"shares_files\":true") }
   }
 
-  func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.exec
     out.append(",\"process\":{\"pid\":")
     out.append(number: record.tgid)
@@ -67,7 +67,7 @@ extension EventSerializer {
     writeExecFlags(body, record.tgid, to: &out)
   }
 
-  private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout ByteBuffer) {
+  private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout Line) {
     if body.old_tid != pid {
       out.append(",\"old_tid\":")
       out.append(number: body.old_tid)
@@ -79,7 +79,7 @@ extension EventSerializer {
     if flags & MT_EXEC_OTHER_MNTNS.rawValue != 0 { out.append(",\"other_mount_namespace\":true") }
   }
 
-  func writeExit(_ record: RecordView, to out: inout ByteBuffer) {
+  func writeExit(_ record: RecordView, to out: inout Line) {
     let body = record.exit
     out.append(",\"process\":{\"pid\":")
     out.append(number: record.tgid)
@@ -169,5 +169,18 @@ extension EventSerializer {
     out.append(number: body.fd)
     out.append(",\"type\":")
     out.append(number: body.type)
+  }
+
+  /// As ``writePath(_:second:to:)``, for a line whose length is not reckoned.
+  private func writePath(_ applied: borrowing Applied, to out: inout ByteBuffer) {
+    var line = Line(in: &out, room: Self.room(.unixConnect, applied))
+    writePath(applied, to: &line)
+    line.finish(in: &out)
+  }
+
+  private func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout ByteBuffer) {
+    out.append(key)
+    out.append(number: id)
+    out.append(UInt8(ascii: "\""))
   }
 }

@@ -4,7 +4,7 @@ internal import Observation
 
 /// Turns a record into one line of JSON; docs/event-log.md lists the fields.
 ///
-/// Nothing is allocated for a line, and what is the same in line after line - the millisecond, the acting process -
+/// Nothing is allocated for a line once the buffer has room for the longest, and what is the same in line after line - the millisecond, the acting process -
 /// is kept as text. Names come from the fold alone, which has masked them: the record's own strings never get here.
 ///
 /// Members stand in the order of how seldom they change from one line to the next, time last: zstd spends its time
@@ -16,6 +16,8 @@ struct EventSerializer: ~Copyable {
   private var millisecondText = ByteBuffer(capacity: 64)
   private var actor: (process: UInt32, pid: UInt32) = (.max, .max)
   private var actorText = ByteBuffer(capacity: 96)
+  private var opening: Opening?
+  private var openingText = ByteBuffer(capacity: 256)
   /// Bytes of one string, and of all arguments together, that a line may have.
   private(set) var limit = Limit.none
 
@@ -36,38 +38,98 @@ struct EventSerializer: ~Copyable {
   mutating func write(_ record: RecordView, _ applied: borrowing Applied, limit: Limit, to out: inout ByteBuffer) {
     self.limit = limit
     let type = record.type
-    writePrefix(type, record, to: &out)
-    writeActor(applied.processID, record.tgid, to: &out)
-    if record.tid != record.tgid {
-      out.append(",\"tid\":")
-      out.append(number: record.tid)
+    var line = Line(in: &out, room: Self.room(type, applied))
+    if type == .open {
+      writeOpening(record, applied.processID, to: &line)
+    } else {
+      writeHead(record, applied.processID, to: &line)
     }
     switch type {
-    case .open, .passFD: writeOpen(record, applied, to: &out)
-    case .close: writeClose(record, applied, to: &out)
-    case .dup: writeDup(record, applied, to: &out)
+    case .open: writeOpen(record, applied, to: &line)
+    case .passFD:
+      writeAccess(record, to: &line)
+      writeOpen(record, applied, to: &line)
+    case .close: writeClose(record, applied, to: &line)
+    case .dup: writeDup(record, applied, to: &line)
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
-      writePathOperation(record, applied, to: &out)
-    case .mmapShared: writeMapping(record, applied, to: &out)
-    case .copy: writeCopy(record, to: &out)
-    case .pipe, .socketpair: writePair(record, to: &out)
-    case .uring: writeURing(record, applied, to: &out)
-    case .fork: writeFork(record, to: &out)
-    case .exec: writeExec(record, applied, to: &out)
-    case .exit: writeExit(record, to: &out)
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket:
-      writeSocket(record, to: &out)
-    case .unixConnect, .unixAccept: writeUnix(record, applied, to: &out)
+      writePathOperation(record, applied, to: &line)
+    case .mmapShared: writeMapping(record, applied, to: &line)
+    case .copy: writeCopy(record, to: &line)
+    case .pipe, .socketpair: writePair(record, to: &line)
+    case .uring: writeURing(record, applied, to: &line)
+    case .fork: writeFork(record, to: &line)
+    case .exec: writeExec(record, applied, to: &line)
+    case .exit: writeExit(record, to: &line)
+    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket, .unixConnect, .unixAccept:
+      line.finish(in: &out)
+      if type == .unixConnect || type == .unixAccept {
+        writeUnix(record, applied, to: &out)
+      } else {
+        writeSocket(record, to: &out)
+      }
+      line = Line(in: &out, room: Self.fixedRoom)
     }
-    writeFlags(record.flags, applied, to: &out)
-    writeTime(record.time, to: &out)
-    out.append("}\n")
+    writeFlags(record.flags, applied, to: &line)
+    writeTime(record.time, to: &line)
+    line.append("}\n")
+    line.finish(in: &out)
+  }
+
+  /// What a line can take beside its strings: the longest, an exec's, has 500 bytes of names and 16 numbers.
+  private static let fixedRoom = 2048
+
+  /// What the line can take at most: of a string each byte six, and 4/3 more where its bytes are added in base64.
+  @inline(__always)
+  static func room(_ type: RecordType, _ applied: borrowing Applied) -> Int {
+    var strings = applied.directory.count &+ applied.name.count
+    if type != .open && type != .close { strings &+= applied.directory2.count &+ applied.name2.count }
+    if type == .exec {
+      strings &+= applied.executable.count &+ applied.filename.count
+      strings &+= applied.workingDirectory.count &+ applied.arguments.count
+    }
+    return fixedRoom &+ strings &* 8
   }
 
   // MARK: - What every line has
 
+  private mutating func writeHead(_ record: RecordView, _ process: UInt32, to out: inout Line) {
+    writePrefix(record.type, record, to: &out)
+    writeActor(process, record.tgid, to: &out)
+    if record.tid != record.tgid {
+      out.append(",\"tid\":")
+      out.append(number: record.tid)
+    }
+  }
+
+  /// What an open's line says before its file; the same in most that follow each other.
+  private struct Opening: Equatable {
+    var process: UInt32
+    var pid: UInt32
+    var tid: UInt32
+    var flags: UInt32
+    var descriptor: Int32
+    var isCreation: Bool
+  }
+
+  @inline(__always)
+  private mutating func writeOpening(_ record: RecordView, _ process: UInt32, to out: inout Line) {
+    let body = record.open
+    let this = Opening(
+      process: process, pid: record.tgid, tid: record.tid, flags: body.open_flags, descriptor: body.fd,
+      isCreation: body.fmode & MT_FMODE_CREATED != 0)
+    if opening != this {
+      opening = this
+      openingText.removeAll()
+      var text = Line(in: &openingText, room: Self.fixedRoom)
+      writeHead(record, process, to: &text)
+      writeAccess(record, to: &text)
+      text.finish(in: &openingText)
+    }
+    out.append(openingText.bytes)
+  }
+
   /// The class, the activity and its name: one literal.
-  private func writePrefix(_ type: RecordType, _ record: RecordView, to out: inout ByteBuffer) {
+  private func writePrefix(_ type: RecordType, _ record: RecordView, to out: inout Line) {
     let prefix: StaticString =
       switch type {
       case .fork: #"{"class_uid":1007,"activity_id":1,"activity_name":"fork""#
@@ -113,7 +175,8 @@ struct EventSerializer: ~Copyable {
   }
 
   /// `time` in milliseconds since the epoch, as OCSF has it, and in `ns` what is left below one.
-  private mutating func writeTime(_ bootTime: UInt64, to out: inout ByteBuffer) {
+  @inline(__always)
+  private mutating func writeTime(_ bootTime: UInt64, to out: inout Line) {
     // A sum beyond 64 bits can only come from a record that is wrong; it shows as a time that is.
     let now = Int64(truncatingIfNeeded: bootTime) &+ clockOffset
     let wall = now < 0 ? 0 : now
@@ -129,7 +192,7 @@ struct EventSerializer: ~Copyable {
     out.append(number: wall &- current &* 1_000_000)
   }
 
-  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, to out: inout ByteBuffer) {
+  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, to out: inout Line) {
     if actor != (process, pid) {
       actor = (process, pid)
       actorText.removeAll()
@@ -142,7 +205,8 @@ struct EventSerializer: ~Copyable {
     out.append(actorText.bytes)
   }
 
-  private func writeFlags(_ flags: RecordFlags, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  @inline(__always)
+  private func writeFlags(_ flags: RecordFlags, _ applied: borrowing Applied, to out: inout Line) {
     if flags.isEmpty, applied.pathIsResolved, !applied.pathIsTruncated, !applied.identityFromStat { return }
     let isTruncated = applied.pathIsTruncated
     if isTruncated || flags.contains(.truncated) { out.append(",\"truncated\":true") }
@@ -158,19 +222,27 @@ struct EventSerializer: ~Copyable {
   /// A value in quotes and, if it is not UTF-8, a second member with base64 of all its bytes. `key` and
   /// `base64Key` are `"path":` and `,"pathBase64":`.
   func writeString(
-    _ key: StaticString, base64 base64Key: StaticString, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
+    _ key: StaticString, base64 base64Key: StaticString, _ bytes: UnsafeRawBufferPointer, to out: inout Line
   ) {
     let cut = bytes.count > limit.string
     let bytes = cut ? UnsafeRawBufferPointer(rebasing: bytes[..<limit.string]) : bytes
     out.append(key)
-    if JSONText.appendString(bytes, to: &out) {
+    if writeContent(bytes, to: &out) {
       out.append(base64Key)
       writeBase64(bytes, to: &out)
     }
     if cut { out.append(",\"cut\":true") }
   }
 
-  func writeBase64(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+  /// A text in quotes; true if something in it was replaced.
+  private func writeContent(_ bytes: UnsafeRawBufferPointer, to out: inout Line) -> Bool {
+    out.append(UInt8(ascii: "\""))
+    let replaced = out.append(content: bytes)
+    out.append(UInt8(ascii: "\""))
+    return replaced
+  }
+
+  func writeBase64(_ bytes: UnsafeRawBufferPointer, to out: inout Line) {
     out.append(UInt8(ascii: "\""))
     out.append(base64: bytes)
     out.append(UInt8(ascii: "\""))
@@ -178,7 +250,7 @@ struct EventSerializer: ~Copyable {
 
   /// `"path":"…"` of a directory and a name in it, without putting them together first. `second`: of the second path.
   @inline(__always)
-  func writePath(_ applied: borrowing Applied, second: Bool = false, to out: inout ByteBuffer) {
+  func writePath(_ applied: borrowing Applied, second: Bool = false, to out: inout Line) {
     let directory = second ? applied.directory2 : applied.directory
     let name = second ? applied.name2 : applied.name
     if directory.count &+ name.count >= limit.string {
@@ -186,11 +258,11 @@ struct EventSerializer: ~Copyable {
       return writeString("\"path\":", base64: ",\"pathBase64\":", path, to: &out)
     }
     out.append("\"path\":\"")
-    var replaced = JSONText.appendContent(directory, to: &out)
+    var replaced = out.append(content: directory)
     if !directory.isEmpty, !name.isEmpty, directory.count > 1 || directory[0] != UInt8(ascii: "/") {
       out.append(UInt8(ascii: "/"))
     }
-    if JSONText.appendContent(name, to: &out) { replaced = true }
+    if out.append(content: name) { replaced = true }
     out.append(UInt8(ascii: "\""))
     if replaced {
       out.append(",\"pathBase64\":")
@@ -199,7 +271,7 @@ struct EventSerializer: ~Copyable {
   }
 
   /// An array of NUL-separated strings; a NUL at the end belongs to the last one.
-  func writeArguments(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+  func writeArguments(_ bytes: UnsafeRawBufferPointer, to out: inout Line) {
     let cut = bytes.count > limit.arguments
     var rest = cut ? bytes[..<limit.arguments] : bytes[...]
     if rest.last == 0 { rest = rest.dropLast() }
@@ -209,7 +281,7 @@ struct EventSerializer: ~Copyable {
     if !bytes.isEmpty {
       while true {
         let end = rest.firstIndex(of: 0) ?? rest.endIndex
-        if JSONText.appendString(UnsafeRawBufferPointer(rebasing: rest[..<end]), to: &out) { replaced = true }
+        if writeContent(UnsafeRawBufferPointer(rebasing: rest[..<end]), to: &out) { replaced = true }
         if end == rest.endIndex { break }
         out.append(UInt8(ascii: ","))
         rest = rest[(end + 1)...]

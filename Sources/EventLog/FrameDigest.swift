@@ -12,6 +12,20 @@ public struct FrameDigest: Sendable, Hashable {
     self.bytes = bytes
   }
 
+  /// The digest of a frame.
+  ///
+  /// By libcrypto's functions for SHA-256 alone: the first use of EVP builds tables of providers, names and error texts,
+  /// four million instructions in every run. Both use the CPU's SHA instructions.
+  init(of frame: UnsafeRawBufferPointer) {
+    var context = SHA256_CTX()
+    var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
+    // They only compute, in memory that they are given, and always return 1.
+    _ = SHA256_Init(&context)
+    _ = SHA256_Update(&context, frame.baseAddress, frame.count)
+    _ = SHA256_Final(&digest, &context)
+    bytes = digest
+  }
+
   /// 64 lower-case digits.
   public var hex: String {
     let digits = Array("0123456789abcdef".utf8)
@@ -39,37 +53,5 @@ public struct FrameDigest: Sendable, Hashable {
       }
     }
     self.bytes = bytes
-  }
-}
-
-/// libcrypto's SHA-256 with one context for all frames. Through EVP, which uses the CPU's SHA instructions.
-struct Digester: ~Copyable {
-  private let context: OpaquePointer
-  private let algorithm: OpaquePointer
-
-  init() throws(EventLogError) {
-    // Fetched once: EVP_sha256() would look the algorithm up again for each frame.
-    guard let algorithm = EVP_MD_fetch(nil, "SHA256", nil) else { throw EventLogError(.digest, "fetch SHA-256") }
-    guard let context = EVP_MD_CTX_new() else {
-      EVP_MD_free(algorithm)
-      throw EventLogError(.outOfMemory, "create digest")
-    }
-    self.algorithm = algorithm
-    self.context = context
-  }
-
-  deinit {
-    EVP_MD_CTX_free(context)
-    EVP_MD_free(algorithm)
-  }
-
-  func digest(_ bytes: UnsafeRawBufferPointer) throws(EventLogError) -> FrameDigest {
-    var output = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
-    var length: UInt32 = 0
-    guard EVP_DigestInit_ex2(context, algorithm, nil) == 1,
-      EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) == 1,
-      EVP_DigestFinal_ex(context, &output, &length) == 1, length == 32
-    else { throw EventLogError(.digest, "digest") }
-    return FrameDigest(bytes: Array(output.prefix(32)))
   }
 }

@@ -74,9 +74,12 @@ extension Fold {
     -> UInt32
   {
     if identifier == 0 { return 0 }
-    let all = identifiers.all
-    let hashed = hash(identifier)
-    let known = identifierIndex.find(hashed) { all[Int($0)].identifier == identifier }
+    // Files of one directory come in runs.
+    if identifiers[lastIdentifier].pointee.identifier != identifier {
+      let all = identifiers.all
+      lastIdentifier = identifierIndex.find(hash(identifier)) { all[Int($0)].identifier == identifier }
+    }
+    let known = lastIdentifier
     if known != 0 {
       let entry = identifiers[known].pointee
       if entry.isTruncated { applied.pathIsTruncated = true }
@@ -84,12 +87,12 @@ extension Fold {
       if let path = record.string(string) { return redefineDirectory(known, path, process) }
       return entry.directory
     }
-    return defineDirectory(identifier, hashed, record, string, process)
+    return defineDirectory(identifier, record, string, process)
   }
 
   @inline(never)
   private mutating func defineDirectory(
-    _ identifier: UInt64, _ hashed: UInt64, _ record: RecordView, _ string: RecordString, _ process: UInt32
+    _ identifier: UInt64, _ record: RecordView, _ string: RecordString, _ process: UInt32
   ) -> UInt32 {
     guard let path = record.string(string) else {
       unknownDirectories &+= 1
@@ -103,7 +106,7 @@ extension Fold {
     }
     let (directory, isTruncated) = placeDirectory(path, process)
     let entry = DirectoryIdentifier(identifier: identifier, directory: directory, isTruncated: isTruncated)
-    identifierIndex.insert(hashed, identifiers.append(entry))
+    identifierIndex.insert(hash(identifier), identifiers.append(entry))
     if isTruncated { applied.pathIsTruncated = true }
     return directory
   }

@@ -24,8 +24,13 @@ extension Fold {
 
   @inline(__always)
   func findFile(_ device: UInt32, _ inode: UInt64, _ generation: UInt32) -> UInt32 {
+    findFile(device, inode, generation, hash(UInt64(device), inode))
+  }
+
+  @inline(__always)
+  private func findFile(_ device: UInt32, _ inode: UInt64, _ generation: UInt32, _ hashed: UInt64) -> UInt32 {
     let all = files.all
-    return fileIndex.find(hash(UInt64(device), inode)) {
+    return fileIndex.find(hashed) {
       let entry = all + Int($0)
       // A look at a path does not tell the generation: such an entry is taken for the one that comes along.
       return entry.pointee.inode == inode && entry.pointee.device == device
@@ -44,7 +49,8 @@ extension Fold {
   /// so an entry with the same identity is of a file that is gone.
   mutating func findOrAddFile(_ file: mt_file, isNew: Bool) -> UInt32 {
     if file.ino == 0 && file.dev == 0 || file.dev >= PseudoDevice.first { return 0 }
-    let known = findFile(file)
+    let hashed = hash(UInt64(file.dev), file.ino)
+    let known = findFile(file.dev, file.ino, file.generation, hashed)
     if known != 0 {
       let entry = files[known]
       let isStale = isNew && entry.pointee.flags & FileEntry.identityFromStat == 0
@@ -58,10 +64,14 @@ extension Fold {
       forgetIdentity(known)
       if entry.pointee.flags & FileEntry.isDeleted == 0 { loseNames(known) }
     }
-    return addFile(file, flags: 0)
+    return addFile(file, hashed, flags: 0)
   }
 
   mutating func addFile(_ file: mt_file, flags: UInt16) -> UInt32 {
+    addFile(file, hash(UInt64(file.dev), file.ino), flags: flags)
+  }
+
+  private mutating func addFile(_ file: mt_file, _ hashed: UInt64, flags: UInt16) -> UInt32 {
     guard files.count < options.limits.files, hasRoomForFiles() else {
       filesNotKept &+= 1
       return 0
@@ -70,7 +80,7 @@ extension Fold {
     entry.mode = UInt16(truncatingIfNeeded: file.mode)
     entry.flags = flags | FileEntry.isIdentified
     let index = files.append(entry)
-    fileIndex.insert(hash(UInt64(file.dev), file.ino), index)
+    fileIndex.insert(hashed, index)
     return index
   }
 

@@ -8,10 +8,12 @@ extension Fold {
     return arena.bytes(entry.pointee.offset, Int(entry.pointee.length))
   }
 
+  func findName(_ directory: UInt32, _ bytes: Bytes) -> UInt32 { findName(directory, bytes, hash(directory, bytes)) }
+
   @inline(__always)
-  func findName(_ directory: UInt32, _ bytes: Bytes) -> UInt32 {
+  private func findName(_ directory: UInt32, _ bytes: Bytes, _ hashed: UInt64) -> UInt32 {
     let all = names.all
-    return nameIndex.find(hash(directory, bytes)) {
+    return nameIndex.find(hashed) {
       let entry = all + Int($0)
       return entry.pointee.directory == directory && Int(entry.pointee.length) == bytes.count
         && equal(arena.bytes(entry.pointee.offset, bytes.count), bytes)
@@ -20,12 +22,18 @@ extension Fold {
 
   /// Adds a name that is not in the table; 0 if there is no room.
   mutating func addName(_ directory: UInt32, _ bytes: Bytes, target: UInt32, flags: UInt8) -> UInt32 {
+    addName(directory, bytes, hash(directory, bytes), target: target, flags: flags)
+  }
+
+  private mutating func addName(
+    _ directory: UInt32, _ bytes: Bytes, _ hashed: UInt64, target: UInt32, flags: UInt8
+  ) -> UInt32 {
     guard hasRoomForFiles() else {
       notKept.names &+= 1
       return 0
     }
     let name = storeName(directory, bytes, target: target, flags: flags | NameEntry.isLive)
-    nameIndex.insert(hash(directory, bytes), name)
+    nameIndex.insert(hashed, name)
     return name
   }
 
@@ -71,55 +79,59 @@ extension Fold {
   @discardableResult
   mutating func nameFile(_ file: UInt32, _ directory: UInt32, _ bytes: Bytes, flags: UInt8) -> UInt32 {
     let entry = files[file]
-    if entry.pointee.nameHash == nameHash(directory, bytes) { return entry.pointee.name }
-    return rename(file, directory, bytes, flags)
+    let hashed = hash(directory, bytes)
+    if entry.pointee.nameHash == nameHash(hashed) { return entry.pointee.name }
+    return rename(file, directory, bytes, hashed, flags)
   }
 
   /// Never 0, which stands for no live name.
   @inline(__always)
-  private func nameHash(_ directory: UInt32, _ bytes: Bytes) -> UInt32 {
-    UInt32(truncatingIfNeeded: hash(directory, bytes) >> 32) | 1
-  }
+  private func nameHash(_ hashed: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hashed >> 32) | 1 }
 
   /// Makes a name, or none, the first of a file's.
   mutating func setFirstName(_ file: UInt32, _ name: UInt32) {
+    setFirstName(file, name, hash(names[name].pointee.directory, bytes(ofName: name)))
+  }
+
+  private mutating func setFirstName(_ file: UInt32, _ name: UInt32, _ hashed: UInt64) {
     let entry = files[file]
     entry.pointee.name = name
     let flags = names[name].pointee.flags
-    let isLive = flags & NameEntry.isLive != 0
-    entry.pointee.nameHash = isLive ? nameHash(names[name].pointee.directory, bytes(ofName: name)) : 0
+    entry.pointee.nameHash = flags & NameEntry.isLive != 0 ? nameHash(hashed) : 0
     entry.pointee.flags &= ~FileEntry.nameHasSecret
     if flags & NameEntry.hasSecret != 0 { entry.pointee.flags |= FileEntry.nameHasSecret }
   }
 
   @inline(never)
-  private mutating func rename(_ file: UInt32, _ directory: UInt32, _ bytes: Bytes, _ flags: UInt8) -> UInt32 {
+  private mutating func rename(
+    _ file: UInt32, _ directory: UInt32, _ bytes: Bytes, _ hashed: UInt64, _ flags: UInt8
+  ) -> UInt32 {
     if directory == Fixed.nowhere || directory == Fixed.unknown {
       // Not a name that anyone could look up: only something to call the file by.
       guard files[file].pointee.name == 0, hasRoomForFiles() else { return 0 }
       let name = storeName(directory, bytes, target: file, flags: flags | NameEntry.isLive)
-      setFirstName(file, name)
+      setFirstName(file, name, hashed)
       return name
     }
-    let known = findName(directory, bytes)
+    let known = findName(directory, bytes, hashed)
     if known != 0 {
       if names[known].pointee.flags & NameEntry.isDirectory == 0 && names[known].pointee.target == file { return known }
       // Whatever had this name lost it without a record of it: deleted outside of the job, say.
       removeName(known)
     }
-    let name = addName(directory, bytes, target: file, flags: flags)
-    if name != 0 { attach(name, to: file) }
+    let name = addName(directory, bytes, hashed, target: file, flags: flags)
+    if name != 0 { attach(name, hashed, to: file) }
     return name
   }
 
   /// Makes a live name the first of a file's; one kept only to call the file by goes.
-  private mutating func attach(_ name: UInt32, to file: UInt32) {
+  private mutating func attach(_ name: UInt32, _ hashed: UInt64, to file: UInt32) {
     let entry = files[file]
     let first = entry.pointee.name
     let isUsable = first != 0 && names[first].pointee.flags & NameEntry.isLive != 0 && isFindable(first)
     names[name].pointee.next = isUsable ? first : 0
     entry.pointee.flags &= ~FileEntry.isDeleted
-    setFirstName(file, name)
+    setFirstName(file, name, hashed)
   }
 
   private func isFindable(_ name: UInt32) -> Bool {

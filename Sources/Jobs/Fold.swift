@@ -23,6 +23,7 @@ struct Fold: ~Copyable {
   var directories = Pool(none: DirectoryEntry())
   var identifiers = Pool(none: DirectoryIdentifier())
   var identifierIndex = HashIndex()
+  var lastIdentifier: UInt32 = 0
   var names = Pool(none: NameEntry())
   var nameIndex = HashIndex()
   /// Raised when a directory moves: all directories' paths are then to be put together anew.

@@ -13,26 +13,34 @@ public import Observation
 /// let snapshot = job.snapshot()
 /// ```
 public final class JobState {
-  private var fold: Fold
+  /// Behind a pointer: a class checks at every use of a stored property that no other use of it is going on, which
+  /// costs as much as finding a file.
+  private let fold: UnsafeMutablePointer<Fold>
 
   public init(options: JobOptions) {
-    fold = Fold(options: options)
+    fold = .allocate(capacity: 1)
+    fold.initialize(to: Fold(options: options))
+  }
+
+  deinit {
+    fold.deinitialize(count: 1)
+    fold.deallocate()
   }
 
   /// Folds one record.
-  public func apply(_ record: RecordView) { fold.apply(record) }
+  public func apply(_ record: RecordView) { fold.pointee.apply(record) }
 
   /// About the record just applied; pointers in it are valid until the next ``apply(_:)``, and those that lead into
   /// the record as long as its bytes.
-  public var applied: Applied { fold.applied }
+  public var applied: Applied { fold.pointee.applied }
 
   /// The command that `run` started has ended: what still runs now outlived it.
   /// - Parameter time: nanoseconds of CLOCK_BOOTTIME.
-  public func commandEnded(at time: UInt64) { fold.commandEnded(at: time) }
+  public func commandEnded(at time: UInt64) { fold.pointee.commandEnded(at: time) }
 
   /// All that is known now, as values. Takes time and memory in proportion to the job.
-  public func snapshot() -> JobSnapshot { fold.snapshot() }
+  public func snapshot() -> JobSnapshot { fold.pointee.snapshot() }
 
   /// Memory that the fold uses, in bytes.
-  public var bytes: Int { fold.bytes }
+  public var bytes: Int { fold.pointee.bytes }
 }

@@ -46,7 +46,7 @@ struct Masking: ~Copyable {
 
   /// Whether masking would change a name or path. As costly as masking: asked once for what is kept.
   mutating func changes(_ text: Bytes, isCut: Bool = false) -> Bool {
-    if text.isEmpty { return false }
+    if text.isEmpty || !isCut && !masker.mayChange(text) { return false }
     trialBuffer.removeAll()
     return masker.maskText(text, cut: isCut ? .head : .none, into: &trialBuffer) > 0
   }

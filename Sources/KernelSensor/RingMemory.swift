@@ -54,6 +54,10 @@ struct RingMemory {
       consumer: consumer, producer: UnsafeRawPointer(rest), data: UnsafeRawPointer(rest + page), byteCount: byteCount)
     fileDescriptor = own
     mapping = (consumer, rest)
+    // Not for the command: fork would copy an entry for each page, and exec take it away again. Without effect on
+    // what is read, so what the kernel answers does not matter.
+    _ = madvise(consumer, page, MADV_DONTFORK)
+    _ = madvise(rest, page + 2 * byteCount, MADV_DONTFORK)
   }
 
   /// Gives back what the initializer mapped and opened.

@@ -67,8 +67,21 @@
     capacity = wanted
   }
 
+  /// Where the next byte goes: for who writes up to ``reserve(_:)``d room without a check for each piece.
+  @inlinable @inline(__always)
+  public var end: UnsafeMutableRawPointer { UnsafeMutableRawPointer(base + used) }
+
+  /// Takes over what was written from ``end`` up to here, within what was reserved.
+  @inlinable @inline(__always)
+  public mutating func extend(to end: UnsafeMutableRawPointer) {
+    let count = end - UnsafeMutableRawPointer(base)
+    assert(count >= used && count <= capacity)
+    used = count
+  }
+
   /// Lets `body` write up to `room` bytes behind those in use; it returns how many it wrote.
-  @inlinable public mutating func append<E: Error>(
+  @inlinable @inline(__always)
+  public mutating func append<E: Error>(
     upTo room: Int, _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Int
   ) throws(E) {
     reserve(room)
@@ -83,7 +96,8 @@
     used &+= 1
   }
 
-  @inlinable public mutating func append(_ bytes: UnsafeRawBufferPointer) {
+  @inlinable @inline(__always)
+  public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard let source = bytes.baseAddress else { return }
     reserve(bytes.count)
     UnsafeMutableRawPointer(base + used).copyMemory(from: source, byteCount: bytes.count)
@@ -94,8 +108,10 @@
     bytes.withUnsafeBytes { append($0) }
   }
 
-  /// Appends a literal: the fast way, without a check of its contents.
-  @inlinable public mutating func append(_ literal: StaticString) {
+  /// Appends a literal: the fast way, without a check of its contents. Inlined, so that its length is a constant and
+  /// the copy a few moves.
+  @inlinable @inline(__always)
+  public mutating func append(_ literal: StaticString) {
     if literal.hasPointerRepresentation {
       append(UnsafeRawBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
     } else {
@@ -174,20 +190,33 @@ extension ByteBuffer {
   /// Appends bytes in base64 (RFC 4648 section 4, padded).
   public mutating func append(base64 bytes: UnsafeRawBufferPointer) {
     reserve((bytes.count &+ 2) / 3 &* 4)
+    extend(to: Base64Text.write(bytes, to: end))
+  }
+}
+
+/// Base64 (RFC 4648 section 4, padded).
+public enum Base64Text {
+  /// Writes four bytes for each three that were begun; returns the end of them.
+  public static func write(
+    _ bytes: UnsafeRawBufferPointer, to start: UnsafeMutableRawPointer
+  ) -> UnsafeMutableRawPointer {
     let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     let digits = alphabet.utf8Start
+    var write = start
     var i = 0
     while i < bytes.count {
       let left = bytes.count &- i
       var group = UInt32(bytes[i]) &<< 16
       if left > 1 { group |= UInt32(bytes[i &+ 1]) &<< 8 }
       if left > 2 { group |= UInt32(bytes[i &+ 2]) }
-      base[used] = digits[Int(group &>> 18)]
-      base[used &+ 1] = digits[Int(group &>> 12) & 63]
-      base[used &+ 2] = left > 1 ? digits[Int(group &>> 6) & 63] : UInt8(ascii: "=")
-      base[used &+ 3] = left > 2 ? digits[Int(group) & 63] : UInt8(ascii: "=")
-      used &+= 4
+      let pad = UInt8(ascii: "=")
+      write.storeBytes(of: digits[Int(group &>> 18)], as: UInt8.self)
+      write.storeBytes(of: digits[Int(group &>> 12) & 63], toByteOffset: 1, as: UInt8.self)
+      write.storeBytes(of: left > 1 ? digits[Int(group &>> 6) & 63] : pad, toByteOffset: 2, as: UInt8.self)
+      write.storeBytes(of: left > 2 ? digits[Int(group) & 63] : pad, toByteOffset: 3, as: UInt8.self)
+      write += 4
       i &+= 3
     }
+    return write
   }
 }

@@ -9,14 +9,54 @@ public enum JSONText {
   /// - Returns: true if something was replaced. The caller then adds the bytes in base64 beside the text.
   @discardableResult
   public static func appendContent(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) -> Bool {
+    out.reserve(room(for: bytes.count))
+    var end = out.end
+    let replaced = writeContent(bytes, to: &end)
+    out.extend(to: end)
+    return replaced
+  }
+
+  /// Memory that ``writeContent(_:to:)`` may need for so many bytes: six for one is the worst case (\u00XX), and eight
+  /// are written at once.
+  @inline(__always)
+  public static func room(for count: Int) -> Int { count &* 6 &+ 8 }
+
+  /// As ``appendContent(_:to:)``, to memory that has ``room(for:)`` it; `write` becomes its end.
+  public static func writeContent(
+    _ bytes: UnsafeRawBufferPointer, to write: inout UnsafeMutableRawPointer
+  ) -> Bool {
     guard let source = bytes.baseAddress else { return false }
     let count = bytes.count
-    // Six bytes for one is the worst case (\u00XX), and eight are written at once.
-    out.reserve(count &* 6 &+ 8)
-    let start = out.base
-    var write = UnsafeMutableRawPointer(start + out.used)
-    var replaced = false
     var i = 0
+    while i &+ 8 <= count {
+      let word = source.loadUnaligned(fromByteOffset: i, as: UInt64.self)
+      write.storeBytes(of: word, as: UInt64.self)
+      if specialBytes(UInt64(littleEndian: word)) != 0 { return writeRest(bytes, from: i, to: &write) }
+      write += 8
+      i &+= 8
+    }
+    if i == count { return false }
+    guard count >= 8 else { return writeRest(bytes, from: i, to: &write) }
+    // The rest is the upper part of the last eight bytes.
+    let left = count &- i
+    let shift = UInt64(truncatingIfNeeded: (8 &- left) &* 8)
+    let last = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self))
+    if specialBytes(last) &>> shift != 0 { return writeRest(bytes, from: i, to: &write) }
+    write.storeBytes(of: (last &>> shift).littleEndian, as: UInt64.self)
+    write += left
+    return false
+  }
+
+  /// From a byte on that is, or is near, one that cannot be copied as it is.
+  @inline(never)
+  private static func writeRest(
+    _ bytes: UnsafeRawBufferPointer, from start: Int, to end: inout UnsafeMutableRawPointer
+  ) -> Bool {
+    guard let source = bytes.baseAddress else { return false }
+    let count = bytes.count
+    var write = end
+    var replaced = false
+    var i = start
     while i < count {
       if i &+ 8 <= count {
         let word = source.loadUnaligned(fromByteOffset: i, as: UInt64.self)
@@ -54,7 +94,7 @@ public enum JSONText {
       }
       i &+= sequence.length
     }
-    out.used = write - UnsafeMutableRawPointer(start)
+    end = write
     return replaced
   }
 
@@ -80,10 +120,9 @@ public enum JSONText {
     let highs: UInt64 = 0x8080_8080_8080_8080
     let quote = word ^ (ones &* 0x22)
     let backslash = word ^ (ones &* 0x5C)
-    let delete = word ^ (ones &* 0x7F)
-    let below =
-      ((word &- ones &* 0x20) & ~word) | ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash)
-      | ((delete &- ones) & ~delete)
+    // A difference has its high bit if the byte was too small or was above 0x7F itself, and that one counts anyway;
+    // adding one finds 0x7F.
+    let below = (word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones) | (word &+ ones)
     return (below | word) & highs
   }
 

@@ -46,17 +46,23 @@ final class MaskPrefilter: Sendable {
     guard let base = bytes.baseAddress else { return false }
     var plainEnd = 0
     return slots.withUnsafeBufferPointer { slots in
-      let fast = bytes.count &- 3
+      let count = bytes.count
       var i = 0
-      while i < fast {
+      while i < count &- 3 {
         let window = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: i, as: UInt32.self)) & 0xFF_FFFF
         if slots[Self.slot(window)] != 0, isHit(window, at: i, bytes, &plainEnd) { return true }
         i &+= 1
       }
-      let text = MaskText(base: base, lower: 0, upper: bytes.count)
-      while i < bytes.count {
-        let window = UInt32(text[i]) | UInt32(text[i &+ 1]) &<< 8 | UInt32(text[i &+ 2]) &<< 16
+      // The last three windows have zeros behind the end.
+      var window: UInt32 = 0
+      if count > 3 {
+        window = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)) &>> 8
+      } else {
+        for offset in 0..<count { window |= UInt32(bytes[offset]) &<< UInt32(8 &* offset) }
+      }
+      while i < count {
         if slots[Self.slot(window)] != 0, isHit(window, at: i, bytes, &plainEnd) { return true }
+        window &>>= 8
         i &+= 1
       }
       return false

@@ -138,8 +138,10 @@ extension RecordView {
   @inlinable public var exec: mt_exec { type == .exec ? load(mt_exec.self) : mt_exec() }
   @inlinable public var exit: mt_exit { type == .exit ? load(mt_exit.self) : mt_exit() }
   /// Of `open` and `passFD`.
-  @inlinable public var open: mt_open { type == .open || type == .passFD ? load(mt_open.self) : mt_open() }
-  @inlinable public var close: mt_close { type == .close ? load(mt_close.self) : mt_close() }
+  @inlinable @inline(__always)
+  public var open: mt_open { type == .open || type == .passFD ? load(mt_open.self) : mt_open() }
+  @inlinable @inline(__always)
+  public var close: mt_close { type == .close ? load(mt_close.self) : mt_close() }
   @inlinable public var dup: mt_dup { type == .dup ? load(mt_dup.self) : mt_dup() }
   /// Of `rename` to `chown`.
   @inlinable public var pathOp: mt_path_op {

@@ -106,6 +106,9 @@ public struct SecretMasker: Sendable {
     }
   }
 
+  /// False if ``maskText(_:cut:into:)`` would leave the text, of which nothing is missing, as it is; a quick look.
+  public func mayChange(_ text: UnsafeRawBufferPointer) -> Bool { mode != .full && mayHoldSecret(text) }
+
   /// ``maskText(_:cut:into:)`` for strings.
   public func masked(_ text: String) -> String {
     var out = ByteBuffer(capacity: text.utf8.count + 16)

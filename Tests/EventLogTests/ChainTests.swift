@@ -126,14 +126,13 @@ struct ChainTests {
 
   @Test("the head is the SHA-256 of the last frame")
   func head() throws {
-    let digester = try Digester()
-    let digest = try Array("abc".utf8).withUnsafeBytes { try digester.digest($0) }
+    let digest = Array("abc".utf8).withUnsafeBytes { FrameDigest(of: $0) }
     #expect(digest.hex == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     #expect(FrameDigest(hex: digest.hex.utf8) == digest)
     #expect(FrameDigest(hex: digest.hex.uppercased().utf8) == nil)
     let log = try LogFixture.severalFrames()
     let last = log.bytes[(log.starts.last ?? 0)...]
-    let expected = try Array(last).withUnsafeBytes { try digester.digest($0) }
+    let expected = Array(last).withUnsafeBytes { FrameDigest(of: $0) }
     #expect(log.summary.head == expected.hex)
   }
 }

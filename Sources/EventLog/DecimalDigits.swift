@@ -1,27 +1,5 @@
-internal import Observation
-
-/// How fields get into a line. Every function writes a value only; the punctuation is in the callers' literals.
-extension ByteBuffer {
-  /// A number in decimal, two digits at a time: a line has five to ten numbers, and one division for each digit
-  /// would cost more than everything else in it.
-  @inline(__always)
-  mutating func append(number value: UInt64) {
-    append(upTo: 20) { DecimalDigits.write(value, to: $0) }
-  }
-
-  @inline(__always)
-  mutating func append(number value: UInt32) { append(number: UInt64(value)) }
-
-  @inline(__always)
-  mutating func append(number value: Int64) {
-    if value < 0 { append(UInt8(ascii: "-")) }
-    append(number: value.magnitude)
-  }
-
-  @inline(__always)
-  mutating func append(number value: Int32) { append(number: Int64(value)) }
-}
-
+/// Numbers in decimal, two digits at a time: a line has five to ten numbers, and one division for each digit would cost
+/// more than everything else in it.
 enum DecimalDigits {
   /// "00" to "99", as they stand in memory.
   private static let pairs: StaticString = """
@@ -29,10 +7,12 @@ enum DecimalDigits {
     5859606162636465666768697071727374757677787980818283848586878889909192939495969798990
     """
 
-  /// Writes into a buffer of at least 20 bytes; returns how many it wrote.
+  /// What a number may need.
+  static let room = 20
+
+  /// Writes to where there is ``room``; returns how many bytes.
   @inline(__always)
-  static func write(_ value: UInt64, to buffer: UnsafeMutableRawBufferPointer) -> Int {
-    guard let base = buffer.baseAddress, buffer.count >= 20 else { return 0 }
+  static func write(_ value: UInt64, to base: UnsafeMutableRawPointer) -> Int {
     let length = count(value)
     let table = UnsafeRawPointer(pairs.utf8Start)
     var rest = value
