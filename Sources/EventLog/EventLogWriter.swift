@@ -89,9 +89,10 @@ public struct EventLogWriter: ~Copyable {
 
   // MARK: - Lines
 
-  /// Adds a record's line.
+  /// Adds a record's line, unless a record that follows has all of it.
   public mutating func append(_ record: RecordView, _ applied: borrowing Applied) throws(EventLogError) {
     if let failure { throw failure }
+    if record.flags.contains(.continued) { return }
     let start = frame.count
     serializer.write(record, applied, limit: .none, to: &frame)
     if frame.count > Self.maximumFrameBytes {

@@ -112,26 +112,35 @@ extension EventSerializer {
 
   func writeSocket(_ record: RecordView, to out: inout ByteBuffer) {
     let body = record.sock
-    writeEndpoint(",\"src_endpoint\":{", body.family, body.local, body.local_port, to: &out)
-    writeEndpoint(",\"dst_endpoint\":{", body.family, body.remote, body.remote_port, to: &out)
-    out.append(",\"connection_info\":{\"uid\":\"")
-    out.append(number: body.sock)
-    out.append("\",\"protocol_num\":")
+    let isTCP = body.protocol == 6
+    out.append(
+      body.inbound != 0
+        ? ",\"connection_info\":{\"direction_id\":1,\"protocol_num\":"
+        : ",\"connection_info\":{\"direction_id\":2,\"protocol_num\":")
     out.append(number: UInt32(body.protocol))
-    out.append(body.inbound != 0 ? ",\"direction_id\":1}" : ",\"direction_id\":2}")
-    out.append(",\"family\":")
-    out.append(number: UInt32(body.family))
-    out.append(",\"type\":")
-    out.append(number: body.type)
-    if record.type == .tcpClose {
-      out.append(",\"traffic\":{\"bytes_out\":")
-      out.append(number: body.sent)
-      out.append(",\"bytes_in\":")
-      out.append(number: body.received)
-      out.append("},\"duration_ns\":")
-      out.append(number: body.duration)
-      if body.established == 0 { out.append(",\"established\":false") }
+    out.append(",\"uid\":\"")
+    out.append(number: body.sock)
+    if body.family == 2 || body.family == 10 {
+      // AF_INET and AF_INET6: nothing else has an address in the record.
+      out.append("\"},\"src_endpoint\":{\"ip\":\"")
+      AddressText.append(family: body.family, body.local, to: &out)
+      out.append("\",\"port\":")
+      out.append(number: UInt32(body.local_port))
+      out.append("},\"dst_endpoint\":{\"ip\":\"")
+      AddressText.append(family: body.family, body.remote, to: &out)
+      out.append("\",\"port\":")
+      out.append(number: UInt32(body.remote_port))
+      out.append(UInt8(ascii: "}"))
+    } else {
+      out.append("\"}")
     }
+    if !isTCP, body.protocol != 17 {
+      out.append(",\"family\":")
+      out.append(number: UInt32(body.family))
+      out.append(",\"type\":")
+      out.append(number: body.type)
+    }
+    if record.type == .tcpClose || record.type == .flowOpen { writeCourse(body, isTCP, to: &out) }
     if body.error != 0 {
       out.append(",\"status_code\":\"")
       out.append(number: body.error)
@@ -139,17 +148,22 @@ extension EventSerializer {
     }
   }
 
-  private func writeEndpoint(
-    _ key: StaticString, _ family: UInt16, _ address: AddressText.Bytes, _ port: UInt16, to out: inout ByteBuffer
-  ) {
-    // AF_INET and AF_INET6: nothing else has an address in the record.
-    guard family == 2 || family == 10 else { return }
-    out.append(key)
-    out.append("\"ip\":\"")
-    AddressText.append(family: family, address, to: &out)
-    out.append("\",\"port\":")
-    out.append(number: UInt32(port))
-    out.append(UInt8(ascii: "}"))
+  /// What became of a connection so far.
+  private func writeCourse(_ body: mt_sock, _ isTCP: Bool, to out: inout ByteBuffer) {
+    if isTCP {
+      out.append(",\"traffic\":{\"bytes_out\":")
+      out.append(number: body.sent)
+      out.append(",\"bytes_in\":")
+      out.append(number: body.received)
+      out.append(body.established != 0 ? "},\"duration_ns\":" : "},\"established\":false,\"duration_ns\":")
+    } else {
+      out.append(",\"duration_ns\":")
+    }
+    out.append(number: body.duration)
+    if body.handshake != 0 {
+      out.append(",\"handshake_ns\":")
+      out.append(number: body.handshake)
+    }
   }
 
   func writeUnix(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {

@@ -60,7 +60,7 @@ struct EventSerializer: ~Copyable {
     case .fork: writeFork(record, to: &line)
     case .exec: writeExec(record, applied, to: &line)
     case .exit: writeExit(record, to: &line)
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket, .unixConnect, .unixAccept:
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       line.finish(in: &out)
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &out)
@@ -157,18 +157,17 @@ struct EventSerializer: ~Copyable {
       case .socketpair: #"{"class_uid":1001,"activity_id":99,"activity_name":"socketpair""#
       case .passFD: #"{"class_uid":1001,"activity_id":14,"activity_name":"pass_fd""#
       case .connect: #"{"class_uid":4001,"activity_id":1,"activity_name":"connect""#
-      case .established: #"{"class_uid":4001,"activity_id":1,"activity_name":"established""#
       case .bind: #"{"class_uid":4001,"activity_id":99,"activity_name":"bind""#
       case .listen: #"{"class_uid":4001,"activity_id":7,"activity_name":"listen""#
-      case .accept: #"{"class_uid":4001,"activity_id":1,"activity_name":"accept""#
       case .udpSend: #"{"class_uid":4001,"activity_id":6,"activity_name":"udp_send""#
       case .tcpClose:
-        record.sock.error != 0 && record.sock.established == 0
+        record.sock.established == 0
           ? #"{"class_uid":4001,"activity_id":4,"activity_name":"tcp_close""#
           : #"{"class_uid":4001,"activity_id":2,"activity_name":"tcp_close""#
       case .unixConnect: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_connect""#
       case .unixAccept: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_accept""#
       case .socket: #"{"class_uid":4001,"activity_id":99,"activity_name":"socket""#
+      case .flowOpen: #"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#
       case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
       }
     out.append(prefix)

@@ -17,7 +17,8 @@ extension Fold {
   func flowSummaries() -> [FlowSummary] {
     var out: [FlowSummary] = []
     var places: [FlowKey: Int] = [:]
-    for flow in flows.indices {
+    // What was accepted is known from its end only.
+    for flow in flows.indices.sorted(by: { flows[$0].pointee.startedAt < flows[$1].pointee.startedAt }) {
       let one = summary(ofFlow: flow)
       // Ports of the own side say something only where others come to them.
       let isServer = one.isInbound || one.kind == .listen || one.state == .bound

@@ -59,7 +59,7 @@ extension Fold {
 
   // MARK: - TCP, UDP and others
 
-  mutating func applyFlow(_ record: RecordView, _ image: UInt32) {
+  mutating func applyFlow(_ record: RecordView, _ process: UInt32, _ image: UInt32) {
     let body = record.sock
     let known = body.sock == 0 ? 0 : findFlow(body.sock)
     switch record.type {
@@ -69,20 +69,17 @@ extension Fold {
       let isReusable = known != 0 && (entry.state == FlowSummary.State.bound.code || isSame)
       let flow = isReusable ? known : newFlow(body, image, record.time)
       update(flow, body, .requested)
-    case .established:
-      update(known != 0 ? known : newFlow(body, image, record.time), body, .established)
     case .bind:
       update(known != 0 ? known : newFlow(body, image, record.time), body, .bound)
     case .listen:
       let flow = known != 0 ? known : newFlow(body, image, record.time)
       if flow != 0 { flows[flow].pointee.flags |= FlowEntry.isListener }
       update(flow, body, .listening)
-    case .accept:
-      let flow = newFlow(body, image, record.time)
-      if flow != 0 { flows[flow].pointee.flags |= FlowEntry.isInbound }
-      update(flow, body, .established)
     case .udpSend: sendDatagram(body, known, image, record.time)
-    case .tcpClose: closeFlow(body, known, image, record.time)
+    case .tcpClose: closeFlow(body, known, process, record.time)
+    case .flowOpen:
+      let flow = known != 0 ? known : pastFlow(body, process, record.time)
+      update(flow, body, body.established != 0 ? .established : .requested)
     default: update(newFlow(body, image, record.time), body, .requested)
     }
   }
@@ -125,9 +122,18 @@ extension Fold {
     update(flow, body, .established)
   }
 
-  private mutating func closeFlow(_ body: mt_sock, _ known: UInt32, _ image: UInt32, _ time: UInt64) {
+  /// A flow that began before the first record about it: one that was accepted. It belongs to the image of then.
+  private mutating func pastFlow(_ body: mt_sock, _ process: UInt32, _ time: UInt64) -> UInt32 {
     let started = time > body.duration ? time - body.duration : time
-    let flow = known != 0 ? known : addFlow(body.sock, image, started)
+    var image = processes[process].pointee.image
+    while images[image].pointee.flags & ImageEntry.isExec != 0, images[image].pointee.at > started {
+      image = images[image].pointee.parent
+    }
+    return addFlow(body.sock, image, started)
+  }
+
+  private mutating func closeFlow(_ body: mt_sock, _ known: UInt32, _ process: UInt32, _ time: UInt64) {
+    let flow = known != 0 ? known : pastFlow(body, process, time)
     if flow == 0 { return }
     let isListener = flows[flow].pointee.flags & FlowEntry.isListener != 0
     let wasEstablished = body.established != 0 || flows[flow].pointee.state == FlowSummary.State.established.code

@@ -180,7 +180,7 @@ struct Fold: ~Copyable {
     case .mmapShared: applyMapping(record, image)
     case .copy: applyCopy(record, image)
     case .pipe, .socketpair: applyPair(record, image)
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket: applyFlow(record, image)
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: applyFlow(record, process, image)
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
     }

@@ -79,6 +79,9 @@ struct ProgramName: Sendable, Hashable {
   var target: String { String(section.drop { $0 != "/" }.dropFirst()) }
   /// Whether it is called from the program array `handlers` instead of being attached.
   var isTail: Bool { name.hasPrefix("on_") }
+  /// Whether user space runs it instead.
+  var isCalled: Bool { section == "raw_tp" }
+  var isAttached: Bool { !isTail && !isCalled }
   /// The typedef that the kernel's BTF has if it has the tracepoint.
   var traceType: String? { kind == "tp_btf" ? "btf_trace_\(target)" : nil }
 }

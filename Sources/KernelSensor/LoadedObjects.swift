@@ -24,7 +24,7 @@ final class LoadedObjects {
   /// The maps that objects share, by name. The descriptors belong to the object that made the map.
   private(set) var maps: [String: Int32] = [:]
   private var objects: [OpaquePointer] = []
-  private var links: [OpaquePointer] = []
+  private var links: [(program: String, link: OpaquePointer)] = []
   private let kernelTypes: KernelTypes
 
   init() throws(SensorError) {
@@ -219,7 +219,7 @@ extension LoadedObjects {
   /// order in which they were attached.
   func attach(cgroupRoot: String) throws(SensorError) {
     let first = programs.filter { $0.name.target == "sched_process_fork" }
-    let others = programs.filter { $0.name.target != "sched_process_fork" && !$0.name.isTail }
+    let others = programs.filter { $0.name.target != "sched_process_fork" && $0.name.isAttached }
     let needsCgroup = others.contains { $0.name.kind == "cgroup" }
     let cgroup = needsCgroup ? Glibc.open(cgroupRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1
     if needsCgroup, cgroup < 0 { throw .systemCall("Could not open the cgroup hierarchy \(cgroupRoot)", errno: errno) }
@@ -230,7 +230,7 @@ extension LoadedObjects {
       let isCgroup = program.name.kind == "cgroup"
       let link = isCgroup ? bpf_program__attach_cgroup(program.handle, cgroup) : bpf_program__attach(program.handle)
       if let link {
-        links.append(link)
+        links.append((program.name.name, link))
         hooks.append(
           Hook(
             family: program.rule.family, kind: program.name.kind, target: program.name.target,
@@ -253,7 +253,7 @@ extension LoadedObjects {
   /// Times that a program was left out because it, or what it interrupted, was running on that CPU already.
   func missedRuns() throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
-    for program in programs where !program.name.isTail {
+    for program in programs where program.name.isAttached {
       var info = bpf_prog_info()
       var size = UInt32(MemoryLayout<bpf_prog_info>.size)
       let result = bpf_obj_get_info_by_fd(bpf_program__fd(program.handle), &info, &size)
@@ -263,15 +263,24 @@ extension LoadedObjects {
     return missed
   }
 
-  func detach() {
-    for link in links.reversed() { bpf_link__destroy(link) }
-    links.removeAll()
+  func detach(except kept: Set<String> = []) {
+    for (program, link) in links.reversed() where !kept.contains(program) { bpf_link__destroy(link) }
+    links.removeAll { !kept.contains($0.program) }
+  }
+
+  /// Runs a program that is not attached, if it is loaded.
+  func call(_ name: String) throws(SensorError) {
+    guard let program = programs.first(where: { $0.name.name == name }) else { return }
+    var options = bpf_test_run_opts()
+    options.sz = MemoryLayout<bpf_test_run_opts>.size
+    let result = bpf_prog_test_run_opts(bpf_program__fd(program.handle), &options)
+    if result != 0 { throw .systemCall("Could not run the program \(name)", errno: -result) }
   }
 
   /// What is not seen, without the alternatives of what is.
   var missing: [(family: String, reason: String)] {
-    let tails = programs.lazy.filter(\.name.isTail).map(\.name.name)
-    let working = Set(hooks.map(\.program)).union(tails)
+    let others = programs.lazy.filter { !$0.name.isAttached }.map(\.name.name)
+    let working = Set(hooks.map(\.program)).union(others)
     let groups = programs.filter { working.contains($0.name.name) }.map(\.rule.need)
     return refusals.filter { refusal in
       if case .oneOf = refusal.rule.need { return !groups.contains(refusal.rule.need) }

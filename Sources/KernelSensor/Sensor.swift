@@ -22,7 +22,7 @@ public final class Sensor {
   /// What is attached.
   public let hooks: [Hook]
   /// What is not, although martlet has a program for it, and why. Something of the family goes unseen.
-  public let missingHooks: [(family: String, reason: String)]
+  public private(set) var missingHooks: [(family: String, reason: String)]
   /// What the programs have seen.
   public var rings: RingSet
 
@@ -144,8 +144,16 @@ public final class Sensor {
     try objects.missedRuns()
   }
 
-  /// Takes every program off its hook. ``rings`` and ``counters()`` stay readable.
+  /// Takes every program off its hook; the flows that are still open then are told in records of their own.
+  /// ``rings`` and ``counters()`` stay readable.
   public func detach() {
+    // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
+    objects.detach(except: ["inet_sock_set_state", "sock_release"])
+    do {
+      try objects.call("tell_open_flows")
+    } catch {
+      missingHooks.append(("network", error.description))
+    }
     objects.detach()
   }
 }

@@ -45,9 +45,26 @@ public enum AddressText {
   }
 
   private static func appendIPv4(_ bytes: UnsafeRawBufferPointer, from offset: Int, to out: inout ByteBuffer) {
-    for i in 0..<4 {
-      if i > 0 { out.append(UInt8(ascii: ".")) }
-      out.append(decimal: bytes[offset &+ i])
+    let word = bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+    out.append(upTo: 16) { room in
+      guard let base = room.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return 0 }
+      var at = 0
+      for shift: UInt32 in [0, 8, 16, 24] {
+        let value = (UInt32(littleEndian: word) &>> shift) & 255
+        let tens = value / 10
+        if value >= 100 {
+          base[at] = UInt8(truncatingIfNeeded: value / 100) | 0x30
+          at &+= 1
+        }
+        if value >= 10 {
+          base[at] = UInt8(truncatingIfNeeded: tens % 10) | 0x30
+          at &+= 1
+        }
+        base[at] = UInt8(truncatingIfNeeded: value &- tens &* 10) | 0x30
+        base[at &+ 1] = UInt8(ascii: ".")
+        at &+= 2
+      }
+      return at &- 1
     }
   }
 

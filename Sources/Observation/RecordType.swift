@@ -24,16 +24,15 @@ public import KernelABI
   case socketpair = 20
   case passFD = 21
   case connect = 22
-  case established = 23
   case bind = 24
   case listen = 25
-  case accept = 26
   case udpSend = 27
   case tcpClose = 28
   case unixConnect = 29
   case unixAccept = 30
   case socket = 31
   case uring = 32
+  case flowOpen = 33
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -60,24 +59,23 @@ public import KernelABI
     case .socketpair: "socketpair"
     case .passFD: "pass_fd"
     case .connect: "connect"
-    case .established: "established"
     case .bind: "bind"
     case .listen: "listen"
-    case .accept: "accept"
     case .udpSend: "udp_send"
     case .tcpClose: "tcp_close"
     case .unixConnect: "unix_connect"
     case .unixAccept: "unix_accept"
     case .socket: "socket"
     case .uring: "uring"
+    case .flowOpen: "flow_open"
     }
   }
 
   /// Whether records of this type travel by the critical ring, else by the ring of their CPU.
   @inlinable public var isCritical: Bool {
     switch self {
-    case .fork, .exec, .exit, .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose,
-      .unixConnect, .unixAccept, .socket:
+    case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
+      .flowOpen:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring:
@@ -99,8 +97,7 @@ public import KernelABI
     case .mmapShared: MemoryLayout<mt_mmap>.size
     case .copy: MemoryLayout<mt_copy>.size
     case .pipe, .socketpair: MemoryLayout<mt_pair>.size
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket:
-      MemoryLayout<mt_sock>.size
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: MemoryLayout<mt_sock>.size
     case .unixConnect, .unixAccept: MemoryLayout<mt_unix>.size
     case .uring: MemoryLayout<mt_uring>.size
     }
@@ -140,4 +137,6 @@ public import KernelABI
   @inlinable public static var compat: RecordFlags { RecordFlags(rawValue: 4) }
   /// Done by io_uring, not by a system call.
   @inlinable public static var uring: RecordFlags { RecordFlags(rawValue: 8) }
+  /// Of a `connect`: a `tcpClose` or `flowOpen` follows, and tells all of this again.
+  @inlinable public static var continued: RecordFlags { RecordFlags(rawValue: 16) }
 }

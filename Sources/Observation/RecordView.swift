@@ -152,11 +152,13 @@ extension RecordView {
   @inlinable public var copy: mt_copy { type == .copy ? load(mt_copy.self) : mt_copy() }
   /// Of `pipe` and `socketpair`.
   @inlinable public var pair: mt_pair { type == .pipe || type == .socketpair ? load(mt_pair.self) : mt_pair() }
-  /// Of `connect` to `tcpClose`, and `socket`.
+  /// Of `connect` to `tcpClose`, `socket` and `flowOpen`.
   @inlinable public var sock: mt_sock {
     (type.rawValue >= RecordType.connect.rawValue && type.rawValue <= RecordType.tcpClose.rawValue)
-      || type == .socket ? load(mt_sock.self) : mt_sock()
+      || type == .socket || type == .flowOpen ? load(mt_sock.self) : mt_sock()
   }
+  /// Of a socket's record: the connection was accepted.
+  @inlinable public var isInbound: Bool { sock.inbound != 0 }
   /// Of `unixConnect` and `unixAccept`.
   @inlinable public var unix: mt_unix {
     type == .unixConnect || type == .unixAccept ? load(mt_unix.self) : mt_unix()

@@ -166,7 +166,7 @@ private struct Reader: ~Copyable {
       return
     }
     if commandEnd != 0, record.time > commandEnd { endCommand(state) }
-    tallies.count(record.type)
+    tallies.count(record)
     state.apply(record)
     guard logError == nil else { return }
     do {

@@ -14,7 +14,7 @@ final class Progress: Sendable {
     self.processes.store(processes, ordering: .relaxed)
     running.store(processes > tally[.exit] ? processes &- tally[.exit] : 0, ordering: .relaxed)
     opens.store(tally[.open], ordering: .relaxed)
-    connections.store(tally[.connect] &+ tally[.udpSend] &+ tally[.accept], ordering: .relaxed)
+    connections.store(tally[.connect] &+ tally[.udpSend] &+ tally.accepted, ordering: .relaxed)
     self.lost.store(lost, ordering: .relaxed)
   }
 
@@ -31,8 +31,14 @@ final class Progress: Sendable {
 
 /// Records by type.
 struct RecordTallies {
-  private var counts = [UInt64](repeating: 0, count: RecordType.allCases.count + 1)
+  private var counts = [UInt64](repeating: 0, count: 1 + Int(RecordType.allCases.map(\.rawValue).max() ?? 0))
+  /// Connections that were accepted, and have ended.
+  private(set) var accepted: UInt64 = 0
 
-  mutating func count(_ type: RecordType) { counts[Int(type.rawValue)] &+= 1 }
+  mutating func count(_ record: RecordView) {
+    counts[Int(record.type.rawValue)] &+= 1
+    if record.type == .tcpClose, record.isInbound { accepted &+= 1 }
+  }
+
   subscript(type: RecordType) -> UInt64 { counts[Int(type.rawValue)] }
 }

@@ -48,6 +48,9 @@ void make_directory(const char *name);
 int reap(pid_t pid);
 /* Runs this program's own file with a verb and up to two arguments; does not return. */
 _Noreturn void run_self(const char *verb, const char *first, const char *second);
+/* A 32-bit system call: pointers must lie below 4 GiB, where low_copy puts up to 4 KiB. */
+int compat(long number, long a, long b, long c, long d);
+long low_copy(const void *bytes, size_t size);
 /* Opens through io_uring; flags of io_uring_setup. */
 int uring_open(const char *name, int flags, mode_t mode, unsigned setup_flags);
 

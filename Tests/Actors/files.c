@@ -14,39 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A 32-bit system call from 64-bit code: pointers must lie below 4 GiB. */
-static long call32(long number, long a, long b, long c, long d)
-{
-	long result;
-
-	__asm__ volatile("int $0x80"
-			 : "=a"(result)
-			 : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d)
-			 : "memory", "cc", "r8", "r9", "r10", "r11");
-	return (int)result;
-}
-
-static long low_copy(const char *text)
-{
-	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-
-	if (low == MAP_FAILED)
-		fail("mmap");
-	strcpy(low, text);
-	return (long)low;
-}
-
-static int compat(long number, long a, long b, long c, long d)
-{
-	/* getpid first: without 32-bit calls the interrupt is a fault, and the kernel says so by a signal. */
-	if (call32(20, 0, 0, 0, 0) != getpid())
-		unsupported("int 0x80");
-	long result = call32(number, a, b, c, d);
-	if (result < 0)
-		errno = (int)-result;
-	return (int)(result < 0 ? -1 : result);
-}
-
 static int open_by_handle(const char *name)
 {
 	struct {
@@ -105,11 +72,11 @@ static void open_route(int argc, char **argv)
 	} else if (strcmp(route, "uring") == 0) {
 		fd = uring_open(name, O_RDWR, 0, 0);
 	} else if (strcmp(route, "compat-open") == 0) {
-		fd = compat(5, low_copy(name), O_RDWR | O_CREAT, 0644, 0);
+		fd = compat(5, low_copy(name, strlen(name) + 1), O_RDWR | O_CREAT, 0644, 0);
 	} else if (strcmp(route, "compat-openat") == 0) {
-		fd = compat(295, AT_FDCWD, low_copy(name), O_WRONLY | O_CREAT, 0644);
+		fd = compat(295, AT_FDCWD, low_copy(name, strlen(name) + 1), O_WRONLY | O_CREAT, 0644);
 	} else if (strcmp(route, "compat-creat") == 0) {
-		fd = compat(8, low_copy(name), 0644, 0, 0);
+		fd = compat(8, low_copy(name, strlen(name) + 1), 0644, 0, 0);
 	} else {
 		errno = EINVAL;
 	}

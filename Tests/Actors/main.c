@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -98,6 +99,38 @@ long check(long result, const char *what)
 	if (result < 0)
 		fail(what);
 	return result;
+}
+
+static long call32(long number, long a, long b, long c, long d)
+{
+	long result;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d)
+			 : "memory", "cc", "r8", "r9", "r10", "r11");
+	return (int)result;
+}
+
+long low_copy(const void *bytes, size_t size)
+{
+	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	if (low == MAP_FAILED)
+		fail("mmap");
+	memcpy(low, bytes, size);
+	return (long)low;
+}
+
+int compat(long number, long a, long b, long c, long d)
+{
+	/* getpid first: without 32-bit calls the interrupt is a fault, and the kernel says so by a signal. */
+	if (call32(20, 0, 0, 0, 0) != getpid())
+		unsupported("int 0x80");
+	long result = call32(number, a, b, c, d);
+	if (result < 0)
+		errno = (int)-result;
+	return (int)(result < 0 ? -1 : result);
 }
 
 void make_file(const char *name, const char *text)

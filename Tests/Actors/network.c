@@ -3,12 +3,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define SOCKETCALL_ACCEPT 5
 
 union address {
 	struct sockaddr any;
@@ -160,6 +166,136 @@ static void nonblocking(int argc, char **argv)
 	close(server);
 }
 
+/* refused-later: a connect that does not wait, and that nobody answers; the socket tells afterwards. */
+static void refused_later(int argc, char **argv)
+{
+	int reserved = new_socket("127.0.0.1", SOCK_STREAM);
+	int client = new_socket("127.0.0.1", SOCK_STREAM | SOCK_NONBLOCK), error = 0;
+	socklen_t length, size = sizeof error;
+
+	(void)argc, (void)argv;
+	bind_to(reserved, "127.0.0.1");
+	in_port_t port = local_port(reserved);
+	close(reserved);
+	union address name = address_of("127.0.0.1", port, &length);
+	fact("port", port);
+	if (connect(client, &name.any, length) < 0) {
+		struct pollfd writable = {.fd = client, .events = POLLOUT};
+		error = errno;
+		if (error == EINPROGRESS) {
+			check(poll(&writable, 1, -1), "poll");
+			check(getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size), "getsockopt");
+		}
+	}
+	fact("error", error);
+	close(client);
+}
+
+/* tries: one socket that is refused early, then by its peer, then connects. */
+static void tries(int argc, char **argv)
+{
+	int reserved = new_socket("127.0.0.1", SOCK_STREAM), client = new_socket("127.0.0.1", SOCK_STREAM);
+	int server = listener("127.0.0.1");
+	socklen_t length;
+
+	(void)argc, (void)argv;
+	/* From a loopback address there is no way to another one: no packet leaves. */
+	bind_to(client, "127.0.0.1");
+	union address name = address_of("192.0.2.1", 9, &length);
+	if (connect(client, &name.any, length) == 0)
+		fail("connect");
+	bind_to(reserved, "127.0.0.1");
+	name = address_of("127.0.0.1", local_port(reserved), &length);
+	fact("refused-port", local_port(reserved));
+	close(reserved);
+	if (connect(client, &name.any, length) == 0)
+		fail("connect");
+	fact("error", errno);
+	name = address_of("127.0.0.1", local_port(server), &length);
+	check(connect(client, &name.any, length), "connect");
+	close(check(accept(server, NULL, NULL), "accept"));
+	close(client);
+	close(server);
+}
+
+/* accept HOW: by another process than the listener's, or by a 32-bit call. */
+static void accept_verb(int argc, char **argv)
+{
+	const char *how = argc > 0 ? argv[0] : "";
+	int server = listener("127.0.0.1"), client = new_socket("127.0.0.1", SOCK_STREAM), accepted = -1;
+	socklen_t length;
+	union address name = address_of("127.0.0.1", local_port(server), &length);
+	uint32_t words[4] = {server};
+
+	check(connect(client, &name.any, length), "connect");
+	fact("client-port", local_port(client));
+	if (strcmp(how, "child") == 0) {
+		pid_t child = check(fork(), "fork");
+		if (child == 0) {
+			accepted = check(accept(server, NULL, NULL), "accept");
+			/* Its end comes with another image, and with the end of the process. */
+			fcntl(accepted, F_SETFD, 0);
+			run_self("exit", "0", NULL);
+		}
+		fact("child", child);
+		reap(child);
+	} else if (strcmp(how, "accept4") == 0) {
+		accepted = check(compat(364, server, 0, 0, 0), "accept4");
+	} else {
+		accepted = check(compat(102, SOCKETCALL_ACCEPT, low_copy(words, sizeof words), 0, 0), "socketcall");
+	}
+	close(accepted);
+	close(client);
+	close(server);
+}
+
+/*
+ * held: connections that stay. A child accepts and keeps one, and accepts and closes another; one is never
+ * accepted, and the last gets no answer, as the queue is full.
+ */
+static void held(int argc, char **argv)
+{
+	int server = new_socket("127.0.0.1", SOCK_STREAM), clients[4], line[2];
+	char byte;
+
+	(void)argc, (void)argv;
+	bind_to(server, "127.0.0.1");
+	check(listen(server, 0), "listen");
+	fact("server-port", local_port(server));
+	check(pipe(line), "pipe");
+	pid_t child = check(fork(), "fork");
+	if (child == 0) {
+		check(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+		for (int i = 0; i < 2; i++) {
+			int accepted = check(accept(server, NULL, NULL), "accept");
+			if (i == 0)
+				check(send(accepted, "abc", 3, 0), "send");
+			else
+				close(accepted);
+			check(write(line[1], "x", 1), "write");
+		}
+		for (;;)
+			pause();
+	}
+	fact("child", child);
+	for (int i = 0; i < 4; i++) {
+		socklen_t length;
+		union address name = address_of("127.0.0.1", local_port(server), &length);
+		clients[i] = new_socket("127.0.0.1", SOCK_STREAM | (i == 3 ? SOCK_NONBLOCK : 0));
+		if (connect(clients[i], &name.any, length) < 0 && (i < 3 || errno != EINPROGRESS))
+			fail("connect");
+		if (i < 2)
+			check(read(line[0], &byte, 1), "read");
+		if (i == 1)
+			close(clients[i]);
+		else
+			fact(i == 0 ? "kept" : i == 2 ? "waiting" : "unanswered", local_port(clients[i]));
+	}
+	fact("held", 1);
+	for (;;)
+		pause();
+}
+
 /* udp KIND ADDRESS: datagrams by each call, to one destination. */
 static void udp(int argc, char **argv)
 {
@@ -234,5 +370,6 @@ static void other_socket(int argc, char **argv)
 
 const struct verb network_verbs[] = {
 	{"tcp", tcp}, {"refused-tcp", refused}, {"fast-open", fast_open}, {"nonblocking", nonblocking}, {"udp", udp},
-	{"bind", bind_verb}, {"socket", other_socket}, {0},
+	{"bind", bind_verb}, {"socket", other_socket}, {"refused-later", refused_later}, {"tries", tries},
+	{"accept", accept_verb}, {"held", held}, {0},
 };

@@ -192,7 +192,7 @@ enum Records {
     case .exec: return exec([Array("cc".utf8), Array("-c".utf8), [], Array("a b.c".utf8)])
     case .rename, .link, .symlink: return path(type, "/a/old", "/a/new")
     case .unlink, .rmdir, .mkdir, .mknod, .truncate, .chmod, .chown: return path(type, "/a/b", argument: 0o755)
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket: return socket(type)
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: return socket(type)
     case .unixConnect, .unixAccept, .uring:
       var builder = RecordBuilder(type, time: 5000, tgid: 100, leaderStart: 7)
       builder.setString(.path, "/run/a.sock")

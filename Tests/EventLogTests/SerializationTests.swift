@@ -99,8 +99,11 @@ struct SerializationTests {
         $0.error = 111
         $0.sent = .max
       },
-      Records.socket(.accept) {
+      Records.socket(.flowOpen) {
         $0.inbound = 1
+        $0.established = 1
+        $0.received = 3
+        $0.duration = 5
         $0.family = 10
         $0.remote = (0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
       },
@@ -116,6 +119,22 @@ struct SerializationTests {
     #expect(lines[1]["traffic"]?["bytes_out"] == .number("18446744073709551615"))
     #expect(lines[2]["dst_endpoint"]?["ip"]?.string == "2001:db8::1")
     #expect(lines[2]["connection_info"]?["direction_id"]?.number == 1)
+    #expect(lines[2]["activity_id"]?.number == 1 && lines[2]["activity_name"]?.string == "flow_open")
+    #expect(lines[2]["traffic"]?["bytes_in"]?.number == 3 && lines[2]["duration_ns"]?.number == 5)
+  }
+
+  @Test("what a later record tells again has no line of its own")
+  func continuedConnection() throws {
+    var asked = Records.socket(.connect)
+    asked.flags = .continued
+    let ended = Records.socket(.tcpClose) {
+      $0.established = 1
+      $0.handshake = 7
+    }
+    let datagram = Records.socket(.connect) { $0.protocol = 17 }
+    let lines = try LogFixture().lines([asked, ended, datagram])
+    #expect(lines.map { $0["activity_name"]?.string } == ["tcp_close", "connect"])
+    #expect(lines[0]["activity_id"]?.number == 2 && lines[0]["handshake_ns"]?.number == 7)
   }
 
   @Test("an abstract unix address keeps its NUL")

@@ -30,9 +30,7 @@ import Testing
     let job = started()
     let began = job.send(.connect, 100, body: socket(1))
     #expect(job.snapshot().flows.map(\.state) == [.requested])
-    job.send(.established, 100, body: socket(1, from: [10, 0, 0, 1], localPort: 5000))
-    #expect(job.snapshot().flows.map(\.state) == [.established])
-    var end = socket(1)
+    var end = socket(1, from: [10, 0, 0, 1], localPort: 5000)
     end.established = 1
     end.sent = 10
     end.received = 20
@@ -61,6 +59,42 @@ import Testing
     let flows = job.snapshot().flows
     #expect(flows.map(\.state) == [.failed])
     #expect(flows.map(\.error) == [111])
+  }
+
+  @Test func connectionsThatAreOpenAtTheEnd() {
+    let job = started()
+    job.send(.connect, 100, body: socket(1))
+    job.send(.connect, 100, body: socket(2, port: 80))
+    var open = socket(1, from: [10, 0, 0, 1], localPort: 5000)
+    open.established = 1
+    open.duration = 1_000_000
+    job.send(.flowOpen, 100, body: open)
+    job.send(.flowOpen, 100, body: socket(2, port: 80))
+    let flows = job.snapshot().flows
+    #expect(flows.map(\.state) == [.established, .requested])
+    #expect(flows.map(\.localPort) == [5000, 0])
+    #expect(flows.map(\.durationNanoseconds) == [nil, nil])
+  }
+
+  @Test(arguments: [RecordType.tcpClose, .flowOpen]) func whatWasAcceptedBelongsToTheImageOfThen(
+    type: RecordType
+  ) throws {
+    let job = started()
+    let began = job.time
+    job.send(.connect, 100, body: socket(5))
+    job.exec(100, "/bin/one")
+    job.exec(100, "/bin/two")
+    var end = socket(6, port: 4000, from: [127, 0, 0, 1], localPort: 80)
+    end.inbound = 1
+    end.established = 1
+    // Accepted by the shell, between its start and the connect.
+    end.duration = job.time + 1_000_000 - began - 500_000
+    job.send(type, 100, body: end)
+    let snapshot = job.snapshot()
+    #expect(snapshot.flows.map(\.isInbound) == [true, false])
+    #expect(snapshot.flows[0].image == snapshot.flows[1].image)
+    #expect(snapshot.flows[0].startedAt == began + 500_000)
+    #expect(snapshot.flows[0].state == (type == .tcpClose ? .closed : .established))
   }
 
   @Test func equalFlowsAreMergedAndOthersAreNot() throws {
@@ -114,10 +148,13 @@ import Testing
     job.send(.listen, 100, body: socket(1, to: [], port: 0, from: localhost, localPort: 8080))
     job.fork(100, 101)
     job.send(.connect, 101, body: socket(2, to: localhost, port: 8080))
-    job.send(.established, 101, body: socket(2, to: localhost, port: 8080, from: localhost, localPort: 40_000))
     var accepted = socket(3, to: localhost, port: 40_000, from: localhost, localPort: 8080)
     accepted.inbound = 1
-    job.send(.accept, 100, body: accepted)
+    accepted.established = 1
+    job.send(.tcpClose, 100, body: accepted)
+    var made = socket(2, to: localhost, port: 8080, from: localhost, localPort: 40_000)
+    made.established = 1
+    job.send(.flowOpen, 101, body: made)
     let snapshot = job.snapshot()
     #expect(snapshot.flows.map(\.kind) == [.listen, .tcp, .tcp])
     #expect(snapshot.flows.map(\.isInbound) == [false, false, true])

@@ -79,7 +79,7 @@ import Testing
       builder.setBody(body)
     case .pipe, .socketpair: builder.setBody(fill(mt_pair(), &random))
     case .unixConnect, .unixAccept: builder.setBody(fill(mt_unix(), &random))
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket:
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen:
       builder.setBody(fill(mt_sock(), &random))
     case .uring:
       var body = fill(mt_uring(), &random)

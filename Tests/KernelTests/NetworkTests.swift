@@ -30,25 +30,21 @@ extension KernelTests {
       #expect(asked.remoteAddress == talk.seen && asked.sock.remote_port == server, "\(asked)")
       #expect(asked.sock.protocol == UInt16(IPPROTO_TCP) && asked.sock.type == UInt32(SOCK_STREAM.rawValue))
       #expect(asked.pid == act.pid)
-      let made = try act.only(.established)
-      #expect(made.sock.sock == asked.sock.sock)
-      #expect(made.remoteAddress == talk.seen && made.sock.remote_port == server && made.sock.local_port == client)
-      let accepted = try act.only(.accept)
-      #expect(accepted.sock.local_port == server && accepted.sock.remote_port == client)
-      #expect(accepted.remoteAddress == talk.seen, "\(accepted)")
-      #expect(accepted.sock.inbound == 1)
-
       let closed = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }
       let clientEnd = closed.sock
       #expect(Int(clientEnd.sent) == (try act.number("sent")), "\(closed)")
       #expect(Int(clientEnd.received) == (try act.number("received")), "\(closed)")
       #expect(clientEnd.established == 1 && clientEnd.inbound == 0 && clientEnd.error == 0)
-      #expect(clientEnd.remote_port == server && clientEnd.duration > 0)
-      let released = try act.only(.tcpClose) { $0.sock.sock == accepted.sock.sock }
+      #expect(closed.remoteAddress == talk.seen && clientEnd.remote_port == server && clientEnd.local_port == client)
+      #expect(clientEnd.handshake > 0 && clientEnd.duration > clientEnd.handshake)
+      let released = try act.only(.tcpClose) { $0.sock.sock != asked.sock.sock }
+      #expect(released.remoteAddress == talk.seen && released.pid == act.pid, "\(released)")
       let serverEnd = released.sock
       #expect(Int(serverEnd.sent) == (try act.number("received")), "\(released)")
       #expect(Int(serverEnd.received) == (try act.number("sent")), "\(released)")
       #expect(serverEnd.established == 1 && serverEnd.inbound == 1 && serverEnd.duration > 0)
+      #expect(serverEnd.local_port == server && serverEnd.remote_port == client && serverEnd.handshake == 0)
+      act.none(.flowOpen)
     }
 
     @Test(arguments: ["127.0.0.1", "::1"]) func refusedConnection(address: String) throws {
@@ -56,29 +52,87 @@ extension KernelTests {
       let port = UInt16(try act.number("port"))
       let asked = try act.only(.connect)
       #expect(asked.remoteAddress == address && asked.sock.remote_port == port)
-      act.none(.established)
-      let end = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }.sock
-      #expect(end.established == 0)
+      let refused = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }
+      let end = refused.sock
+      #expect(end.established == 0 && end.handshake == 0)
+      #expect(refused.remoteAddress == address && end.remote_port == port, "\(refused)")
       #expect(Int(end.error) == (try act.number("error")))
     }
 
     @Test func connectionOpenedByItsFirstBytes() throws {
-      let act = try Bench.act("fast-open")
+      let act = try Bench.act("fast-open") { $0.all(.tcpClose).count == 2 }
       let server = UInt16(try act.number("server-port"))
       let asked = try act.only(.connect)
       #expect(asked.sock.remote_port == server && asked.remoteAddress == "127.0.0.1")
-      #expect(try act.only(.established).sock.sock == asked.sock.sock)
-      #expect(try act.only(.accept).sock.remote_port == UInt16(try act.number("client-port")))
+      let made = try act.only(.tcpClose) { $0.sock.inbound == 0 }
+      #expect(made.sock.sock == asked.sock.sock && made.sock.established == 1 && made.sock.handshake > 0)
+      let accepted = try act.only(.tcpClose) { $0.sock.inbound == 1 }
+      #expect(accepted.sock.remote_port == UInt16(try act.number("client-port")) && accepted.sock.received == 10)
     }
 
     @Test func connectionThatDoesNotWait() throws {
-      let act = try Bench.act("nonblocking")
+      let act = try Bench.act("nonblocking") { $0.all(.tcpClose).count == 2 }
       let asked = try act.only(.connect)
-      let made = try act.only(.established)
-      #expect(made.sock.sock == asked.sock.sock)
+      let made = try act.only(.tcpClose) { $0.sock.sock == asked.sock.sock }
       #expect(made.sock.local_port == UInt16(try act.number("client-port")))
       // Established by the softirq that answers: the record must still be its owner's.
-      #expect(made.pid == act.pid)
+      #expect(made.pid == act.pid && made.sock.established == 1 && made.sock.handshake > 0)
+    }
+
+    @Test func connectionThatDoesNotWaitAndIsRefused() throws {
+      let act = try Bench.act("refused-later") { !$0.all(.tcpClose).isEmpty }
+      let end = try act.only(.tcpClose)
+      #expect(end.remoteText == "127.0.0.1:\(try act.number("port"))")
+      #expect(Int(end.sock.error) == (try act.number("error")) && end.sock.error != 0)
+      #expect(end.sock.sock == (try act.only(.connect)).sock.sock && end.sock.established == 0)
+    }
+
+    /// A connect that fails before its first packet changes no state of TCP's, and leaves no address behind.
+    @Test func eachAttemptOfASocketHasItsEnd() throws {
+      let act = try Bench.act("tries") { $0.all(.tcpClose).count == 4 }
+      let asked = act.all(.connect)
+      #expect(asked.count == 3 && Set(asked.map(\.sock.sock)).count == 1, "\(act.summary)")
+      #expect(asked.allSatisfy { $0.flags.contains(.continued) })
+      let ends = act.all(.tcpClose) { $0.sock.inbound == 0 }
+      #expect(ends.map(\.remoteText) == asked.map(\.remoteText), "\(act.summary)")
+      #expect(ends.map(\.sock.established) == [0, 0, 1], "\(act.summary)")
+      #expect(ends.map(\.sock.error) == [0, Int32(try act.number("error")), 0], "\(act.summary)")
+    }
+
+    @Test(arguments: ["accept4", "socketcall"]) func acceptedByA32BitCall(how: String) throws {
+      let act = try Bench.act("accept", how) { $0.all(.tcpClose).count == 2 }
+      let accepted = try act.only(.tcpClose) { $0.sock.inbound == 1 }
+      #expect(accepted.sock.remote_port == UInt16(try act.number("client-port")) && accepted.pid == act.pid)
+    }
+
+    @Test func acceptedByAChildThatRunsAnotherProgram() throws {
+      let act = try Bench.act("accept", "child") { $0.all(.tcpClose).count == 2 }
+      let accepted = try act.only(.tcpClose) { $0.sock.inbound == 1 }
+      #expect(accepted.pid == (try act.number("child")))
+      #expect(accepted.sock.remote_port == UInt16(try act.number("client-port")))
+      let exec = try act.only(.exec) { $0.pid == accepted.pid }
+      #expect(accepted.header.time - accepted.sock.duration < exec.header.time)
+      #expect(accepted.header.time > exec.header.time)
+    }
+
+    @Test func connectionsThatAreOpenWhenTheSensorGoes() throws {
+      let act = try Bench.held("held")
+      let server = UInt16(try act.number("server-port"))
+      let child = try act.number("child")
+      #expect(act.all(.connect).count == 4 && act.all(.tcpClose).count == 2, "\(act.summary)")
+      #expect(act.all(.connect) { $0.flags.contains(.continued) }.count == 4)
+
+      let accepted = try act.only(.flowOpen) { $0.sock.inbound == 1 }
+      #expect(accepted.pid == child && accepted.sock.local_port == server && accepted.sock.established == 1)
+      #expect(accepted.sock.remote_port == UInt16(try act.number("kept")) && accepted.sock.sent == 3)
+      let open = act.all(.flowOpen) { $0.sock.inbound == 0 }
+      #expect(open.allSatisfy { $0.pid == act.pid && $0.sock.remote_port == server }, "\(act.summary)")
+      let ports = try ["kept", "waiting", "unanswered"].map { UInt16(try act.number($0)) }
+      #expect(open.map(\.sock.local_port).sorted() == ports.sorted(), "\(act.summary)")
+      let unanswered = try act.only(.flowOpen) { $0.sock.local_port == ports[2] }
+      #expect(unanswered.sock.established == 0 && unanswered.sock.handshake == 0)
+      #expect(open.filter { $0.sock.established == 1 && $0.sock.handshake > 0 }.count == 2)
+      #expect(Set(open.map(\.sock.sock)).isSubset(of: act.all(.connect).map(\.sock.sock)))
     }
 
     @Test(arguments: ["sendto", "sendmsg"]) func firstDatagramToAPlace(kind: String) throws {

@@ -46,7 +46,10 @@ enum mt_class {
 	MT_BULK = 1,     /* one ring per CPU: files */
 };
 
-/* Record types. A number is never reused. Comments name the ring class. */
+/*
+ * Record types. Comments name the ring class. A number is never reused: 23 and 26 were a connection that was
+ * established, and one that was accepted.
+ */
 enum mt_type {
 	MT_NONE = 0,
 	MT_FORK = 1,         /* critical; mt_fork */
@@ -71,17 +74,16 @@ enum mt_type {
 	MT_SOCKETPAIR = 20,  /* bulk; mt_pair */
 	MT_PASS_FD = 21,     /* bulk; mt_open; a descriptor that arrived by SCM_RIGHTS or pidfd_getfd */
 	MT_CONNECT = 22,     /* critical; mt_sock; asked for, before any policy or packet */
-	MT_ESTABLISHED = 23, /* critical; mt_sock; a connect that succeeded */
 	MT_BIND = 24,        /* critical; mt_sock */
 	MT_LISTEN = 25,      /* critical; mt_sock */
-	MT_ACCEPT = 26,      /* critical; mt_sock */
 	MT_UDP_SEND = 27,    /* critical; mt_sock; the first datagram of (image, socket, destination) */
-	MT_TCP_CLOSE = 28,   /* critical; mt_sock */
+	MT_TCP_CLOSE = 28,   /* critical; mt_sock; the end of a connection, made or accepted */
 	MT_UNIX_CONNECT = 29,/* critical; mt_unix; PATH (a leading NUL: abstract) */
 	MT_UNIX_ACCEPT = 30, /* critical; mt_unix */
 	MT_SOCKET = 31,      /* critical; mt_sock; a socket that is neither TCP, UDP, unix nor netlink */
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
-	MT_TYPE_COUNT = 33,
+	MT_FLOW_OPEN = 33,   /* critical; mt_sock; a connection that is open when the sensor goes, or whose end it cannot see */
+	MT_TYPE_COUNT = 34,
 };
 
 enum mt_flag {
@@ -89,6 +91,7 @@ enum mt_flag {
 	MT_FLAG_UNREADABLE = 2, /* memory that the record should quote could not be read */
 	MT_FLAG_COMPAT = 4,     /* a 32-bit system call */
 	MT_FLAG_URING = 8,      /* done by io_uring, not by a system call */
+	MT_FLAG_CONTINUED = 16, /* MT_CONNECT: MT_TCP_CLOSE or MT_FLOW_OPEN follows, and tells all of this again */
 };
 
 enum mt_string {
@@ -253,15 +256,17 @@ struct mt_pair {         /* pipe: a reads, b writes */
 /* Addresses are in network byte order, IPv4 in the first four bytes; ports in host order. */
 struct mt_sock {
 	mt_u64 sock;         /* id of the socket: opaque, the same for its whole life */
-	mt_u64 duration;     /* ns from connect or accept to close */
-	mt_u64 sent, received; /* payload bytes, valid in MT_TCP_CLOSE */
+	mt_u64 duration;     /* ns from connect or accept to this record; this and what follows up to `received` of
+			      * MT_TCP_CLOSE and MT_FLOW_OPEN only */
+	mt_u64 handshake;    /* of it, ns from connect until the connection was established */
+	mt_u64 sent, received; /* payload bytes of TCP */
 	mt_u8 local[16], remote[16];
 	mt_u16 local_port, remote_port;
 	mt_u16 family;       /* AF_* */
 	mt_u16 protocol;     /* IPPROTO_* */
 	mt_u32 type;         /* SOCK_* */
 	mt_s32 error;        /* errno of a connection that failed, positive */
-	mt_u32 established;  /* MT_TCP_CLOSE: 1 if it ever was */
+	mt_u32 established;  /* MT_TCP_CLOSE, MT_FLOW_OPEN: 1 if it ever was */
 	mt_u32 inbound;      /* 1: accepted */
 };
 
@@ -384,7 +389,7 @@ _Static_assert(sizeof(struct mt_path_op) == 56, "path_op layout");
 _Static_assert(sizeof(struct mt_mmap) == 40, "mmap layout");
 _Static_assert(sizeof(struct mt_copy) == 72, "copy layout");
 _Static_assert(sizeof(struct mt_pair) == 48, "pair layout");
-_Static_assert(sizeof(struct mt_sock) == 88, "sock layout");
+_Static_assert(sizeof(struct mt_sock) == 96, "sock layout");
 _Static_assert(sizeof(struct mt_unix) == 40, "unix layout");
 _Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
 _Static_assert(sizeof(struct mt_counters) == 64, "counters layout");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Sockets of a job: who owns them, remembered for events that come without the owner, from the network's side. */
+/* TCP flows of a job: what is known of each while it is open, and the one record that tells all of it in the end. */
 #ifndef MARTLET_SOCKETS_H
 #define MARTLET_SOCKETS_H
 
@@ -7,22 +7,28 @@
 
 #define IPPROTO_TCP 6
 #define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 
-struct socket_state {
-	struct actor actor;
+#define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
+#define EEXIST 17
+
+struct flow {
+	struct actor actor;  /* who connected or accepted: most of the rest happens without them */
+	__u64 sock;          /* its id */
 	__u64 started;
-	__u32 established;
-	__u32 inbound;
+	__u64 established;   /* 0: not yet; of what was accepted, when that was */
+	__u8 remote[16];     /* as connect was given it: what fails early leaves none in the socket */
+	__u16 remote_port;
+	__u16 inbound;
+	__u32 reserved;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
-	__type(value, struct socket_state);
+	__type(value, struct flow);
 } sockets SEC(".maps");
 
 /* A pointer that the verifier knows as one, as a number: through memory, since it lets no pointer be calculated with. */
@@ -52,6 +58,67 @@ static __always_inline void describe(struct mt_sock *body, struct sock *sk)
 		*(__u32 *)body->local = READ(sk, struct sock, __sk_common.skc_rcv_saddr);
 		*(__u32 *)body->remote = READ(sk, struct sock, __sk_common.skc_daddr);
 	}
+}
+
+/* Sends what is known of a flow: at its end, or when nothing will tell of its end. */
+static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct flow *flow)
+{
+	struct record record;
+	struct mt_sock *body;
+
+	COUNT(type, seen);
+	if (!begin(&record, type, MT_CRITICAL, sizeof(*body), &flow->actor))
+		return;
+	body = BODY(&record, struct mt_sock);
+	describe(body, sk);
+	body->sock = flow->sock;
+	body->duration = TIME(&record) - flow->started;
+	body->inbound = flow->inbound;
+	body->error = READ(sk, struct sock, sk_err);
+	if (flow->established) {
+		body->established = 1;
+		body->handshake = flow->established - flow->started;
+	}
+	if (!body->remote_port) {
+		__builtin_memcpy(body->remote, flow->remote, sizeof(body->remote));
+		body->remote_port = flow->remote_port;
+	}
+	if (body->protocol == IPPROTO_TCP) {
+		body->sent = READ(sk, struct tcp_sock, bytes_sent) - READ(sk, struct tcp_sock, bytes_retrans);
+		body->received = READ(sk, struct tcp_sock, bytes_received);
+		/* The peer's FIN counts as a byte. */
+		if (body->received && (READ(sk, struct sock, __sk_common.skc_flags) & SOCK_DONE))
+			body->received--;
+	}
+	send(&record);
+}
+
+/* Ends the flow of the socket with this number: of two that see its end only one deletes, and tells. */
+static __always_inline void end_flow(__u64 sock, struct sock *sk, const struct flow *found)
+{
+	struct flow flow = *found;
+
+	if (bpf_map_delete_elem(&sockets, &sock) == 0)
+		tell_flow(MT_TCP_CLOSE, sk, &flow);
+}
+
+/* Remembers a flow until its end. Returns 0, counted, if there is no room for it. */
+static __always_inline int remember_flow(__u64 sock, const struct flow *flow)
+{
+	/* Not the helper's long: before 6.4 the kernel's function returns an int, and the upper half is not its sign. */
+	int failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
+	struct flow *last;
+
+	if (failed == -EEXIST) {
+		/* An attempt to connect that never got as far as a state that could end. */
+		last = bpf_map_lookup_elem(&sockets, &sock);
+		if (last)
+			end_flow(sock, (struct sock *)sock, last);
+		failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_ANY);
+	}
+	if (failed)
+		count_full(MT_MAP_SOCKETS);
+	return !failed;
 }
 
 #endif

@@ -61,6 +61,28 @@ final class Bench {
     return "the actor says: \(text)"
   }
 
+  /// Runs an actor that says when it waits to be killed, under a sensor of its own, which is taken off meanwhile.
+  static func held(_ words: String...) throws -> Act {
+    let bench = try Bench()
+    let directory = try TemporaryDirectory()
+    defer { directory.remove() }
+    bench.job = 1
+    var child = try Child(bench.actor, ["wait-then"] + words, directory: directory.path)
+    defer { child.end() }
+    try bench.sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: bench.job)
+    let state = JobState(options: JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full)))
+    var records: [Record] = []
+    child.release()
+    while child.facts["held"] == nil {
+      guard child.readOutput(waiting: 100) else { throw CallFailed("the actor ended: \(child.facts)", EPIPE) }
+    }
+    bench.sensor.detach()
+    while try bench.sensor.rings.received < bench.sent() { bench.drain(into: &records, state) }
+    #expect(bench.malformed == [] && bench.sensor.missingHooks.isEmpty)
+    return Act(
+      pid: Int(child.pid), directory: directory.path, facts: child.facts, records: records, status: 0)
+  }
+
   private func run(_ words: [String], prepared: [String], _ isComplete: (Act) -> Bool) throws -> Act {
     job += 1
     let directory = try TemporaryDirectory()

@@ -96,10 +96,10 @@ extension Record: CustomStringConvertible {
     case .dup: text += " fd \(dup.old_fd) -> \(dup.new_fd)"
     case .copy: text += " kind \(copy.kind) \(copy.from.ino) fd \(copy.from_fd) -> \(copy.to.ino) fd \(copy.to_fd)"
     case .pipe, .socketpair: text += " \(pair.a_ino) fd \(pair.a_fd), \(pair.b_ino) fd \(pair.b_fd)"
-    case .connect, .established, .bind, .listen, .accept, .udpSend, .tcpClose, .socket:
+    case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen:
       text += " family \(sock.family) type \(sock.type) protocol \(sock.protocol) \(localText) -> \(remoteText)"
       text += " error \(sock.error) established \(sock.established) inbound \(sock.inbound)"
-      text += " sent \(sock.sent) received \(sock.received)"
+      text += " sent \(sock.sent) received \(sock.received) duration \(sock.duration) handshake \(sock.handshake)"
     case .unixConnect, .unixAccept: text += " fd \(unix.fd) socket \(unix.sock) peer \(unix.peer)"
     case .uring: text += " opcode \(uring.opcode) flags 0\(String(uring.open_flags, radix: 8))"
     default: text += " fd \(pathOp.fd) flags \(pathOp.call_flags) argument \(pathOp.argument)"

@@ -281,7 +281,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = own_tag(task);
+	struct mt_tag *tag;
 	struct introduced introduced = {};
 	struct record record;
 	struct mt_unix *body;
@@ -292,12 +292,13 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	__u8 first = 0;
 	__s32 fd;
 
-	if (!tag)
-		return 0;
 	fd = argument(&done, 0);
 	file = file_of(task, fd);
 	sk = file ? sock_of(file) : 0;
 	if (!sk || family_of(sk) != AF_UNIX)
+		return 0;
+	tag = own_tag(task);
+	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
 	COUNT(MT_UNIX_CONNECT, seen);
@@ -328,15 +329,14 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
-	struct socket_state state = {.inbound = 1, .established = 1};
+	struct flow flow = {.inbound = 1}, *found;
 	struct record record;
 	struct mt_unix *body;
-	struct mt_sock *sock_body;
 	struct actor actor;
 	struct file *file;
 	struct sock *sk;
-	__u32 family, kind;
-	__u64 key;
+	__u64 sock;
+	__u32 kind;
 
 	if (!tag)
 		return 0;
@@ -348,8 +348,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
-	family = family_of(sk);
-	if (family == AF_UNIX) {
+	if (family_of(sk) == AF_UNIX) {
 		COUNT(MT_UNIX_ACCEPT, seen);
 		if (!begin(&record, MT_UNIX_ACCEPT, MT_CRITICAL, sizeof(*body), &actor))
 			return 0;
@@ -359,23 +358,20 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 		send(&record);
 		return 0;
 	}
-	COUNT(MT_ACCEPT, seen);
-	if (!begin(&record, MT_ACCEPT, MT_CRITICAL, sizeof(*sock_body), &actor))
+	sock = (__u64)sk;
+	flow.actor = actor;
+	flow.sock = opaque(sk);
+	flow.started = flow.established = bpf_ktime_get_boot_ns();
+	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
+		tell_flow(MT_FLOW_OPEN, sk, &flow);
 		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
-	sock_body = BODY(&record, struct mt_sock);
-	describe(sock_body, sk);
-	sock_body->sock = opaque(sk);
-	sock_body->inbound = 1;
-	state.actor = actor;
-	state.started = TIME(&record);
-	send(&record);
-	key = (__u64)sk;
-	/* Its end is told by the network's side; a connection that has ended already has none to come. */
-	if (READ(sk, struct sock, __sk_common.skc_state) != TCP_CLOSE &&
-	    READ(sk, struct sock, sk_protocol) == IPPROTO_TCP &&
-	    bpf_map_update_elem(&sockets, &key, &state, BPF_ANY))
-		count_full(MT_MAP_SOCKETS);
+	}
+	/* One that was reset before somebody accepted it has its end behind it. */
+	if (READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE) {
+		found = bpf_map_lookup_elem(&sockets, &sock);
+		if (found)
+			end_flow(sock, sk, found);
+	}
 	return 0;
 }
 

@@ -3,7 +3,6 @@
 #include "sockets.h"
 
 #define ALLOW 1
-#define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
 
 /* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
 static __always_inline struct mt_process *current_process(struct actor *actor)
@@ -49,30 +48,37 @@ static __always_inline struct mt_sock *ask(struct record *record, __u32 type, st
 
 static __always_inline int connecting(struct bpf_sock_addr *context, __u32 family)
 {
-	struct socket_state state = {};
+	struct flow flow = {};
+	int is_remembered = 0;
 	struct record record;
 	struct mt_sock *body;
 	__u64 sock;
 
-	if (!current_process(&state.actor))
+	if (!current_process(&flow.actor))
 		return ALLOW;
 	COUNT(MT_CONNECT, seen);
 	sock = number_of(context->sk);
-	body = ask(&record, MT_CONNECT, context, family, sock, &state.actor);
-	if (!body)
-		return ALLOW;
 	if (family == AF_INET) {
-		*(__u32 *)body->remote = context->user_ip4;
+		*(__u32 *)flow.remote = context->user_ip4;
 	} else {
 		__u32 words[4] = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2],
 				  context->user_ip6[3]};
 
-		copy_v6(body->remote, words);
+		copy_v6(flow.remote, words);
 	}
-	state.started = TIME(&record);
+	if (context->protocol == IPPROTO_TCP) {
+		flow.sock = opaque((const void *)sock);
+		flow.remote_port = __builtin_bswap16(context->user_port);
+		flow.started = bpf_ktime_get_boot_ns();
+		is_remembered = remember_flow(sock, &flow);
+	}
+	body = ask(&record, MT_CONNECT, context, family, sock, &flow.actor);
+	if (!body)
+		return ALLOW;
+	__builtin_memcpy(body->remote, flow.remote, sizeof(body->remote));
+	if (is_remembered)
+		HEADER(&record)->flags |= MT_FLAG_CONTINUED;
 	send(&record);
-	if (context->protocol == IPPROTO_TCP && bpf_map_update_elem(&sockets, &sock, &state, BPF_ANY))
-		count_full(MT_MAP_SOCKETS);
 	return ALLOW;
 }
 
@@ -178,83 +184,49 @@ int post_bind6(struct bpf_sock *context)
 	return binding(context, AF_INET6);
 }
 
-static __always_inline void ended(__u64 sock, struct sock *sk, struct socket_state *state)
+static __always_inline void listening(struct sock *sk)
 {
-	struct actor actor = state->actor;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mt_tag *tag = tag_of(task);
 	struct record record;
 	struct mt_sock *body;
+	struct actor actor;
 
-	COUNT(MT_TCP_CLOSE, seen);
-	if (!begin(&record, MT_TCP_CLOSE, MT_CRITICAL, sizeof(*body), &actor))
+	if (!tag)
+		return;
+	actor = actor_of(task, tag);
+	COUNT(MT_LISTEN, seen);
+	if (!begin(&record, MT_LISTEN, MT_CRITICAL, sizeof(*body), &actor))
 		return;
 	body = BODY(&record, struct mt_sock);
 	describe(body, sk);
-	body->sock = opaque((const void *)sock);
-	body->duration = TIME(&record) - state->started;
-	body->established = state->established;
-	body->inbound = state->inbound;
-	body->error = READ(sk, struct sock, sk_err);
-	body->sent = READ(sk, struct tcp_sock, bytes_sent) - READ(sk, struct tcp_sock, bytes_retrans);
-	body->received = READ(sk, struct tcp_sock, bytes_received);
-	/* The peer's FIN counts as a byte. */
-	if (body->received && (READ(sk, struct sock, __sk_common.skc_flags) & SOCK_DONE))
-		body->received--;
+	body->sock = opaque((const void *)number_of(sk));
 	send(&record);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_state)
 {
-	struct socket_state *state;
-	struct record record;
-	struct mt_sock *body;
-	struct actor actor;
-	__u64 sock;
+	__u64 sock = (__u64)sk;
+	struct flow *flow;
 
-	if (new_state == TCP_LISTEN) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		struct mt_tag *tag = tag_of(task);
-
-		if (!tag)
+	switch (new_state) {
+	case TCP_ESTABLISHED:
+		/* What comes in has no owner until somebody accepts it. */
+		if (!sk->sk_socket)
 			return 0;
-		actor = actor_of(task, tag);
-		sock = number_of(sk);
-		COUNT(MT_LISTEN, seen);
-		if (!begin(&record, MT_LISTEN, MT_CRITICAL, sizeof(*body), &actor))
-			return 0;
-		body = BODY(&record, struct mt_sock);
-		describe(body, (struct sock *)sk);
-		body->sock = opaque((const void *)sock);
-		send(&record);
+		flow = bpf_map_lookup_elem(&sockets, &sock);
+		if (flow && !flow->established)
+			flow->established = bpf_ktime_get_boot_ns();
 		return 0;
+	case TCP_CLOSE:
+		flow = bpf_map_lookup_elem(&sockets, &sock);
+		if (flow)
+			end_flow(sock, (struct sock *)sk, flow);
+		return 0;
+	case TCP_LISTEN:
+		listening((struct sock *)sk);
 	}
-	if (new_state != TCP_ESTABLISHED && new_state != TCP_CLOSE)
-		return 0;
-	sock = number_of(sk);
-	state = bpf_map_lookup_elem(&sockets, &sock);
-	if (!state)
-		return 0;
-	if (new_state == TCP_CLOSE) {
-		struct socket_state copy = *state;
-
-		/* Of two that see the end only one deletes. */
-		if (bpf_map_delete_elem(&sockets, &sock) == 0)
-			ended(sock, (struct sock *)sk, &copy);
-		return 0;
-	}
-	if (state->established)
-		return 0;
-	state->established = 1;
-	actor = state->actor;
-	COUNT(MT_ESTABLISHED, seen);
-	if (!begin(&record, MT_ESTABLISHED, MT_CRITICAL, sizeof(*body), &actor))
-		return 0;
-	body = BODY(&record, struct mt_sock);
-	describe(body, (struct sock *)sk);
-	body->sock = opaque((const void *)sock);
-	body->duration = TIME(&record) - state->started;
-	body->established = 1;
-	send(&record);
 	return 0;
 }
 
@@ -262,13 +234,34 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_
 SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *context)
 {
-	__u64 sock = number_of(context);
-	struct socket_state *state = bpf_map_lookup_elem(&sockets, &sock), copy;
+	struct flow *flow;
+	__u64 sock;
 
-	if (!state || context->state != TCP_CLOSE)
+	if (context->state != TCP_CLOSE || context->protocol != IPPROTO_TCP)
 		return ALLOW;
-	copy = *state;
-	if (bpf_map_delete_elem(&sockets, &sock) == 0)
-		ended(sock, (struct sock *)sock, &copy);
+	sock = number_of(context);
+	flow = bpf_map_lookup_elem(&sockets, &sock);
+	if (flow)
+		end_flow(sock, (struct sock *)sock, flow);
 	return ALLOW;
+}
+
+static long tell_open(void *map, const __u64 *key, struct flow *found, void *context)
+{
+	struct flow flow = *found;
+	__u64 sock = *key;
+	struct sock *sk = (struct sock *)sock;
+
+	if (bpf_map_delete_elem(&sockets, &sock) == 0)
+		tell_flow(READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE ? MT_TCP_CLOSE : MT_FLOW_OPEN, sk,
+			  &flow);
+	return 0;
+}
+
+/* Run by user space at the end, when no flow begins any more but their ends are still seen. */
+SEC("raw_tp")
+int tell_open_flows(void *context)
+{
+	bpf_for_each_map_elem(&sockets, tell_open, 0, 0);
+	return 0;
 }
