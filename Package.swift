@@ -59,7 +59,7 @@ let package = Package(
       name: "ReportingTests", dependencies: ["Observation", "Jobs", "Reporting"], swiftSettings: strict),
     .testTarget(
       name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor"],
-      exclude: ["Fixtures"], swiftSettings: strict),
+      exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
     .executableTarget(
       name: "launch-probe", dependencies: ["Supervision"], path: "Tests/EndToEnd/Probe", swiftSettings: strict),

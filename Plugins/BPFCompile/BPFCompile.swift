@@ -6,8 +6,9 @@ import PackagePlugin
 struct BPFCompile: BuildToolPlugin {
   func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
     let sources = target.directoryURL.appending(path: "bpf")
-    let abi = target.directoryURL.appending(path: "../KernelABI/include").standardized
-    let files = try [sources, abi].flatMap {
+    let abi = context.package.directoryURL.appending(path: "Sources/KernelABI/include")
+    let families = sources.appending(path: "families")
+    let files = try [sources, families, abi].filter { FileManager.default.fileExists(atPath: $0.path) }.flatMap {
       try FileManager.default.contentsOfDirectory(at: $0, includingPropertiesForKeys: nil)
     }
     // The compiler writes no dependency files for the build system, so every header is an input of every object.

@@ -60,6 +60,10 @@ extension EventSerializer {
       writeString("\"path\":", base64: ",\"pathBase64\":", filename, to: &out)
       out.append(UInt8(ascii: "}"))
     }
+    if applied.descriptorSet != 0 {
+      out.append(",\"descriptor_set\":")
+      out.append(number: applied.descriptorSet)
+    }
     writeExecFlags(body, record.tgid, to: &out)
   }
 

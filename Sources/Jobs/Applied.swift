@@ -10,6 +10,10 @@ public struct Applied {
   /// The file's or channel's id in the snapshot; 0 unknown.
   public internal(set) var fileID: UInt32 = 0
 
+  /// Of an exec: the set of descriptors that the image found open, 0 unknown. They are told behind the first exec with
+  /// that set.
+  public internal(set) var descriptorSet: UInt32 = 0
+
   /// The absolute path of the directory that `name` is in. Empty: `name` is all there is.
   public internal(set) var directory = UnsafeRawBufferPointer(start: nil, count: 0)
   public internal(set) var name = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -55,6 +59,7 @@ public struct Applied {
     processID = process
     imageID = image
     fileID = 0
+    descriptorSet = 0
     directory = UnsafeRawBufferPointer(start: nil, count: 0)
     name = directory
     directory2 = directory

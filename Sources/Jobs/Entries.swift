@@ -81,6 +81,26 @@ struct ExecEntry: BitwiseCopyable {
   var size: UInt64 = 0
   var user: UInt32 = 0
   var group: UInt32 = 0
+  /// The set that the image found open, if the records behind its exec tell it.
+  var descriptorSet: UInt32 = 0
+}
+
+/// Descriptors that images find open when they start.
+struct DescriptorSet: BitwiseCopyable {
+  /// As the kernel side calls it.
+  var identifier: UInt64 = 0
+  /// The image that it is told for.
+  var owner: UInt32 = 0
+  var first: UInt32 = 0
+}
+
+struct SetMember: BitwiseCopyable {
+  /// A file or a channel.
+  var file: UInt32 = 0
+  var descriptor: Int32 = 0
+  /// FMODE_READ and FMODE_WRITE.
+  var mode: UInt32 = 0
+  var next: UInt32 = 0
 }
 
 struct DirectoryEntry: BitwiseCopyable {

@@ -4,7 +4,14 @@ internal import Observation
 extension Fold {
   mutating func applyOpen(_ record: RecordView, _ process: UInt32, _ image: UInt32) {
     let body = record.open
-    if UInt32(body.how) == MT_OPEN_CALL.rawValue { opens &+= 1 }
+    let how = UInt32(body.how)
+    if how == MT_OPEN_CALL.rawValue { opens &+= 1 }
+    noteOpen(record, body, process, image)
+    if how == MT_OPEN_INHERITED.rawValue { addToSet(body, applied.fileID, image) }
+  }
+
+  @inline(__always)
+  private mutating func noteOpen(_ record: RecordView, _ body: mt_open, _ process: UInt32, _ image: UInt32) {
     setIdentity(body.file)
     if body.dir != 0 {
       let directory = self.directory(body.dir, record, .dir, process)
@@ -83,11 +90,29 @@ extension Fold {
     case MT_OPEN_INHERITED.rawValue: mode |= FileAccess.Mode.inherited.rawValue
     default: mode |= FileAccess.Mode.received.rawValue
     }
+    hold(file, mode, flags, body.fd, process, image, time)
+  }
+
+  /// An image holds a file from its start on; `mode` has FMODE_READ and FMODE_WRITE.
+  mutating func noteInherited(
+    _ file: UInt32, _ mode: UInt32, _ descriptor: Int32, _ process: UInt32, _ image: UInt32, _ time: UInt64
+  ) {
+    hold(
+      file, mode | FileAccess.Mode.inherited.rawValue, mode & MT_FMODE_READ != 0 ? FileEntry.wasRead : 0, descriptor,
+      process, image, time)
+  }
+
+  @inline(__always)
+  private mutating func hold(
+    _ file: UInt32, _ mode: UInt32, _ flags: UInt16, _ descriptor: Int32, _ process: UInt32, _ image: UInt32,
+    _ time: UInt64
+  ) {
+    var flags = flags
     let access = addAccess(file, image, mode, time)
     if mode & MT_FMODE_WRITE != 0 {
       flags |= FileEntry.wasWritten
-      if body.file.mode & FileType.mask == FileType.regular && process != 0 {
-        openWriter(file, access, process, body.fd, mode, time)
+      if UInt32(files[file].pointee.mode) & FileType.mask == FileType.regular && process != 0 {
+        openWriter(file, access, process, descriptor, mode, time)
       }
     }
     files[file].pointee.flags |= flags

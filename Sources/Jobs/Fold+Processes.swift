@@ -132,6 +132,7 @@ extension Fold {
     if record.flags.contains(.truncated) { images[image].pointee.flags |= ImageEntry.executableIsTruncated }
     applied.imageID = image
     adoptHighDescriptors(process, image, time)
+    findDescriptors(body, process, image, time)
 
     let target = canonicalTarget(of: executable, process)
     let file = findOrAddFile(body.file, isNew: false)

@@ -41,6 +41,9 @@ struct Fold: ~Copyable {
   var descriptors = Pool(none: DescriptorEntry())
   var descriptorIndex = HashIndex()
   var freeDescriptor: UInt32 = 0
+  var descriptorSets = Pool(none: DescriptorSet())
+  var descriptorSetIndex = HashIndex()
+  var setMembers = Pool(none: SetMember())
 
   var changes = Pool(none: ChangeEntry())
   var copies = Pool(none: CopyEntry())
@@ -97,10 +100,12 @@ struct Fold: ~Copyable {
     let entries =
       processes.bytes + images.bytes + execs.bytes + directories.bytes + identifiers.bytes + names.bytes
       + files.bytes + accesses.bytes + written.bytes + versions.bytes + socketInodes.bytes
-    let others = tables.bytes + descriptors.bytes + changes.bytes + copies.bytes + flows.bytes + arena.bytes
+    let others =
+      tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
+      + copies.bytes + flows.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
-      + descriptorIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
+      + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
     return entries + others + indices
   }
 

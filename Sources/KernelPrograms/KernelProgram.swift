@@ -1,19 +1,12 @@
-/// The kernel programs, one relocatable BPF object per family, as compiled from `bpf/*.bpf.c`.
-public enum KernelProgram: String, CaseIterable, Sendable {
-  case process
-  case file
-  case path
-  case flow
-  case network
+/// The kernel programs: relocatable BPF objects, as compiled from `bpf/*.bpf.c`.
+public enum KernelProgram: String, Sendable {
+  /// All families of the sensor.
+  case sensor
 
   /// The ELF object, ready for `bpf_object__open_mem`.
   public var object: [UInt8] {
     switch self {
-    case .process: Self.decode(Self.processBase64, count: Self.processByteCount)
-    case .file: Self.decode(Self.fileBase64, count: Self.fileByteCount)
-    case .path: Self.decode(Self.pathBase64, count: Self.pathByteCount)
-    case .flow: Self.decode(Self.flowBase64, count: Self.flowByteCount)
-    case .network: Self.decode(Self.networkBase64, count: Self.networkByteCount)
+    case .sensor: Self.decode(Self.sensorBase64, count: Self.sensorByteCount)
     }
   }
 

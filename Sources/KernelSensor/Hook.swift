@@ -41,7 +41,6 @@ struct HookRule: Sendable, Equatable {
     "tp_btf/sched_process_exec": HookRule(family: "process", need: .required),
     "tp_btf/sched_process_exit": HookRule(family: "process", need: .required),
     "sys_exit": HookRule(family: "file", need: .required),
-    "on_open": HookRule(family: "file", need: .required),
     "on_close": HookRule(family: "file", need: .required),
     "on_path": HookRule(family: "file", need: .required),
     // On the tracepoint of sched_process_exec.
@@ -56,6 +55,7 @@ struct HookRule: Sendable, Equatable {
     "cgroup/connect4": HookRule(family: "network", need: .required),
     "cgroup/connect6": HookRule(family: "network", need: .required),
     "tp_btf/inet_sock_set_state": HookRule(family: "network", need: .required),
+    "tell_open_flows": HookRule(family: "network", need: .optional),
     // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
     "uring_submit_req": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "pp"),
     "uring_submit_sqe": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "ppi"),

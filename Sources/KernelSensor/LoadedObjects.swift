@@ -207,7 +207,7 @@ extension LoadedObjects {
   /// Index in `handlers` by the tail's name.
   private static let handlers: [String: UInt32] = Dictionary(
     uniqueKeysWithValues: [
-      ("on_open", MT_HANDLER_OPEN), ("on_close", MT_HANDLER_CLOSE), ("on_close_range", MT_HANDLER_CLOSE_RANGE),
+      ("on_close", MT_HANDLER_CLOSE), ("on_close_range", MT_HANDLER_CLOSE_RANGE),
       ("on_dup", MT_HANDLER_DUP), ("on_path", MT_HANDLER_PATH), ("on_descriptor", MT_HANDLER_DESCRIPTOR),
       ("on_mmap", MT_HANDLER_MMAP), ("on_copy", MT_HANDLER_COPY), ("on_pair", MT_HANDLER_PAIR),
       ("on_receive", MT_HANDLER_RECEIVE), ("on_connect", MT_HANDLER_CONNECT), ("on_accept", MT_HANDLER_ACCEPT),

@@ -35,7 +35,7 @@ public final class Sensor {
   ///   cannot do without.
   public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
     try Self.preflight()
-    try self.init(objects: KernelProgram.allCases.map { ($0.rawValue, $0.object) }, options: options)
+    try self.init(objects: [(KernelProgram.sensor.rawValue, KernelProgram.sensor.object)], options: options)
   }
 
   init(objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions) throws(SensorError) {

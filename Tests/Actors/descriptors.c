@@ -76,22 +76,30 @@ static void close_verb(int argc, char **argv)
 	}
 }
 
-/* inherited: a new image that finds a file open for writing, and a pipe. */
+static void run_child(const char *key)
+{
+	pid_t child = check(fork(), "fork");
+
+	if (child == 0)
+		run_self("exit", "0", NULL);
+	fact(key, child);
+	reap(child);
+}
+
+/* inherited: new images that find a file open for writing, and a pipe; the third one only one end of it. */
 static void inherited(int argc, char **argv)
 {
 	int fd = check(open("file", O_RDWR | O_CREAT, 0644), "open"), ends[2];
-	pid_t child;
 
 	(void)argc, (void)argv;
 	check(pipe(ends), "pipe");
 	fact_file("file", fd);
 	fact_file("pipe", ends[1]);
 	fact_path("path", "file");
-	child = check(fork(), "fork");
-	if (child == 0)
-		run_self("exit", "0", NULL);
-	fact("child", child);
-	reap(child);
+	run_child("child");
+	run_child("second");
+	close(ends[0]);
+	run_child("third");
 }
 
 /* mmap KIND: maps a file of a page. */

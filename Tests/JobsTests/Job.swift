@@ -65,9 +65,10 @@ final class Job {
   @discardableResult
   func exec(
     _ pid: UInt32, _ path: String, _ arguments: [String] = [], start: UInt64? = nil, flags: UInt32 = 0,
-    cwd: String = "/"
+    cwd: String = "/", descriptors: UInt64 = 0
   ) -> UInt64 {
     var body = mt_exec()
+    body.descriptors = descriptors
     body.file = File(UInt64(path.utf8.count) + 5_000).body
     body.exec_flags = flags
     let argv = arguments.map { $0 + "\0" }.joined()

@@ -47,6 +47,38 @@ import Testing
     #expect(file.accesses.map { $0.mode.contains(.inherited) } == [false, true])
   }
 
+  @Test func descriptorsAreToldOnceForAllThatHaveThem() throws {
+    let job = started()
+    let follow = MT_EXEC_DESCRIPTORS_FOLLOW.rawValue
+    job.open(100, "/w", "in", .init(6), write: true, created: true)
+    job.close(100, .init(6), fd: 3, size: 1)
+    job.open(100, "/w", "out", out, fd: 1, write: true, read: false, created: true)
+    job.fork(100, 101)
+    job.fork(100, 102)
+    job.exec(101, "/usr/bin/cc", flags: follow, descriptors: 77)
+    job.exec(102, "/usr/bin/ld", flags: follow, descriptors: 78)
+    job.open(101, "/w", "out", out, fd: 1, write: true, read: false, how: MT_OPEN_INHERITED)
+    job.open(101, "/w", "in", .init(6), fd: 0, how: MT_OPEN_INHERITED)
+    job.open(101, "/w", "own", .init(7), fd: 3, write: true, created: true)
+    job.fork(100, 103)
+    job.exec(103, "/usr/bin/as", descriptors: 77)
+    #expect(job.snapshot().notKept.descriptors == 0)
+    let input = try #require(job.file("/w/in"))
+    let output = try #require(job.file("/w/out"))
+    let readers = input.accesses.filter { $0.mode == [.read, .inherited] }
+    #expect(readers.map(\.process) == [2, 4])
+    let last = try #require(output.accesses.last)
+    #expect(last.process == 4)
+    #expect(last.mode == [.write, .inherited])
+    #expect(try #require(job.file("/w/own")).accesses.map(\.process) == [2])
+    // It is a writer until it closes or ends.
+    let closed = job.close(103, out, fd: 1, size: 3)
+    #expect(try #require(job.file("/w/out")).accesses.last?.lastClosedAt == closed)
+    // Told before, but not to us.
+    job.exec(103, "/usr/bin/as", descriptors: 79)
+    #expect(job.snapshot().notKept.descriptors == 1)
+  }
+
   @Test func anExecKeepsWhatTheKernelFindsOpen() throws {
     let job = started()
     job.fork(100, 101)

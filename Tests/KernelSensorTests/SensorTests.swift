@@ -46,7 +46,7 @@ private struct StoppedCommand {
 
 @Suite("The sensor on this kernel", .enabled(if: canLoad, "needs root and a kernel with BTF"), .serialized)
 struct SensorTests {
-  private func openSensor(bulkBytes: Int = 8 << 20) throws -> Sensor {
+  private func openSensor(bulkBytes: Int = 16 << 20) throws -> Sensor {
     var options = SensorOptions()
     options.criticalRingBytes = 1 << 20
     options.bulkRingBytes = bulkBytes

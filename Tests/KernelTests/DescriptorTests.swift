@@ -85,6 +85,21 @@ extension KernelTests {
       #expect(closed.close.why == UInt16(MT_CLOSE_EXIT.rawValue))
     }
 
+    @Test func sameDescriptorsAreToldOnce() throws {
+      let act = try Bench.act("inherited")
+      let pids = try ["child", "second", "third"].map { try act.number($0) }
+      let execs = try pids.map { pid in try act.only(.exec) { $0.pid == pid } }
+      let follow = MT_EXEC_DESCRIPTORS_FOLLOW.rawValue
+      #expect(execs.map { $0.exec.exec_flags & follow } == [follow, 0, follow])
+      #expect(execs[0].exec.descriptors == execs[1].exec.descriptors)
+      #expect(execs[0].exec.descriptors != execs[2].exec.descriptors)
+      let told = pids.map { pid in act.all(.open) { $0.pid == pid && $0.open.how == MT_OPEN_INHERITED.rawValue }.count }
+      #expect(told[0] > 2 && told[1] == 0 && told[2] == told[0] - 1)
+      // That it can write the file is known of each.
+      let file = try act.file("file")
+      for pid in pids { _ = try act.only(.close) { file.isIdentity(of: $0.file) && $0.pid == pid } }
+    }
+
     @Test func sharedWritableMappingIsSeen() throws {
       let act = try Bench.act("mmap", "shared")
       let file = try act.file("file")

@@ -143,6 +143,7 @@ enum mt_exec_flag {
 	MT_EXEC_MEMFD = 2,     /* the image lives in a memfd or another file that never had a path */
 	MT_EXEC_CHROOT = 4,    /* the task's root is not its mount namespace's root */
 	MT_EXEC_OTHER_MNTNS = 8, /* the task's mount namespace is not martlet's */
+	MT_EXEC_DESCRIPTORS_FOLLOW = 16, /* each descriptor of the set `descriptors` has a record behind this one */
 };
 
 struct mt_exec {
@@ -157,6 +158,7 @@ struct mt_exec {
 	mt_u32 argc;
 	mt_u64 argv_bytes;   /* full length; larger than the string ARGV where that was cut */
 	mt_u64 cgroup;       /* id in the v2 hierarchy */
+	mt_u64 descriptors;  /* id of the set of descriptors 0-255 that the image found open */
 };
 
 struct mt_exit {
@@ -170,7 +172,7 @@ struct mt_exit {
 
 enum mt_open_how {
 	MT_OPEN_CALL = 0,      /* open, openat, openat2, creat, open_by_handle_at, memfd_create */
-	MT_OPEN_INHERITED = 1, /* found open when a new image started */
+	MT_OPEN_INHERITED = 1, /* found open when a new image started; told for the first image with that set */
 	MT_OPEN_SCM_RIGHTS = 2,
 	MT_OPEN_PIDFD = 3,     /* pidfd_getfd */
 };
@@ -330,6 +332,7 @@ struct mt_process {
 	mt_u64 leader_start;
 	mt_u64 failed_opens;
 	mt_u64 writing[4];   /* bit fd: descriptor open for writing on a regular file */
+	mt_u64 untold;       /* the set of descriptors that it found open at exec, if that has to be told */
 	mt_u32 threads;
 	mt_u16 job;
 	mt_u16 flags;
@@ -377,7 +380,7 @@ enum mt_handler {
 _Static_assert(sizeof(struct mt_header) == 40, "header layout");
 _Static_assert(sizeof(struct mt_file) == 24, "file layout");
 _Static_assert(sizeof(struct mt_fork) == 24, "fork layout");
-_Static_assert(sizeof(struct mt_exec) == 88, "exec layout");
+_Static_assert(sizeof(struct mt_exec) == 96, "exec layout");
 _Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
 _Static_assert(sizeof(struct mt_open) == 72, "open layout");
 _Static_assert(sizeof(struct mt_close) == 56, "close layout");
@@ -392,7 +395,7 @@ _Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
 _Static_assert(sizeof(struct mt_counters) == 64, "counters layout");
 _Static_assert(sizeof(struct mt_inflight) == 64, "inflight layout");
 _Static_assert(sizeof(struct mt_tag) == 32, "tag layout");
-_Static_assert(sizeof(struct mt_process) == 64, "process layout");
+_Static_assert(sizeof(struct mt_process) == 72, "process layout");
 _Static_assert(sizeof(struct mt_writer) == 32, "writer layout");
 #endif
 

@@ -33,6 +33,7 @@ enum bpf_map_type {
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1 << 10,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
@@ -390,5 +391,12 @@ static __always_inline __u64 read_word(const void *address)
 			value_ = CAST(pointer_, type)->field;                                                          \
 		value_;                                                                                                \
 	})
+
+/*
+ * The same task, to read pointers from: LOOSE(task)->files. For a plain task->files the verifier of 6.3 and later asks
+ * whether it can trust the result, and searches all the kernel's types by name for an answer: 2 ms for each state in
+ * which it comes by. What was cast it trusts in no case.
+ */
+#define LOOSE(task) (HAVE_CAST ? CAST(task, struct task_struct) : (task))
 
 #endif

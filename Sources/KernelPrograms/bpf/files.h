@@ -16,7 +16,7 @@
 /* The open file behind a descriptor of the current task, or 0. */
 static __always_inline struct file *file_of(struct task_struct *task, __s64 fd)
 {
-	struct files_struct *files = task->files;
+	struct files_struct *files = LOOSE(task)->files;
 	struct fdtable *table;
 	struct file **slots;
 

@@ -8,6 +8,7 @@
 
 #define MT_OPENS 131072       /* entries of the direct-mapped cache of opens, a power of two */
 #define MT_DIRECTORIES 65536  /* likewise of directories */
+#define MT_WRITER_COUNTS 16384 /* a power of two */
 
 const volatile struct mt_config config SEC(".rodata.config");
 
@@ -47,6 +48,14 @@ struct {
 	__type(key, struct mt_writer_key);
 	__type(value, struct mt_writer);
 } writers SEC(".maps");
+
+/* How many entries of `writers` share a place: nearly every close finds 0, without asking who closes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_WRITER_COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} writer_counts SEC(".maps");
 
 /*
  * What has been sent before, as 64-bit keyed fingerprints in direct-mapped caches. A collision of two
@@ -112,6 +121,7 @@ struct workspace {
 	__u64 base, base_mount; /* its dentry and mount */
 	__u64 entry;          /* its fingerprint if a record has to explain it, else 0 */
 	__u64 arguments[8];
+	__u64 size;           /* of the record, while a global function adds to it */
 	struct operand first, second; /* second.string 0: none */
 	__u64 argument;
 	__u32 call_flags;

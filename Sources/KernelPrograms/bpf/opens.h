@@ -10,6 +10,10 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_TYPE_MASK 0xf
 
 /* The socket behind an open file, or 0. */
 static __always_inline struct sock *sock_of(struct file *file)
@@ -26,6 +30,23 @@ static __always_inline struct sock *sock_of(struct file *file)
 static __always_inline __u16 family_of(struct sock *sk)
 {
 	return READ(sk, struct sock, __sk_common.skc_family);
+}
+
+/* The unix socket behind an open file, or 0. */
+static __always_inline struct sock *unix_socket(struct file *file)
+{
+	struct sock *sk = file ? sock_of(file) : 0;
+
+	return sk && family_of(sk) == AF_UNIX ? sk : 0;
+}
+
+/* Whether a socket is of a kind that no other hook tells of; netlink's reach the kernel only. `type` as in socket(2). */
+static __always_inline int is_other_socket(__u32 family, __u32 type)
+{
+	type &= SOCK_TYPE_MASK;
+	if (family == AF_INET || family == AF_INET6)
+		return type != SOCK_STREAM && type != SOCK_DGRAM;
+	return family != AF_UNIX && family != AF_NETLINK;
 }
 
 /* Whether what has this fingerprint was sent before and is still remembered. */
@@ -73,8 +94,8 @@ struct open_request {
 	__u16 how;        /* enum mt_open_how */
 };
 
-static __always_inline void send_open(const struct actor *actor, struct mt_process *process,
-				      const struct open_request *request)
+/* Returns 1 when what became of the descriptor is known in user space. */
+static __always_inline int send_open(const struct actor *actor, const struct open_request *request)
 {
 	struct file *file = request->file;
 	struct inode *inode = READ(file, struct file, f_inode);
@@ -93,10 +114,10 @@ static __always_inline void send_open(const struct actor *actor, struct mt_proce
 	       !(open_flags & O_TRUNC);
 	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
 		COUNT(request->type, deduplicated);
-		return;
+		return 1;
 	}
 	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
-		return;
+		return 0;
 	HEADER(&record)->flags = request->flags;
 	body = BODY(&record, struct mt_open);
 	body->file = identity_of(inode);
@@ -114,14 +135,18 @@ static __always_inline void send_open(const struct actor *actor, struct mt_proce
 		if (family_of(sk) == AF_UNIX)
 			body->peer = opaque(READ(sk, struct unix_sock, peer));
 	}
-	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE))
-		add_writer(actor->tgid, process, request->fd, inode, &body->file);
-	body->dir = add_location(&record, file, actor->job, &introduced);
-	if (send(&record)) {
-		remember(&introduced);
-		if (once)
-			remember_open(fingerprint);
+	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE)) {
+		struct mt_writer writer = {.inode = (__u64)inode, .file = body->file};
+
+		add_writer(actor->tgid, process_of(actor->tgid), request->fd, &writer);
 	}
+	body->dir = add_location(&record, file, actor->job, &introduced);
+	if (!send(&record))
+		return 0;
+	remember(&introduced);
+	if (once)
+		remember_open(fingerprint);
+	return 1;
 }
 
 #endif

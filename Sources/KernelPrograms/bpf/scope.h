@@ -7,10 +7,16 @@
 
 #define PROCESS_EXITED 0x80000000u /* in mt_process.threads: its end has been recorded */
 
-/* The tag of a task, or none for what is in no job. */
+/* The tag of a task that runs a program of its own: one that ends a system call, forks or execs. None: in no job. */
+static __always_inline struct mt_tag *own_tag(struct task_struct *task)
+{
+	return bpf_task_storage_get(&tags, task, 0, 0);
+}
+
+/* The tag of any task. */
 static __always_inline struct mt_tag *tag_of(struct task_struct *task)
 {
-	struct mt_tag *tag = bpf_task_storage_get(&tags, task, 0, 0);
+	struct mt_tag *tag = own_tag(task);
 
 	/* io_uring's threads are born without a fork event: they act, and end, for the process that they belong to. */
 	if (!tag && task->pid != task->tgid)
@@ -31,7 +37,7 @@ static __always_inline struct actor actor_of(struct task_struct *task, struct mt
 	if (!tag->leader_start) {
 		struct mt_process *process = process_of(task->tgid);
 
-		tag->leader_start = task->group_leader->start_boottime;
+		tag->leader_start = LOOSE(task)->group_leader->start_boottime;
 		if (process)
 			process->leader_start = tag->leader_start;
 	}
@@ -43,30 +49,67 @@ static __always_inline struct actor actor_of(struct task_struct *task, struct mt
 	return actor;
 }
 
-/* The word of `writing` that has the bit of descriptor `fd`, masked where the compiler cannot reason it away. */
-static __always_inline __u64 *writing_word(struct mt_process *process, __u32 fd)
-{
-	__u64 word = fd >> 6;
+/* Descriptors below MT_FD_TRACKED, a bit each. */
+struct fd_set {
+	__u64 words[MT_FD_TRACKED / 64];
+};
 
-	asm volatile("%0 &= 3" : "+r"(word));
-	return &process->writing[word];
+/* Where the only bit of a number is, by its product with a de Bruijn sequence: there is no instruction for it. */
+static const __u8 bit_places[64] = {
+	0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28, 62, 5,  39, 46, 44, 42,
+	22, 9,  24, 35, 59, 56, 49, 18, 29, 11, 63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21,
+	23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+};
+
+static __always_inline __u32 take_bit(__u64 *word)
+{
+	__u64 bits = *word;
+
+	*word = bits & (bits - 1);
+	return bit_places[(bits & -bits) * 0x022fdd63cc95386dull >> 58];
 }
 
-static __always_inline int is_writing(struct mt_process *process, __u32 fd)
+/*
+ * Takes the lowest descriptor out of `set`. Returns MT_FD_TRACKED if there is none. Word by word: an index
+ * into the stack is refused before 5.12.
+ */
+static __always_inline __u32 take_descriptor(struct fd_set *set)
 {
-	return fd < MT_FD_TRACKED && (*writing_word(process, fd) & (1ull << (fd & 63)));
+	if (set->words[0])
+		return take_bit(&set->words[0]);
+	if (set->words[1])
+		return 64 + take_bit(&set->words[1]);
+	if (set->words[2])
+		return 128 + take_bit(&set->words[2]);
+	if (set->words[3])
+		return 192 + take_bit(&set->words[3]);
+	return MT_FD_TRACKED;
+}
+_Static_assert(MT_FD_TRACKED == 256, "take_descriptor names the words");
+
+static __always_inline int is_empty(const struct fd_set *set)
+{
+	return !(set->words[0] | set->words[1] | set->words[2] | set->words[3]);
+}
+
+static __always_inline struct fd_set writing_of(struct mt_process *process)
+{
+	struct fd_set set = {{process->writing[0], process->writing[1], process->writing[2], process->writing[3]}};
+
+	return set;
 }
 
 static __always_inline void set_writing(struct mt_process *process, __u32 fd, int on)
 {
-	__u64 bit = 1ull << (fd & 63);
+	__u64 bit = 1ull << (fd & 63), word = fd >> 6;
 
 	if (fd >= MT_FD_TRACKED)
 		return;
+	asm volatile("%0 &= 3" : "+r"(word)); /* where the compiler cannot reason it away */
 	if (on)
-		__sync_fetch_and_or(writing_word(process, fd), bit);
+		__sync_fetch_and_or(&process->writing[word], bit);
 	else
-		__sync_fetch_and_and(writing_word(process, fd), ~bit);
+		__sync_fetch_and_and(&process->writing[word], ~bit);
 }
 
 #endif

@@ -33,61 +33,99 @@ static __always_inline void send_close(const struct actor *actor, struct mt_writ
 	send(&record);
 }
 
+/* Where the writers are counted that this descriptor may be one of. */
+static __always_inline __u64 *writer_count(__u32 tgid, __u32 fd)
+{
+	__u32 place = ((tgid << 5) ^ (tgid >> 9) ^ fd) & (MT_WRITER_COUNTS - 1);
+
+	return bpf_map_lookup_elem(&writer_counts, &place);
+}
+
+/* Whether a descriptor may be a writer. If not, it is none. */
+static __always_inline int may_write(__u32 tgid, __u32 fd)
+{
+	__u64 *count = writer_count(tgid, fd);
+
+	return !count || *(volatile __u64 *)count;
+}
+
 /* Forgets {tgid, fd} and records the close; nothing happens if it was not a writer. */
-static __always_inline int drop_writer(const struct actor *actor, struct mt_process *process, __u32 fd, __u16 why)
+static __always_inline void drop_writer(const struct actor *actor, struct mt_process *process, __u32 fd, __u16 why)
 {
 	struct mt_writer_key key = {.tgid = actor->tgid, .fd = fd};
 	struct mt_writer *found = bpf_map_lookup_elem(&writers, &key), writer;
+	__u64 *count;
 
 	if (!found)
-		return 0;
+		return;
 	writer = *found;
 	/* Of two threads that close at once only one deletes. */
 	if (bpf_map_delete_elem(&writers, &key))
-		return 0;
+		return;
+	count = writer_count(key.tgid, fd);
+	if (count)
+		__sync_fetch_and_add(count, -1);
 	if (process)
 		set_writing(process, fd, 0);
 	send_close(actor, &writer, fd, why);
-	return 1;
 }
 
-static __always_inline void add_writer(__u32 tgid, struct mt_process *process, __u32 fd, struct inode *inode,
-				       const struct mt_file *file)
+static __always_inline void add_writer(__u32 tgid, struct mt_process *process, __u32 fd, const struct mt_writer *writer)
 {
 	struct mt_writer_key key = {.tgid = tgid, .fd = fd};
-	struct mt_writer writer = {.inode = (__u64)inode, .file = *file};
+	__u64 *count = writer_count(tgid, fd);
 
-	if (bpf_map_update_elem(&writers, &key, &writer, BPF_ANY))
-		count_full(MT_MAP_WRITERS);
-	else if (process)
+	/* Counted before it is there, so that no close overlooks it. */
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	if (bpf_map_update_elem(&writers, &key, writer, BPF_NOEXIST)) {
+		if (count)
+			__sync_fetch_and_add(count, -1);
+		if (bpf_map_update_elem(&writers, &key, writer, BPF_EXIST)) {
+			count_full(MT_MAP_WRITERS);
+			return;
+		}
+	}
+	if (process)
 		set_writing(process, fd, 1);
 }
 
+/* Descriptors of one process that stop being writers. */
 struct closing {
+	struct fd_set left;
 	struct mt_process *process;
 	struct actor actor;
-	__u64 open_fds; /* address of the bitmap */
-	__u32 max_fds;
 	__u32 why;
 };
 
-static __always_inline int writes_anything(struct mt_process *process)
+static long close_one(__u32 index, struct closing *closing)
 {
-	return (process->writing[0] | process->writing[1] | process->writing[2] | process->writing[3]) != 0;
-}
+	__u32 fd = take_descriptor(&closing->left);
 
-static long close_one(__u32 fd, struct closing *closing)
-{
-	if (!is_writing(closing->process, fd))
-		return 0;
-	if (closing->why == MT_CLOSE_EXEC && fd < closing->max_fds) {
-		__u64 word = read_word((const __u64 *)closing->open_fds + (fd >> 6));
-
-		if (word >> (fd & 63) & 1)
-			return 0;
-	}
+	if (fd >= MT_FD_TRACKED)
+		return 1;
 	drop_writer(&closing->actor, closing->process, fd, closing->why);
 	return 0;
+}
+
+static __always_inline void close_all(struct closing *closing)
+{
+	if (!is_empty(&closing->left))
+		bpf_loop(MT_FD_TRACKED, close_one, closing, 0);
+}
+
+/* The descriptors that a table has open. */
+static __always_inline struct fd_set open_of(struct fdtable *table)
+{
+	const __u64 *bits = (const __u64 *)READ(table, struct fdtable, open_fds);
+	__u32 size = READ(table, struct fdtable, max_fds);
+	struct fd_set set;
+
+	set.words[0] = read_word(bits);
+	set.words[1] = size > 64 ? read_word(bits + 1) : 0;
+	set.words[2] = size > 128 ? read_word(bits + 2) : 0;
+	set.words[3] = size > 192 ? read_word(bits + 3) : 0;
+	return set;
 }
 
 /* At exec: what was marked close-on-exec is closed by now. */
@@ -95,22 +133,25 @@ static __always_inline void close_on_exec(struct task_struct *task, struct mt_pr
 					  const struct actor *actor)
 {
 	struct closing closing = {.process = process, .actor = *actor, .why = MT_CLOSE_EXEC};
-	struct fdtable *table;
+	struct fd_set open;
 
-	if (!writes_anything(process))
+	closing.left = writing_of(process);
+	if (is_empty(&closing.left))
 		return;
-	table = task->files->fdt;
-	closing.open_fds = (__u64)READ(table, struct fdtable, open_fds);
-	closing.max_fds = READ(table, struct fdtable, max_fds);
-	bpf_loop(MT_FD_TRACKED, close_one, &closing, 0);
+	open = open_of(LOOSE(task)->files->fdt);
+	closing.left.words[0] &= ~open.words[0];
+	closing.left.words[1] &= ~open.words[1];
+	closing.left.words[2] &= ~open.words[2];
+	closing.left.words[3] &= ~open.words[3];
+	close_all(&closing);
 }
 
 static __always_inline void close_at_exit(struct mt_process *process, const struct actor *actor)
 {
 	struct closing closing = {.process = process, .actor = *actor, .why = MT_CLOSE_EXIT};
 
-	if (writes_anything(process))
-		bpf_loop(MT_FD_TRACKED, close_one, &closing, 0);
+	closing.left = writing_of(process);
+	close_all(&closing);
 }
 
 #endif

@@ -1,18 +1,12 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How data and descriptors get from file to file and from process to process. */
 #include "sockets.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FICLONERANGE 0x4020940d
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define RECEIVE_STEPS 4096
-#define AF_NETLINK 16
-#define SOCK_STREAM 1
-#define SOCK_DGRAM 2
-#define SOCK_TYPE_MASK 0xf
 #define SOCKETCALL_ACCEPT 5
 #define SOCKETCALL_ACCEPT4 18
 #define UNIX_PATH_MAX 108
@@ -22,7 +16,7 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u64 hash = hash_begin('c'), bytes = ret;
 	__u32 kind;
 	struct file *from, *to;
@@ -100,7 +94,7 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	int is_pipe = done.call.call == CALL_PIPE;
 	__u32 type = is_pipe ? MT_PIPE : MT_SOCKETPAIR;
 	struct record record;
@@ -143,7 +137,7 @@ __noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct open_request request = {.type = MT_PASS_FD, .how = how, .flags = flags, .fd = fd};
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
 
 	if (!tag)
@@ -151,7 +145,7 @@ __noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 	actor = actor_of(task, tag);
 	request.file = file_of(task, fd);
 	if (request.file)
-		send_open(&actor, process_of(actor.tgid), &request);
+		send_open(&actor, &request);
 	return 0;
 }
 
@@ -239,7 +233,7 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct received received = {};
 	struct cpu_state *cpu;
 	__u32 zero = 0;
@@ -283,7 +277,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag;
+	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
 	struct record record;
 	struct mt_unix *body;
@@ -294,13 +288,12 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	__u8 first = 0;
 	__s32 fd;
 
+	if (!tag)
+		return 0;
 	fd = argument(&done, 0);
 	file = file_of(task, fd);
-	sk = file ? sock_of(file) : 0;
-	if (!sk || family_of(sk) != AF_UNIX)
-		return 0;
-	tag = tag_of(task);
-	if (!tag)
+	sk = unix_socket(file);
+	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
 	COUNT(MT_UNIX_CONNECT, seen);
@@ -315,8 +308,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	if (first) {
 		add_user_string(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, UNIX_PATH_MAX + 1);
 		if (first != '/')
-			body->dir = add_directory(&record, MT_STR_DIR, READ(task->fs, struct fs_struct, pwd.mnt),
-						  READ(task->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
+			body->dir = add_directory(&record, MT_STR_DIR, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+						  READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
 	} else if (length <= UNIX_PATH_MAX) {
 		add_user_bytes(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, length, UNIX_PATH_MAX);
 	}
@@ -330,7 +323,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct flow flow = {.inbound = 1}, *found;
 	struct record record;
 	struct mt_unix *body;
@@ -363,6 +356,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	sock = (__u64)sk;
 	flow.actor = actor;
 	flow.sock = opaque(sk);
+	flow.flags = done.compat ? MT_FLAG_COMPAT : 0;
 	flow.started = flow.established = bpf_ktime_get_boot_ns();
 	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
 		tell_flow(MT_FLOW_OPEN, sk, &flow);
@@ -382,16 +376,14 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 family = argument(&done, 0), type = argument(&done, 1) & SOCK_TYPE_MASK;
 	struct record record;
 	struct mt_sock *body;
 	struct actor actor;
 	struct file *file;
 
-	if (!tag || family == AF_UNIX || family == AF_NETLINK)
-		return 0;
-	if ((family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM))
+	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
 	COUNT(MT_SOCKET, seen);

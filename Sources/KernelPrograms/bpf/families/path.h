@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by name: rename, unlink, link, symlink, mkdir, mknod, truncate, chmod, chown; and io_uring. */
 #include "opens.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* From include/uapi/linux/io_uring.h. */
 enum {
@@ -62,13 +60,13 @@ __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 	else
 		bpf_probe_read_user(&first, 1, operand->string);
 	if (first == '/') {
-		from.mnt = READ(task->fs, struct fs_struct, root.mnt);
-		from.dentry = READ(task->fs, struct fs_struct, root.dentry);
+		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
+		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
 		if (!has_own_root(&from))
 			return 0;
 	} else if (operand->dirfd == AT_FDCWD) {
-		from.mnt = READ(task->fs, struct fs_struct, pwd.mnt);
-		from.dentry = READ(task->fs, struct fs_struct, pwd.dentry);
+		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt);
+		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry);
 	} else {
 		struct file *file = file_of(task, operand->dirfd);
 
@@ -83,22 +81,41 @@ __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 	return 0;
 }
 
-/* Adds one operand: the string as given, and the directory that it starts from. Returns the directory's id. */
-static __always_inline __u64 add_operand(struct record *record, __u32 second, __u16 path_id, __u16 directory_id,
-					 __u16 job, struct introduced *introduced)
+/*
+ * Adds one operand to the record of `slot`: the string as given, and the directory that it starts from. Global, as
+ * the verifier would otherwise follow what comes after it in each state in which it can end.
+ */
+__noinline int write_operand(__u32 slot, __u32 second, __u32 job)
 {
-	struct operand operand = *operand_of(record->work, second);
+	struct record record = {.slot = slot};
+	struct operand operand;
 
+	record.buffer = bpf_map_lookup_elem(&scratch, &slot);
+	record.work = bpf_map_lookup_elem(&workspaces, &slot);
+	if (!record.buffer || !record.work)
+		return 0;
+	record.size = record.work->size;
+	operand = *operand_of(record.work, second);
 	if (operand.is_kernel)
-		add_kernel_string(record, path_id, operand.string, MT_PATH_MAX + 1);
+		add_kernel_string(&record, second ? MT_STR_PATH2 : MT_STR_PATH, operand.string, MT_PATH_MAX + 1);
 	else
-		add_user_string(record, path_id, operand.string, MT_PATH_MAX + 1);
-	locate_base(record->slot, second, job);
+		add_user_string(&record, second ? MT_STR_PATH2 : MT_STR_PATH, operand.string, MT_PATH_MAX + 1);
+	locate_base(slot, second, job);
+	if (record.work->entry)
+		add_path(&record, second ? MT_STR_DIR2 : MT_STR_DIR, (struct vfsmount *)record.work->base_mount,
+			 (struct dentry *)record.work->base);
+	record.work->size = record.size;
+	return 0;
+}
+
+/* Adds one operand. Returns the id of the directory that it starts from. */
+static __always_inline __u64 add_operand(struct record *record, __u32 second, __u16 job, struct introduced *introduced)
+{
+	record->work->size = record->size;
+	write_operand(record->slot, second, job);
+	record->size = record->work->size;
 	introduced->entry = record->work->entry;
 	introduced->index = record->work->directory & (MT_DIRECTORIES - 1);
-	if (introduced->entry)
-		add_path(record, directory_id, (struct vfsmount *)record->work->base_mount,
-			 (struct dentry *)record->work->base);
 	return record->work->directory;
 }
 
@@ -114,7 +131,7 @@ static __always_inline void send_path_op(struct record *record, struct task_stru
 	body->argument = request->argument;
 	body->call_flags = request->call_flags;
 	body->fd = -1;
-	body->dir = add_operand(record, 0, MT_STR_PATH, MT_STR_DIR, job, &first);
+	body->dir = add_operand(record, 0, job, &first);
 	if (request->call_flags & AT_EMPTY_PATH) {
 		/* What is meant is the descriptor itself: a file without a name that is given one by linkat. */
 		struct file *file = file_of(task, request->first.dirfd);
@@ -127,7 +144,7 @@ static __always_inline void send_path_op(struct record *record, struct task_stru
 	if (request->second.string && request->literal)
 		add_user_string(record, MT_STR_PATH2, request->second.string, MT_PATH_MAX + 1);
 	else if (request->second.string)
-		body->dir2 = add_operand(record, 1, MT_STR_PATH2, MT_STR_DIR2, job, &second);
+		body->dir2 = add_operand(record, 1, job, &second);
 	if (send(record)) {
 		remember(&first);
 		remember(&second);
@@ -182,7 +199,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 type, call = done.call.call;
 	const struct shape *shape;
 	struct workspace *work;
@@ -231,7 +248,7 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
 	__u64 value = argument(&done, 1);
 	__u32 type = MT_TRUNCATE;
@@ -338,7 +355,7 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 		request->first.is_kernel = 1;
 		request->first.dirfd = READ(io, struct io_open, dfd);
 		request->first.string = name_of(READ(io, struct io_open, filename));
-		body->dir = add_operand(record, 0, MT_STR_PATH, MT_STR_DIR, job, &introduced);
+		body->dir = add_operand(record, 0, job, &introduced);
 	}
 	if (send(record))
 		remember(&introduced);
@@ -422,7 +439,7 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 	opened.file = file_of(task, result);
 	opened.open_flags = READ(request, struct io_open, how.flags);
 	if (opened.file)
-		send_open(&actor, process_of(actor.tgid), &opened);
+		send_open(&actor, &opened);
 }
 
 /* After 6.12 the result comes as the queue's entry… */

@@ -2,24 +2,13 @@
 /*
  * A sensor in small, for tests: sends a record for each write(2) of tagged tasks, every 16th of them to the
  * critical ring. One program is unacceptable to any verifier, one wants a tracepoint that no kernel has.
- *
- * Its object is in FixtureObject.swift; make it anew with
- *   clang -target bpf -mcpu=v3 -O2 -g -I ../../../Sources/KernelABI/include -c writes.bpf.c -o writes.o
- *   llvm-objcopy --strip-debug writes.o && base64 -w 116 writes.o
  */
-#include <linux/bpf.h>
-#include <linux/types.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
+#include "../../../Sources/KernelPrograms/bpf/core_types.h"
 #include "martlet_abi.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct mt_config config SEC(".rodata.config");
-
-struct task_struct {
-	int tgid;
-} __attribute__((preserve_access_index));
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

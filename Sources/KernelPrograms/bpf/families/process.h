@@ -1,8 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
-#include "writers.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "opens.h"
 
 #define SIGNAL_GROUP_EXIT 4
 #define PAGE_SIZE 4096
@@ -12,41 +10,42 @@ _Static_assert(sizeof(struct mt_header) + sizeof(struct mt_exec) + EXEC_STRINGS 
 
 /* A child that has its own copy of the descriptor table holds what its parent holds. */
 struct inherit {
+	struct fd_set left;
+	struct mt_process *to;
 	__u32 parent, child;
-	struct mt_process *from, *to;
 };
 
-static long inherit_writer(__u32 fd, struct inherit *inherit)
+static long inherit_writer(__u32 index, struct inherit *inherit)
 {
-	struct mt_writer_key key = {.tgid = inherit->parent, .fd = fd};
+	struct mt_writer_key key = {.tgid = inherit->parent};
 	struct mt_writer *found, copy;
 
-	if (!is_writing(inherit->from, fd))
-		return 0;
+	key.fd = take_descriptor(&inherit->left);
+	if (key.fd >= MT_FD_TRACKED)
+		return 1;
 	found = bpf_map_lookup_elem(&writers, &key);
 	if (!found)
 		return 0;
 	copy = *found;
-	key.tgid = inherit->child;
-	if (bpf_map_update_elem(&writers, &key, &copy, BPF_ANY))
-		count_full(MT_MAP_WRITERS);
-	else
-		set_writing(inherit->to, fd, 1);
+	add_writer(inherit->child, inherit->to, key.fd, &copy);
 	return 0;
 }
 
 static __always_inline void inherit_writers(struct mt_process *from, __u32 parent, __u32 child)
 {
-	struct inherit inherit = {.parent = parent, .child = child, .from = from, .to = process_of(child)};
+	struct inherit inherit = {.parent = parent, .child = child, .to = process_of(child)};
 
-	if (from && inherit.to && writes_anything(from))
+	if (!from || !inherit.to)
+		return;
+	inherit.left = writing_of(from);
+	if (!is_empty(&inherit.left))
 		bpf_loop(MT_FD_TRACKED, inherit_writer, &inherit, 0);
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct mt_tag *tag = tag_of(parent), *made;
+	struct mt_tag *tag = own_tag(parent), *made;
 	struct mt_process *process, fresh = {};
 	struct record record;
 	struct mt_fork *body;
@@ -90,8 +89,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	body = BODY(&record, struct mt_fork);
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
-	body->real_parent_tgid = child->real_parent->tgid;
-	body->shares_files = child->files == parent->files;
+	body->real_parent_tgid = LOOSE(child)->real_parent->tgid;
+	body->shares_files = LOOSE(child)->files == LOOSE(parent)->files;
 	pid = READ(child, struct task_struct, thread_pid);
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
@@ -106,8 +105,8 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 	struct path root = {};
 	__u32 flags = 0;
 
-	root.mnt = READ(task->fs, struct fs_struct, root.mnt);
-	root.dentry = READ(task->fs, struct fs_struct, root.dentry);
+	root.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
+	root.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
 
 	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
 		flags |= MT_EXEC_MEMFD;
@@ -115,16 +114,75 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 		flags |= MT_EXEC_DELETED;
 	if (has_own_root(&root))
 		flags |= MT_EXEC_CHROOT;
-	if (task->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
+	if (LOOSE(task)->nsproxy->mnt_ns->ns.inum != config.mount_namespace)
 		flags |= MT_EXEC_OTHER_MNTNS;
 	return flags;
+}
+
+/* The descriptors that a new image finds open. */
+struct given {
+	struct fd_set left;
+	struct actor actor;
+	struct mt_process *process;
+	__u64 slots;
+	__u64 hash;
+};
+
+static __always_inline struct given given_to(struct task_struct *task, const struct actor *actor)
+{
+	struct fdtable *table = LOOSE(task)->files->fdt;
+	struct given given = {.actor = *actor};
+
+	given.left = open_of(table);
+	given.slots = (__u64)READ(table, struct fdtable, fd);
+	given.hash = hash_word(hash_begin('s'), actor->job);
+	return given;
+}
+
+static __always_inline struct file *given_file(const struct given *given, __u32 fd)
+{
+	return (struct file *)read_word((struct file **)given->slots + fd);
+}
+
+static long hash_given(__u32 index, struct given *given)
+{
+	__u32 fd = take_descriptor(&given->left);
+	struct dentry *dentry;
+	struct inode *inode;
+	struct file *file;
+	__u64 hash = given->hash;
+
+	if (fd >= MT_FD_TRACKED)
+		return 1;
+	file = given_file(given, fd);
+	if (!file)
+		return 0;
+	inode = READ(file, struct file, f_inode);
+	dentry = READ(file, struct file, f_path.dentry);
+	hash = hash_word(hash, (__u64)READ(file, struct file, f_mode) << 32 | fd);
+	hash = hash_word(hash, (__u64)READ(file, struct file, f_flags) << 32 | READ(inode, struct inode, i_generation));
+	hash = hash_word(hash, (__u64)inode);
+	hash = hash_word(hash, READ(inode, struct inode, i_ino));
+	hash = hash_word(hash, (__u64)dentry);
+	hash = hash_word(hash, READ(dentry, struct dentry, d_name.hash_len));
+	given->hash = hash_word(hash, (__u64)READ(file, struct file, f_path.mnt));
+	return 0;
+}
+
+/* The id of what a new image finds open: processes of one job are given the same over and over. */
+static __always_inline __u64 descriptor_set(struct task_struct *task, const struct actor *actor)
+{
+	struct given given = given_to(task, actor);
+
+	bpf_loop(MT_FD_TRACKED, hash_given, &given, 0);
+	return hash_end(given.hash);
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct mt_tag *tag = tag_of(task);
-	__u64 start, length;
+	struct mt_tag *tag = own_tag(task);
+	__u64 start, length, set, untold;
 	struct mt_process *process;
 	struct record record;
 	struct mt_exec *body;
@@ -142,34 +200,82 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		close_on_exec(task, process, &actor);
 		process->image = tag->image;
 	}
+	/* Asked before the record gets its time: what was told is older. */
+	set = descriptor_set(task, &actor);
+	untold = was_sent(set) ? 0 : set;
+	if (process)
+		process->untold = untold;
 
 	if (!begin(&record, MT_EXEC, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
 	body = BODY(&record, struct mt_exec);
 	/* What runs: a script's interpreter. The script itself is FILENAME. */
-	file = task->mm->exe_file;
+	file = LOOSE(task)->mm->exe_file;
 	inode = READ(file, struct file, f_inode);
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);
 	times_of(inode, &body->ctime, &body->mtime);
-	body->parent_tgid = task->real_parent->tgid;
+	body->parent_tgid = LOOSE(task)->real_parent->tgid;
 	body->old_tid = old_pid;
-	body->uid = task->cred->euid.val;
-	body->gid = task->cred->egid.val;
+	body->uid = LOOSE(task)->cred->euid.val;
+	body->gid = LOOSE(task)->cred->egid.val;
 	body->exec_flags = exec_flags(task, file, body->file.nlink);
+	if (untold)
+		body->exec_flags |= MT_EXEC_DESCRIPTORS_FOLLOW;
+	body->descriptors = set;
 	body->argc = bprm->argc;
-	body->cgroup = task->cgroups->dfl_cgrp->kn->id;
-	start = task->mm->arg_start;
-	length = task->mm->arg_end - start;
+	body->cgroup = LOOSE(task)->cgroups->dfl_cgrp->kn->id;
+	start = LOOSE(task)->mm->arg_start;
+	length = LOOSE(task)->mm->arg_end - start;
 	body->argv_bytes = length;
 
 	add_path(&record, MT_STR_EXE, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry));
-	add_path(&record, MT_STR_CWD, READ(task->fs, struct fs_struct, pwd.mnt),
-		 READ(task->fs, struct fs_struct, pwd.dentry));
+	add_path(&record, MT_STR_CWD, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
+		 READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry));
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
-	add_kernel_string(&record, MT_STR_FILENAME, bprm->filename, MT_PATH_MAX + 1);
+	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
 	send(&record);
+	return 0;
+}
+
+static long send_inherited(__u32 index, struct given *given)
+{
+	struct open_request request = {.type = MT_OPEN, .how = MT_OPEN_INHERITED};
+	__u32 fd = take_descriptor(&given->left);
+
+	if (fd >= MT_FD_TRACKED)
+		return 1;
+	request.fd = fd;
+	request.file = given_file(given, fd);
+	if (!request.file)
+		return 0;
+	request.open_flags = READ(request.file, struct file, f_flags);
+	if (!send_open(&given->actor, &request))
+		given->process->untold = 0; /* not told after all: the next image with this set is asked again */
+	return 0;
+}
+
+/* Runs after the program above, which is attached before it. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec_descriptors, struct task_struct *task)
+{
+	struct mt_tag *tag = own_tag(task);
+	struct mt_process *process;
+	struct given given;
+	struct actor actor;
+
+	if (!tag)
+		return 0;
+	process = process_of(task->tgid);
+	if (!process || !process->untold)
+		return 0;
+	actor = actor_of(task, tag);
+	given = given_to(task, &actor);
+	given.process = process;
+	bpf_loop(MT_FD_TRACKED, send_inherited, &given, 0);
+	if (process->untold)
+		remember_open(process->untold);
 	return 0;
 }
 
@@ -185,7 +291,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	__u32 tgid, threads;
 
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
-	if (!tag || task->signal->live.counter > 0)
+	if (!tag || LOOSE(task)->signal->live.counter > 0)
 		return 0;
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;
@@ -203,7 +309,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		signal = task->signal;
 		body = BODY(&record, struct mt_exit);
 		body->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code :
-								   task->group_leader->exit_code;
+								   LOOSE(task)->group_leader->exit_code;
 		body->threads = threads;
 		body->user_ns = signal->utime + task->utime;
 		body->system_ns = signal->stime + task->stime;

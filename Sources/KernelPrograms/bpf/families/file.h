@@ -1,9 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
 #include "opens.h"
 #include "syscalls.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
@@ -28,6 +26,8 @@ static __always_inline int is_of_interest(const struct done *done)
 	case CALL_IOCTL:
 		command = argument(done, 1);
 		return command == FICLONE || command == FICLONERANGE;
+	case CALL_SOCKET:
+		return is_other_socket(argument(done, 0), argument(done, 1));
 	default:
 		return 1;
 	}
@@ -37,19 +37,12 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 {
 	__u32 call = done->call.call, type;
 	struct mt_process *process;
-	struct sock *sk;
 
 	if (call >= CALL_COUNT)
 		return;
 	type = call_types[call];
 	if (type == MT_NONE)
 		return;
-	if (type == MT_UNIX_CONNECT) {
-		/* Those of other families are told by the network's side. */
-		sk = sock_of(file_of(task, (__s32)argument(done, 0)));
-		if (!sk || family_of(sk) != AF_UNIX)
-			return;
-	}
 	COUNT(type, failed);
 	if (type == MT_OPEN) {
 		process = process_of(task->tgid);
@@ -58,67 +51,34 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 	}
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct done done = done_of(regs, task);
-	struct mt_tag *tag;
-
-	if (done.call.call == CALL_NONE || !is_of_interest(&done))
-		return 0;
-	/* Names of everybody's files change by everybody's renames. */
-	if (ret == 0 && (done.call.call <= CALL_RENAMEAT2 || done.call.call == CALL_MOUNT))
-		next_epoch();
-	if (done.call.handler == MT_HANDLER_NONE)
-		return 0;
-	tag = tag_of(task);
-	if (!tag)
-		return 0;
-	/* 32-bit calls leave their result in 32 bits. */
-	if (ret < 0 || (done.compat && (__s32)ret < 0 && done.call.handler != MT_HANDLER_MMAP)) {
-		count_failure(task, &done);
-		return 0;
-	}
-	bpf_tail_call(ctx, &handlers, done.call.handler);
-	return 0;
-}
-
 static __always_inline __u32 flags_of(const struct done *done)
 {
 	return done->compat ? MT_FLAG_COMPAT : 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_open, struct pt_regs *regs, long ret)
+static __always_inline void opened(struct task_struct *task, struct mt_tag *tag, const struct done *done, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
 	struct open_request request = {.type = MT_OPEN, .fd = ret};
-	struct actor actor;
+	struct actor actor = actor_of(task, tag);
 	__u64 how = 0;
 
-	if (!tag)
-		return 0;
-	actor = actor_of(task, tag);
 	request.file = file_of(task, (__u32)ret);
 	if (!request.file) {
 		/* Closed by another thread already. */
 		COUNT(MT_OPEN, seen);
 		COUNT(MT_OPEN, lost);
-		return 0;
+		return;
 	}
-	request.flags = flags_of(&done);
-	switch (done.call.call) {
+	request.flags = flags_of(done);
+	switch (done->call.call) {
 	case CALL_OPEN:
-		request.open_flags = argument(&done, 1);
+		request.open_flags = argument(done, 1);
 		break;
 	case CALL_CREAT:
 		request.open_flags = O_CREAT | O_TRUNC | 1;
 		break;
 	case CALL_OPENAT2:
-		if (bpf_probe_read_user(&how, sizeof(how), pointer_argument(&done, 2)))
+		if (bpf_probe_read_user(&how, sizeof(how), pointer_argument(done, 2)))
 			request.flags |= MT_FLAG_UNREADABLE;
 		request.open_flags = how;
 		break;
@@ -126,9 +86,44 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 		request.open_flags = O_CREAT | 2;
 		break;
 	default:
-		request.open_flags = argument(&done, 2);
+		request.open_flags = argument(done, 2);
 	}
-	send_open(&actor, process_of(actor.tgid), &request);
+	send_open(&actor, &request);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	__u8 handler = done.call.handler;
+	struct mt_tag *tag;
+
+	if (done.call.call == CALL_NONE || !is_of_interest(&done))
+		return 0;
+	/* Names of everybody's files change by everybody's renames. */
+	if (ret == 0 && (done.call.call <= CALL_RENAMEAT2 || done.call.call == CALL_MOUNT))
+		next_epoch();
+	if (handler == MT_HANDLER_NONE)
+		return 0;
+	/* The commonest of all, and of no interest nearly always, is told before the tag is looked for. */
+	if (handler == MT_HANDLER_CLOSE && !may_write(task->tgid, argument(&done, 0)))
+		return 0;
+	/* Connects of other families are told by the network's side. Their descriptor costs less than the tag. */
+	if (handler == MT_HANDLER_CONNECT && !unix_socket(file_of(task, (__s32)argument(&done, 0))))
+		return 0;
+	tag = own_tag(task);
+	if (!tag)
+		return 0;
+	/* 32-bit calls leave their result in 32 bits. A close that fails has closed all the same. */
+	if ((ret < 0 || (done.compat && (__s32)ret < 0 && handler != MT_HANDLER_MMAP)) && handler != MT_HANDLER_CLOSE) {
+		count_failure(task, &done);
+		return 0;
+	}
+	if (handler == MT_HANDLER_OPEN)
+		opened(task, tag, &done, ret);
+	else
+		bpf_tail_call(ctx, &handlers, handler);
 	return 0;
 }
 
@@ -137,32 +132,29 @@ int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
-	struct mt_process *process;
+	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
-	__u32 fd;
 
 	if (!tag)
 		return 0;
-	fd = argument(&done, 0);
-	process = process_of(task->tgid);
-	if (process && fd < MT_FD_TRACKED && !is_writing(process, fd))
-		return 0;
 	actor = actor_of(task, tag);
-	drop_writer(&actor, process, fd, MT_CLOSE_CALL);
+	drop_writer(&actor, process_of(task->tgid), argument(&done, 0), MT_CLOSE_CALL);
 	return 0;
 }
 
-struct range {
-	struct closing closing;
-	__u32 first, last;
-};
-
-static long close_in_range(__u32 fd, struct range *range)
+/* The descriptors of word `word` that lie in `first` to `last`. */
+static __always_inline __u64 bits_between(__u32 word, __u32 first, __u32 last)
 {
-	if (fd >= range->first && fd <= range->last)
-		close_one(fd, &range->closing);
-	return 0;
+	__u32 base = word * 64;
+	__u64 bits = ~0ull;
+
+	if (first > base + 63 || last < base)
+		return 0;
+	if (first > base)
+		bits &= ~0ull << (first & 63);
+	if (last < base + 63)
+		bits &= ~0ull >> (63 - (last & 63));
+	return bits;
 }
 
 SEC("tp_btf/sys_exit")
@@ -170,19 +162,24 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
-	struct range range = {};
+	struct mt_tag *tag = own_tag(task);
+	struct closing closing = {.why = MT_CLOSE_CALL};
+	__u32 first, last;
 
 	if (!tag || (argument(&done, 2) & CLOSE_RANGE_CLOEXEC))
 		return 0;
-	range.closing.process = process_of(task->tgid);
-	if (!range.closing.process || !writes_anything(range.closing.process))
+	closing.process = process_of(task->tgid);
+	if (!closing.process)
 		return 0;
-	range.closing.actor = actor_of(task, tag);
-	range.closing.why = MT_CLOSE_CALL;
-	range.first = argument(&done, 0);
-	range.last = argument(&done, 1);
-	bpf_loop(MT_FD_TRACKED, close_in_range, &range, 0);
+	closing.actor = actor_of(task, tag);
+	first = argument(&done, 0);
+	last = argument(&done, 1);
+	closing.left = writing_of(closing.process);
+	closing.left.words[0] &= bits_between(0, first, last);
+	closing.left.words[1] &= bits_between(1, first, last);
+	closing.left.words[2] &= bits_between(2, first, last);
+	closing.left.words[3] &= bits_between(3, first, last);
+	close_all(&closing);
 	return 0;
 }
 
@@ -191,7 +188,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
 	struct mt_writer_key key;
 	struct mt_writer *found, writer;
@@ -213,7 +210,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 	if (!found)
 		return 0;
 	writer = *found;
-	add_writer(key.tgid, process, ret, (struct inode *)writer.inode, &writer.file);
+	add_writer(key.tgid, process, ret, &writer);
 	COUNT(MT_DUP, seen);
 	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), &actor))
 		return 0;
@@ -243,7 +240,7 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag = tag_of(task);
+	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};
 	struct record record;
 	struct mt_mmap *body;
@@ -273,52 +270,5 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 	body->prot = values[2];
 	body->map_flags = values[3];
 	send(&record);
-	return 0;
-}
-
-/* A new image: what it was given. */
-struct given {
-	struct mt_process *process;
-	struct actor actor;
-	__u64 open_fds, slots;
-	__u32 max_fds;
-};
-
-static long send_inherited(__u32 fd, struct given *given)
-{
-	struct open_request request = {.type = MT_OPEN, .fd = fd, .how = MT_OPEN_INHERITED};
-	__u64 word;
-
-	if (fd >= given->max_fds)
-		return 1;
-	word = read_word((const __u64 *)given->open_fds + (fd >> 6));
-	if (!(word >> (fd & 63) & 1))
-		return 0;
-	request.file = (struct file *)read_word((struct file **)given->slots + fd);
-	if (!request.file)
-		return 0;
-	request.open_flags = READ(request.file, struct file, f_flags);
-	send_open(&given->actor, given->process, &request);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_descriptors, struct task_struct *task)
-{
-	struct mt_tag *tag = tag_of(task);
-	struct given given = {};
-	struct fdtable *table;
-
-	if (!tag)
-		return 0;
-	given.actor = actor_of(task, tag);
-	given.process = process_of(task->tgid);
-	if (!given.process)
-		return 0;
-	table = task->files->fdt;
-	given.max_fds = READ(table, struct fdtable, max_fds);
-	given.open_fds = (__u64)READ(table, struct fdtable, open_fds);
-	given.slots = (__u64)READ(table, struct fdtable, fd);
-	bpf_loop(MT_FD_TRACKED, send_inherited, &given, 0);
 	return 0;
 }
