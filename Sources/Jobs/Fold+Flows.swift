@@ -61,7 +61,8 @@ extension Fold {
 
   mutating func applyFlow(_ record: RecordView, _ process: UInt32, _ image: UInt32) {
     let body = record.sock
-    let known = body.sock == 0 ? 0 : findFlow(body.sock)
+    // What was accepted is told once: a flow that its number stands for was another socket's.
+    let known = body.sock == 0 || body.inbound != 0 ? 0 : findFlow(body.sock)
     switch record.type {
     case .connect:
       let entry = flows[known].pointee

@@ -55,6 +55,7 @@ struct HookRule: Sendable, Equatable {
     "cgroup/connect4": HookRule(family: "network", need: .required),
     "cgroup/connect6": HookRule(family: "network", need: .required),
     "tp_btf/inet_sock_set_state": HookRule(family: "network", need: .required),
+    "tell_open_flows": HookRule(family: "network", need: .optional),
     // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
     "uring_submit_req": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "pp"),
     "uring_submit_sqe": HookRule(family: "io_uring", need: .oneOf("io_uring submission"), signature: "ppi"),

@@ -89,6 +89,41 @@ class Processes(Case):
         finally:
             os.kill(pid, signal.SIGKILL)
 
+    def test_connections_that_outlive_the_command_are_told(self):
+        talk = ("import os,socket,time\n"
+                "server=socket.create_server(('127.0.0.1',0))\n"
+                "port=server.getsockname()[1]\n"
+                "ready,done=os.pipe()\n"
+                "child=os.fork()\n"
+                "if child==0:\n"
+                "  accepted=server.accept()[0]\n"
+                "  null=os.open('/dev/null',os.O_RDWR)\n"
+                "  [os.dup2(null,fd) for fd in range(3)]\n"
+                "  os.write(done,b'x')\n"
+                "  time.sleep(600)\n"
+                "client=socket.create_connection(('127.0.0.1',port))\n"
+                "os.read(ready,1)\n"
+                "print(child,port,client.getsockname()[1],flush=True)\n"
+                "os._exit(0)\n")
+        done = self.run_martlet(*python(talk))
+        child, port, client = map(int, done.stdout.split())
+        try:
+            report = self.report()
+            self.assertEqual(report["verdict"], "clean", done.stderr)
+            pids = {p["id"]: p["pid"] for p in report["processes"]}
+            flows = [f for f in report["network"] if f["direction"] == "inbound"]
+            self.assertEqual([(pids[f["process"]], f["localPort"], f["remotePort"], f["state"]) for f in flows],
+                             [(child, port, client, "established")])
+            log = subprocess.run([MARTLET, "log", "cat", self.path("martlet-report", "events.ndjson.zst")],
+                                 stdout=subprocess.PIPE, check=True).stdout
+            lines = [json.loads(line) for line in log.splitlines() if b'"class_uid":4001' in line]
+            named = [(line["activity_name"], line["src_endpoint"]["port"]) for line in lines]
+            # Neither end is over while one is held. A line for each, none for the connect.
+            self.assertEqual(sorted(n for n in named if n[0] not in ("bind", "listen")),
+                             sorted([("flow_open", port), ("flow_open", client)]))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
     def test_a_process_that_keeps_the_pipe_does_not_keep_martlet(self):
         process = self.start("sh", "-c", "sleep 600 & echo $!")
         pid = int(process.stdout.readline())

@@ -127,6 +127,17 @@ import Testing
     #expect(job.snapshot().flows.map(\.state) == [.closed, .requested])
   }
 
+  @Test func whatWasAcceptedIsNotASocketThatHadItsNumber() {
+    let job = started()
+    job.send(.connect, 100, body: socket(1))
+    var end = socket(1, port: 40_000, from: [127, 0, 0, 1], localPort: 80)
+    end.inbound = 1
+    end.established = 1
+    job.send(.tcpClose, 100, body: end)
+    #expect(job.snapshot().flows.map(\.state) == [.requested, .closed])
+    #expect(job.snapshot().flows.map(\.remotePort) == [443, 40_000])
+  }
+
   @Test func datagramsHaveAFlowForEachDestination() {
     let job = started()
     job.send(.connect, 100, body: socket(1, port: 53, networkProtocol: 17))

@@ -103,6 +103,7 @@ extension KernelTests {
       let act = try Bench.act("accept", how) { $0.all(.tcpClose).count == 2 }
       let accepted = try act.only(.tcpClose) { $0.sock.inbound == 1 }
       #expect(accepted.sock.remote_port == UInt16(try act.number("client-port")) && accepted.pid == act.pid)
+      #expect(accepted.flags == .compat)
     }
 
     @Test func acceptedByAChildThatRunsAnotherProgram() throws {

@@ -10,6 +10,10 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_TYPE_MASK 0xf
 
 /* The socket behind an open file, or 0. */
 static __always_inline struct sock *sock_of(struct file *file)
@@ -26,6 +30,23 @@ static __always_inline struct sock *sock_of(struct file *file)
 static __always_inline __u16 family_of(struct sock *sk)
 {
 	return READ(sk, struct sock, __sk_common.skc_family);
+}
+
+/* The unix socket behind an open file, or 0. */
+static __always_inline struct sock *unix_socket(struct file *file)
+{
+	struct sock *sk = file ? sock_of(file) : 0;
+
+	return sk && family_of(sk) == AF_UNIX ? sk : 0;
+}
+
+/* Whether a socket is of a kind that no other hook tells of; netlink's reach the kernel only. `type` as in socket(2). */
+static __always_inline int is_other_socket(__u32 family, __u32 type)
+{
+	type &= SOCK_TYPE_MASK;
+	if (family == AF_INET || family == AF_INET6)
+		return type != SOCK_STREAM && type != SOCK_DGRAM;
+	return family != AF_UNIX && family != AF_NETLINK;
 }
 
 /* Whether what has this fingerprint was sent before and is still remembered. */

@@ -21,7 +21,7 @@ struct flow {
 	__u8 remote[16];     /* as connect was given it: what fails early leaves none in the socket */
 	__u16 remote_port;
 	__u16 inbound;
-	__u32 reserved;
+	__u32 flags;         /* enum mt_flag, of the call that accepted */
 };
 
 struct {
@@ -69,6 +69,7 @@ static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct 
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_CRITICAL, sizeof(*body), &flow->actor))
 		return;
+	HEADER(&record)->flags = flow->flags;
 	body = BODY(&record, struct mt_sock);
 	describe(body, sk);
 	body->sock = flow->sock;

@@ -26,6 +26,8 @@ static __always_inline int is_of_interest(const struct done *done)
 	case CALL_IOCTL:
 		command = argument(done, 1);
 		return command == FICLONE || command == FICLONERANGE;
+	case CALL_SOCKET:
+		return is_other_socket(argument(done, 0), argument(done, 1));
 	default:
 		return 1;
 	}
@@ -35,19 +37,12 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 {
 	__u32 call = done->call.call, type;
 	struct mt_process *process;
-	struct sock *sk;
 
 	if (call >= CALL_COUNT)
 		return;
 	type = call_types[call];
 	if (type == MT_NONE)
 		return;
-	if (type == MT_UNIX_CONNECT) {
-		/* Those of other families are told by the network's side. */
-		sk = sock_of(file_of(task, (__s32)argument(done, 0)));
-		if (!sk || family_of(sk) != AF_UNIX)
-			return;
-	}
 	COUNT(type, failed);
 	if (type == MT_OPEN) {
 		process = process_of(task->tgid);
@@ -113,6 +108,9 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	/* The commonest of all, and of no interest nearly always, is told before the tag is looked for. */
 	if (handler == MT_HANDLER_CLOSE && !may_write(task->tgid, argument(&done, 0)))
+		return 0;
+	/* Connects of other families are told by the network's side. Their descriptor costs less than the tag. */
+	if (handler == MT_HANDLER_CONNECT && !unix_socket(file_of(task, (__s32)argument(&done, 0))))
 		return 0;
 	tag = own_tag(task);
 	if (!tag)

@@ -7,10 +7,6 @@
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define RECEIVE_STEPS 4096
-#define AF_NETLINK 16
-#define SOCK_STREAM 1
-#define SOCK_DGRAM 2
-#define SOCK_TYPE_MASK 0xf
 #define SOCKETCALL_ACCEPT 5
 #define SOCKETCALL_ACCEPT4 18
 #define UNIX_PATH_MAX 108
@@ -281,7 +277,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
-	struct mt_tag *tag;
+	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
 	struct record record;
 	struct mt_unix *body;
@@ -292,13 +288,12 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	__u8 first = 0;
 	__s32 fd;
 
+	if (!tag)
+		return 0;
 	fd = argument(&done, 0);
 	file = file_of(task, fd);
-	sk = file ? sock_of(file) : 0;
-	if (!sk || family_of(sk) != AF_UNIX)
-		return 0;
-	tag = own_tag(task);
-	if (!tag)
+	sk = unix_socket(file);
+	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
 	COUNT(MT_UNIX_CONNECT, seen);
@@ -361,6 +356,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	sock = (__u64)sk;
 	flow.actor = actor;
 	flow.sock = opaque(sk);
+	flow.flags = done.compat ? MT_FLAG_COMPAT : 0;
 	flow.started = flow.established = bpf_ktime_get_boot_ns();
 	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
 		tell_flow(MT_FLOW_OPEN, sk, &flow);
@@ -387,9 +383,7 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	struct actor actor;
 	struct file *file;
 
-	if (!tag || family == AF_UNIX || family == AF_NETLINK)
-		return 0;
-	if ((family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM))
+	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
 	COUNT(MT_SOCKET, seen);

@@ -10,11 +10,11 @@ static __always_inline struct mt_process *current_process(struct actor *actor)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct mt_process *process;
 
-	actor->tgid = BPF_CORE_READ(task, tgid);
+	actor->tgid = READ(task, struct task_struct, tgid);
 	process = process_of(actor->tgid);
 	if (!process)
 		return 0;
-	actor->tid = BPF_CORE_READ(task, pid);
+	actor->tid = READ(task, struct task_struct, pid);
 	actor->leader_start = process->leader_start;
 	actor->image = process->image;
 	actor->job = process->job;
@@ -213,7 +213,7 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_
 	switch (new_state) {
 	case TCP_ESTABLISHED:
 		/* What comes in has no owner until somebody accepts it. */
-		if (!sk->sk_socket)
+		if (!READ(sk, struct sock, sk_socket))
 			return 0;
 		flow = bpf_map_lookup_elem(&sockets, &sock);
 		if (flow && !flow->established)
