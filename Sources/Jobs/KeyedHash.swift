@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Observation
 
 /// A fast hash under a secret key: whoever chooses file names must not be able to choose collisions.
 ///
@@ -47,14 +48,7 @@ struct KeyedHash: BitwiseCopyable {
       a = Self.word(base + offset)
       b = 0
     } else {
-      var last: UInt64 = 0
-      var shift: UInt64 = 0
-      while offset < count {
-        last |= UInt64((base + offset).load(as: UInt8.self)) &<< shift
-        shift &+= 8
-        offset &+= 1
-      }
-      a = last
+      a = (base + offset).word(ofFirst: rest)
       b = 0
     }
     return mix(mix(a ^ k0, b ^ state) ^ k1, k0)

@@ -36,13 +36,15 @@ public enum JSONText {
       i &+= 8
     }
     if i == count { return false }
-    guard count >= 8 else { return writeRest(bytes, from: i, to: &write) }
-    // The rest is the upper part of the last eight bytes.
     let left = count &- i
     let shift = UInt64(truncatingIfNeeded: (8 &- left) &* 8)
-    let last = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self))
-    if specialBytes(last) &>> shift != 0 { return writeRest(bytes, from: i, to: &write) }
-    write.storeBytes(of: (last &>> shift).littleEndian, as: UInt64.self)
+    // The rest is the upper part of the last eight bytes, if there are as many.
+    let last =
+      count >= 8
+      ? UInt64(littleEndian: source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)) &>> shift
+      : source.word(ofFirst: count)
+    if specialBytes(last) & (UInt64.max &>> shift) != 0 { return writeRest(bytes, from: i, to: &write) }
+    write.storeBytes(of: last.littleEndian, as: UInt64.self)
     write += left
     return false
   }

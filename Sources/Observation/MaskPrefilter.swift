@@ -14,6 +14,8 @@ final class MaskPrefilter: Sendable {
   private let slots: [UInt8]
   /// The key of each slot, 0 where several share it.
   private let keys: [UInt32]
+  /// The marks of keys that share a slot.
+  private let shared: [UInt32: UInt8]
 
   private init(_ index: TokenIndex) {
     var marks = [UInt32: UInt8]()
@@ -36,6 +38,7 @@ final class MaskPrefilter: Sendable {
     }
     self.slots = slots
     self.keys = keys
+    shared = marks.filter { keys[Self.slot($0.key)] == 0 }
   }
 
   @inline(__always)
@@ -58,7 +61,7 @@ final class MaskPrefilter: Sendable {
       if count > 3 {
         window = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)) &>> 8
       } else {
-        for offset in 0..<count { window |= UInt32(bytes[offset]) &<< UInt32(8 &* offset) }
+        window = UInt32(truncatingIfNeeded: base.word(ofFirst: count))
       }
       while i < count {
         if slots[Self.slot(window)] != 0, isHit(window, at: i, bytes, &plainEnd) { return true }
@@ -84,8 +87,12 @@ final class MaskPrefilter: Sendable {
       return false
     }
     let slot = Self.slot(window)
-    guard keys[slot] == 0 || keys[slot] == window else { return false }
-    guard slots[slot] == 2 else { return true }
+    var mark = slots[slot]
+    if keys[slot] != window {
+      guard keys[slot] == 0, let own = shared[window] else { return false }
+      mark = own
+    }
+    guard mark == 2 else { return true }
     // A tool's name ends its word; a key with the end in it says so itself.
     guard offset + 3 < bytes.count, window &>> 16 >= 0x30 else { return true }
     let next = bytes[offset + 3]

@@ -189,7 +189,8 @@ extension mt_uring: RecordBody {}
 
 extension RecordView {
   /// The bytes of a string, nil where the record has none of that name. An empty string is not nil.
-  @inlinable public func string(_ name: RecordString) -> UnsafeRawBufferPointer? {
+  @inlinable @inline(__always)
+  public func string(_ name: RecordString) -> UnsafeRawBufferPointer? {
     var offset = Self.headerSize &+ type.bodySize
     while offset < end {
       let head = UInt32(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))

@@ -64,6 +64,26 @@ func json(_ input: [UInt8]) -> (text: String, replaced: Bool) {
     }
   }
 
+  @Test func everyLengthWithAQuoteAtEveryPlace() {
+    for count in 1...24 {
+      for place in 0..<count {
+        var bytes = [UInt8](repeating: 0x61, count: count)
+        bytes[place] = 0x22
+        var out = ByteBuffer()
+        let replaced = bytes.withUnsafeBytes { JSONText.appendContent($0, to: &out) }
+        #expect(!replaced)
+        let rest = String(repeating: "a", count: count - 1 - place)
+        #expect(out.text == String(repeating: "a", count: place) + "\\\"" + rest)
+      }
+    }
+  }
+
+  @Test(arguments: 0..<8) func wordOfFirstBytes(_ count: Int) {
+    let bytes: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8]
+    let word = bytes.withUnsafeBytes { $0.baseAddress?.word(ofFirst: count) }
+    #expect(word == (0..<count).reduce(UInt64(0)) { $0 | UInt64(bytes[$1]) << UInt64(8 * $1) })
+  }
+
   @Test func stringsHaveQuotes() {
     var out = ByteBuffer()
     JSONText.appendString("a\"b", to: &out)

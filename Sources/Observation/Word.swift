@@ -1,0 +1,19 @@
+extension UnsafeRawPointer {
+  /// The first `count` bytes, less than eight, as a number whose lowest byte is the first; none behind them is read.
+  @inlinable @inline(__always)
+  public func word(ofFirst count: Int) -> UInt64 {
+    if count >= 4 {
+      // The two halves overlap in what is the same.
+      let head = UInt64(UInt32(littleEndian: loadUnaligned(as: UInt32.self)))
+      let tail = UInt64(UInt32(littleEndian: loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)))
+      return head | tail &<< UInt64(truncatingIfNeeded: (count &- 4) &* 8)
+    }
+    var word: UInt64 = 0
+    var offset = 0
+    while offset < count {
+      word |= UInt64(load(fromByteOffset: offset, as: UInt8.self)) &<< UInt64(truncatingIfNeeded: offset &* 8)
+      offset &+= 1
+    }
+    return word
+  }
+}
