@@ -74,6 +74,7 @@ kernel-test:
 vm-test:
 	@scripts/bootstrap test
 	Kernels/test --no-build $(VM_KERNELS)
+	Kernels/test --no-build --append lsm=landlock,yama --filter KernelTests/Doctor 6.12
 
 e2e:
 	@scripts/bootstrap test

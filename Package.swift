@@ -30,10 +30,10 @@ let package = Package(
 
     // User space, from the kernel outwards.
     .target(name: "CSystem"),
-    .target(
-      name: "KernelSensor", dependencies: ["CLibbpf", "CSystem", "KernelABI", "KernelPrograms"],
-      swiftSettings: strict),
     .target(name: "Observation", dependencies: ["KernelABI"], swiftSettings: strict),
+    .target(
+      name: "KernelSensor", dependencies: ["CLibbpf", "CSystem", "KernelABI", "KernelPrograms", "Observation"],
+      swiftSettings: strict),
     .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation"], swiftSettings: strict),
     .target(
       name: "EventLog", dependencies: ["CCrypto", "CZstd", "KernelABI", "Observation", "Jobs"],
@@ -58,7 +58,7 @@ let package = Package(
     .testTarget(
       name: "ReportingTests", dependencies: ["Observation", "Jobs", "Reporting"], swiftSettings: strict),
     .testTarget(
-      name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor"],
+      name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation"],
       exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
     .executableTarget(

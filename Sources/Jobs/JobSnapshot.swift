@@ -1,4 +1,5 @@
-/// What a job did, as plain values: the only thing that reports are made from.
+public import Observation
+
 ///
 /// Taken once, at the end of a job, from ``JobState``. Names that are not valid UTF-8 carry U+FFFD in their
 /// text and the raw bytes beside it.
@@ -213,19 +214,8 @@ public struct PathChange: Sendable {
 
 /// What the sensor can say about its own completeness; sums over all CPUs.
 public struct Completeness: Sendable, Equatable {
-  /// The fate of the events of one record type. seen = deduplicated + aggregated + sent + lost.
-  public struct Counts: Sendable, Equatable {
-    public var seen: UInt64 = 0
-    public var deduplicated: UInt64 = 0
-    public var aggregated: UInt64 = 0
-    public var sent: UInt64 = 0
-    public var lost: UInt64 = 0
-    public var truncated: UInt64 = 0
-    public var unreadable: UInt64 = 0
-    /// Calls that failed; not part of `seen`.
-    public var failed: UInt64 = 0
-    public init() {}
-  }
+  public typealias Counts = EventCounts
+
   /// By record type name (`exec`, `open`, …).
   public var types: [(name: String, isCritical: Bool, counts: Counts)] = []
   /// Map name to number of entries refused.

@@ -4,8 +4,9 @@ import Glibc
 /// The kernel's own types, from `/sys/kernel/btf/vmlinux`.
 struct KernelTypes: ~Copyable {
   private let btf: OpaquePointer
-  /// BTF_KIND_TYPEDEF of linux/btf.h, which libbpf's header defines once more.
+  /// BTF_KIND_TYPEDEF and BTF_KIND_FUNC of linux/btf.h, which libbpf's header defines once more.
   private static let typedefKind: UInt32 = 8
+  private static let functionKind: UInt32 = 12
 
   init() throws(SensorError) {
     LibbpfLog.start()
@@ -15,12 +16,17 @@ struct KernelTypes: ~Copyable {
 
   deinit { btf__free(btf) }
 
+  /// The id of a function, or of a typedef.
+  borrowing func id(of name: String, isTypedef: Bool) -> UInt32? {
+    let id = btf__find_by_name_kind(btf, name, isTypedef ? Self.typedefKind : Self.functionKind)
+    return id > 0 ? UInt32(id) : nil
+  }
+
   /// What speaks against a program on a tracepoint, whose typedef is `btf_trace_NAME`; nil if nothing does.
   borrowing func objection(to typedef: String, wanting prefix: String?) -> String? {
-    let id = btf__find_by_name_kind(btf, typedef, Self.typedefKind)
-    guard id > 0 else { return "this kernel does not have it" }
+    guard let id = id(of: typedef, isTypedef: true) else { return "this kernel does not have it" }
     guard let prefix else { return nil }
-    guard let signature = signature(UInt32(id)), signature.hasPrefix(prefix) else {
+    guard let signature = signature(id), signature.hasPrefix(prefix) else {
       return "this kernel gives it other arguments"
     }
     return nil

@@ -41,6 +41,17 @@ enum LibbpfLog {
     return nil
   }
 
+  /// The map that could not be made, from `libbpf: map 'NAME': failed to create: Invalid argument(-22)`.
+  static func failedMap(in text: String) -> String? {
+    for line in text.split(separator: "\n").reversed() {
+      let parts = line.split(separator: "'", maxSplits: 2)
+      if parts.count == 3, parts[0] == "libbpf: map ", parts[2].hasPrefix(": failed to create: ") {
+        return String(parts[1])
+      }
+    }
+    return nil
+  }
+
   /// The last lines of the verifier's log, or of all that libbpf said if there is none; at most `count` lines.
   static func tail(of text: String, lines count: Int = 24) -> String {
     var lines = text.split(separator: "\n")

@@ -1,39 +1,49 @@
 import CLibbpf
+import CSystem
 import Glibc
 import KernelABI
+import Observation
 
-/// The BPF objects of a sensor: opened, loaded and attached one by one, closed together.
+/// The BPF objects of a sensor: opened, loaded and attached together, closed together.
+///
+/// What the kernel does not take is thrown as an ``Obstacle``; what was loaded by then is worth nothing any more.
 final class LoadedObjects {
   /// A program that is in the kernel.
-  struct Program {
+  private struct Program {
     var name: ProgramName
-    var rule: HookRule
+    var family: String
     var handle: OpaquePointer
   }
 
-  /// A program that is not, or is not attached.
-  struct Refusal {
-    var name: ProgramName
-    var rule: HookRule
-    var reason: String
-  }
-
-  private(set) var programs: [Program] = []
-  private(set) var refusals: [Refusal] = []
+  /// What the objects have, loaded or not, with the object's name.
+  let contents: [(name: ProgramName, object: String)]
+  private var programs: [Program] = []
   private(set) var hooks: [Hook] = []
   /// The maps that objects share, by name. The descriptors belong to the object that made the map.
   private(set) var maps: [String: Int32] = [:]
-  private var objects: [OpaquePointer] = []
+  private var objects: [(name: String, handle: OpaquePointer)] = []
   private var links: [(program: String, link: OpaquePointer)] = []
-  private let kernelTypes: KernelTypes
 
-  init() throws(SensorError) {
-    kernelTypes = try KernelTypes()
+  /// Reads the objects, and asks the kernel for nothing yet.
+  init(_ parts: [(name: String, bytes: [UInt8])]) throws(SensorError) {
+    var contents: [(ProgramName, String)] = []
+    for part in parts {
+      let object: OpaquePointer
+      do {
+        object = try Self.open(part.name, part.bytes)
+      } catch {
+        for object in objects { bpf_object__close(object.handle) }
+        throw error
+      }
+      objects.append((part.name, object))
+      contents += Self.programs(of: object).map { ($0.name, part.name) }
+    }
+    self.contents = contents
   }
 
   deinit {
     detach()
-    for object in objects { bpf_object__close(object) }
+    for object in objects { bpf_object__close(object.handle) }
   }
 
   func map(_ name: String) throws(SensorError) -> Int32 {
@@ -41,32 +51,35 @@ final class LoadedObjects {
     return map
   }
 
-  /// Loads an object; without those optional programs that this kernel lacks a tracepoint for or refuses.
-  func load(_ name: String, _ bytes: [UInt8], settings: ObjectSettings) throws(SensorError) {
-    var refused: [String: String] = [:]
-    while true {
+  /// Loads what is wanted.
+  func load(_ selection: HookSelection, _ settings: ObjectSettings) throws(Obstacle) {
+    let wanted = selection.wanted
+    for object in objects {
       LibbpfLog.start()
-      let object = try open(name, bytes)
-      let rejected: (program: ProgramName, error: SensorError)
       do {
-        try configure(object, settings)
-        let wanted = try choose(object, name, refused)
-        guard let rejection = try load(object, name, wanted) else {
-          keep(object, wanted)
-          return
-        }
-        rejected = rejection
+        try configure(object.handle, settings, without: selection.refusedMaps)
       } catch {
-        bpf_object__close(object)
-        throw error
+        throw .other(error)
       }
-      bpf_object__close(object)
-      if HookRule.of(rejected.program, object: name).need == .required { throw rejected.error }
-      refused[rejected.program.name] = LibbpfLog.reason(in: LibbpfLog.text)
+      let all = Self.programs(of: object.handle)
+      for program in all {
+        let result = bpf_program__set_autoload(program.handle, wanted.contains(program.name.name))
+        if result != 0 {
+          throw .other(SensorError(.programRejected, "Could not choose \(program.name.name)", errno: -result))
+        }
+      }
+      let result = bpf_object__load(object.handle)
+      if result != 0 { throw Self.obstacle(result, loading: object.name, wanted) }
+      keep(object.handle)
+      for program in all where wanted.contains(program.name.name) {
+        let family = selection.family(of: program.name.name)
+        programs.append(Program(name: program.name, family: family, handle: program.handle))
+      }
     }
   }
 
-  private func open(_ name: String, _ bytes: [UInt8]) throws(SensorError) -> OpaquePointer {
+  private static func open(_ name: String, _ bytes: [UInt8]) throws(SensorError) -> OpaquePointer {
+    LibbpfLog.start()
     let object = name.withCString { name in
       var options = bpf_object_open_opts()
       options.sz = MemoryLayout<bpf_object_open_opts>.size
@@ -81,15 +94,30 @@ final class LoadedObjects {
     return object
   }
 
+  private static func programs(of object: OpaquePointer) -> [(name: ProgramName, handle: OpaquePointer)] {
+    var programs: [(ProgramName, OpaquePointer)] = []
+    var next = bpf_object__next_program(object, nil)
+    while let handle = next {
+      next = bpf_object__next_program(object, handle)
+      let name = String(cString: bpf_program__name(handle))
+      programs.append((ProgramName(name: name, section: String(cString: bpf_program__section_name(handle))), handle))
+    }
+    return programs
+  }
+
   /// Sizes the maps, takes those that exist from the objects before, and fills the constants.
-  private func configure(_ object: OpaquePointer, _ settings: ObjectSettings) throws(SensorError) {
+  private func configure(
+    _ object: OpaquePointer, _ settings: ObjectSettings, without refused: [String: String]
+  ) throws(SensorError) {
     var next = bpf_object__next_map(object, nil)
     while let map = next {
       next = bpf_object__next_map(object, map)
       let name = String(cString: bpf_map__name(map))
       if bpf_map__is_internal(map) { continue }
       var result: Int32 = 0
-      if let shared = maps[name] {
+      if refused[name] != nil {
+        result = bpf_map__set_autocreate(map, false)
+      } else if let shared = maps[name] {
         result = bpf_map__reuse_fd(map, shared)
       } else if let entries = settings.entries[name] {
         result = bpf_map__set_max_entries(map, entries)
@@ -111,79 +139,45 @@ final class LoadedObjects {
     if result != 0 { throw .mapFailed(".rodata.config", "set up", errno: -result) }
   }
 
-  /// Decides which programs to load, and says so to libbpf.
-  private func choose(
-    _ object: OpaquePointer, _ objectName: String, _ refused: [String: String]
-  ) throws(SensorError) -> [Program] {
-    var wanted: [Program] = []
-    var left: [Refusal] = []
-    var next = bpf_object__next_program(object, nil)
-    while let handle = next {
-      next = bpf_object__next_program(object, handle)
-      let name = ProgramName(
-        name: String(cString: bpf_program__name(handle)), section: String(cString: bpf_program__section_name(handle)))
-      let rule = HookRule.of(name, object: objectName)
-      var reason = refused[name.name]
-      if reason == nil, let type = name.traceType {
-        reason = kernelTypes.objection(to: type, wanting: rule.signature)
-        if let reason, rule.need == .required {
-          throw SensorError(
-            .kernelTooOld, "The tracepoint \(name.target) is needed, and \(reason)", advice: Sensor.upgradeAdvice)
-        }
-      }
-      if let reason {
-        let result = bpf_program__set_autoload(handle, false)
-        if result != 0 { throw SensorError(.programRejected, "Could not leave out \(name.name)", errno: -result) }
-        left.append(Refusal(name: name, rule: rule, reason: reason))
-      } else {
-        wanted.append(Program(name: name, rule: rule, handle: handle))
-      }
-    }
-    // Only the last attempt at an object counts, and it carries the refusals of those before.
-    let names = Set((wanted.map(\.name) + left.map(\.name)))
-    refusals.removeAll { names.contains($0.name) }
-    refusals += left
-    return wanted
-  }
-
-  /// Loads the object into the kernel. Returns the program that was refused if it was one, else throws.
-  private func load(
-    _ object: OpaquePointer, _ name: String, _ wanted: [Program]
-  ) throws(SensorError) -> (program: ProgramName, error: SensorError)? {
-    let result = bpf_object__load(object)
-    if result == 0 { return nil }
+  /// What an object's load failed for. libbpf tells it in words alone.
+  private static func obstacle(_ result: Int32, loading name: String, _ wanted: Set<String>) -> Obstacle {
     let text = LibbpfLog.text
     let detail = LibbpfLog.tail(of: text)
-    if result == -ENOMEM { throw .memoryLimit("The kernel object \(name)", errno: -result) }
-    let rejected = LibbpfLog.lastProgram(in: text, among: wanted.map(\.name.name))
-    guard let rejected, let program = wanted.first(where: { $0.name.name == rejected }) else {
-      if result == -EPERM {
-        throw .bpfRefused("The kernel refused to load the object \(name)", errno: -result, detail: detail)
+    let reason = LibbpfLog.reason(in: text)
+    if result == -ENOMEM { return .other(.memoryLimit("The kernel object \(name)", errno: -result)) }
+    if let program = LibbpfLog.lastProgram(in: text, among: Array(wanted)) {
+      // Without a log the verifier did not even look at it.
+      let isLooked = text.contains("BEGIN PROG LOAD LOG")
+      if result == -EPERM, !isLooked {
+        let context = "The kernel refused to load the program \(program)"
+        return .program(
+          program, reason: "refused: \(errorText(EPERM))", .bpfRefused(context, errno: EPERM, detail: detail))
       }
-      throw SensorError(
-        .programRejected, "The kernel did not take the object \(name) (\(LibbpfLog.reason(in: text)))",
-        errno: -result, advice: Sensor.rejectionAdvice, detail: detail)
+      return .program(
+        program, reason: reason,
+        SensorError(
+          .programRejected, "The kernel's verifier rejected the program \(program) (\(reason))", errno: -result,
+          advice: Sensor.rejectionAdvice, detail: detail))
     }
-    if result == -EPERM, !text.contains("BEGIN PROG LOAD LOG") {
-      // The verifier did not even look at it.
-      throw .bpfRefused("The kernel refused to load the program \(rejected)", errno: -result, detail: detail)
+    let error = SensorError(
+      .programRejected, "The kernel did not take the object \(name) (\(reason))", errno: -result,
+      advice: Sensor.rejectionAdvice, detail: detail)
+    if result == -EINVAL, let map = LibbpfLog.failedMap(in: text) {
+      return .map(map, reason: "this kernel does not make maps of its kind: \(errorText(EINVAL))", error)
     }
-    return (
-      program.name,
-      SensorError(
-        .programRejected, "The kernel's verifier rejected the program \(rejected) (\(LibbpfLog.reason(in: text)))",
-        errno: -result, advice: Sensor.rejectionAdvice, detail: detail)
-    )
+    if result == -EPERM {
+      return .other(
+        .bpfRefused("The kernel refused to load the object \(name)", errno: -result, detail: detail))
+    }
+    return .other(error)
   }
 
-  private func keep(_ object: OpaquePointer, _ wanted: [Program]) {
-    objects.append(object)
-    programs += wanted
+  private func keep(_ object: OpaquePointer) {
     var next = bpf_object__next_map(object, nil)
     while let map = next {
       next = bpf_object__next_map(object, map)
       let name = String(cString: bpf_map__name(map))
-      if !bpf_map__is_internal(map), maps[name] == nil { maps[name] = bpf_map__fd(map) }
+      if !bpf_map__is_internal(map), maps[name] == nil, bpf_map__fd(map) >= 0 { maps[name] = bpf_map__fd(map) }
     }
   }
 }
@@ -193,8 +187,7 @@ extension LoadedObjects {
   func fillHandlers() throws(SensorError) {
     for program in programs where program.name.isTail {
       guard let index = Self.handlers[program.name.name] else {
-        refusals.append(Refusal(name: program.name, rule: program.rule, reason: "no system call is handed to it"))
-        continue
+        throw SensorError(.attachFailed, "No system call is handed to \(program.name.name)")
       }
       let map = try map("handlers")
       var key = index
@@ -217,48 +210,85 @@ extension LoadedObjects {
   /// Attaches what is loaded. `sched_process_fork` comes first, so that no child of a tagged process is missed
   /// while the rest follows; the others in the order of the objects, as programs of one tracepoint run in the
   /// order in which they were attached.
-  func attach(cgroupRoot: String) throws(SensorError) {
+  func attach(cgroupRoot: String) throws(Obstacle) {
     let first = programs.filter { $0.name.target == "sched_process_fork" }
     let others = programs.filter { $0.name.target != "sched_process_fork" && $0.name.isAttached }
     let needsCgroup = others.contains { $0.name.kind == "cgroup" }
     let cgroup = needsCgroup ? Glibc.open(cgroupRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1
-    if needsCgroup, cgroup < 0 { throw .systemCall("Could not open the cgroup hierarchy \(cgroupRoot)", errno: errno) }
+    if needsCgroup, cgroup < 0 {
+      throw .other(.systemCall("Could not open the cgroup hierarchy \(cgroupRoot)", errno: errno))
+    }
     defer { if cgroup >= 0 { close(cgroup) } }
 
     for program in first + others {
       LibbpfLog.start()
       let isCgroup = program.name.kind == "cgroup"
       let link = isCgroup ? bpf_program__attach_cgroup(program.handle, cgroup) : bpf_program__attach(program.handle)
-      if let link {
-        links.append((program.name.name, link))
-        hooks.append(
-          Hook(
-            family: program.rule.family, kind: program.name.kind, target: program.name.target,
-            program: program.name.name))
-        continue
-      }
-      let error = errno
-      if program.rule.need == .required {
+      guard let link else {
+        let error = errno
         let context = "Could not attach \(program.name.name) to \(program.name.section)"
-        if error == EPERM { throw .bpfRefused(context, errno: error) }
-        throw SensorError(
-          .attachFailed, context, errno: error, advice: Sensor.rejectionAdvice,
-          detail: LibbpfLog.tail(of: LibbpfLog.text))
+        throw .program(
+          program.name.name, reason: "could not be attached: \(errorText(error))",
+          error == EPERM
+            ? .bpfRefused(context, errno: error)
+            : SensorError(
+              .attachFailed, context, errno: error, advice: Sensor.rejectionAdvice,
+              detail: LibbpfLog.tail(of: LibbpfLog.text)))
       }
-      refusals.append(
-        Refusal(name: program.name, rule: program.rule, reason: "could not be attached: \(errorText(error))"))
+      links.append((program.name.name, link))
+      hooks.append(program.name.hook(family: program.family))
     }
+  }
+
+  /// Makes happen what the attached programs are there for, and looks whether they ran.
+  ///
+  /// - Parameter all: also those that run wherever they can be attached
+  /// - Returns: the names of the programs that ran. Those of which it cannot be told are not among them: nothing
+  ///   simple makes them run, or this process may not have the kernel count runs.
+  func prove(all: Bool) throws(Obstacle) -> Set<String> {
+    let asked = programs.filter { $0.name.deed != nil && (all || $0.name.canBeSilent) }
+    guard !asked.isEmpty, let statistics = try? RunTimeStatistics() else { return [] }
+    defer { withExtendedLifetime(statistics) {} }
+    var results: [UInt32: Int32] = [:]
+    for program in asked {
+      guard let deed = program.name.deed, results[deed.rawValue] == nil else { continue }
+      results[deed.rawValue] = mt_deed(deed)
+    }
+    var proven: Set<String> = []
+    for program in asked {
+      let runs: UInt64
+      do throws(SensorError) {
+        runs = try information(about: program).run_cnt
+      } catch {
+        throw .other(error)
+      }
+      if runs > 0 {
+        proven.insert(program.name.name)
+      } else if let deed = program.name.deed, results[deed.rawValue] == 0 {
+        let reason = "can be attached, but does not run"
+        throw .program(
+          program.name.name, reason: reason,
+          SensorError(
+            .attachFailed, "\(program.name.name) \(reason) when \(program.name.target) should call it",
+            advice: Sensor.rejectionAdvice))
+      }
+    }
+    return proven
+  }
+
+  private func information(about program: Program) throws(SensorError) -> bpf_prog_info {
+    var info = bpf_prog_info()
+    var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+    let result = bpf_obj_get_info_by_fd(bpf_program__fd(program.handle), &info, &size)
+    if result != 0 { throw .systemCall("Could not ask about the program \(program.name.name)", errno: -result) }
+    return info
   }
 
   /// Times that a program was left out because it, or what it interrupted, was running on that CPU already.
   func missedRuns() throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
     for program in programs where program.name.isAttached {
-      var info = bpf_prog_info()
-      var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-      let result = bpf_obj_get_info_by_fd(bpf_program__fd(program.handle), &info, &size)
-      if result != 0 { throw .systemCall("Could not ask about the program \(program.name.name)", errno: -result) }
-      missed += info.recursion_misses
+      missed += try information(about: program).recursion_misses
     }
     return missed
   }
@@ -275,17 +305,6 @@ extension LoadedObjects {
     options.sz = MemoryLayout<bpf_test_run_opts>.size
     let result = bpf_prog_test_run_opts(bpf_program__fd(program.handle), &options)
     if result != 0 { throw .systemCall("Could not run the program \(name)", errno: -result) }
-  }
-
-  /// What is not seen, without the alternatives of what is.
-  var missing: [(family: String, reason: String)] {
-    let others = programs.lazy.filter { !$0.name.isAttached }.map(\.name.name)
-    let working = Set(hooks.map(\.program)).union(others)
-    let groups = programs.filter { working.contains($0.name.name) }.map(\.rule.need)
-    return refusals.filter { refusal in
-      if case .oneOf = refusal.rule.need { return !groups.contains(refusal.rule.need) }
-      return true
-    }.map { ($0.rule.family, "\($0.name.name): \($0.reason)") }
   }
 }
 

@@ -3,6 +3,7 @@ import CSystem
 import Glibc
 import KernelABI
 import KernelPrograms
+public import Observation
 
 /// The kernel side of martlet at work: opening it loads and attaches every program, dropping it takes them away.
 ///
@@ -21,7 +22,11 @@ import KernelPrograms
 public final class Sensor {
   /// What is attached.
   public let hooks: [Hook]
-  /// What is not, although martlet has a program for it, and why. Something of the family goes unseen.
+  /// By which hooks each function is seen, and which better ones were passed over.
+  public let choices: [HookChoice]
+  /// Programs of which it was seen that they run.
+  let provenPrograms: Set<String>
+  /// What is not seen, although martlet has a program for it, and why.
   public private(set) var missingHooks: [(family: String, reason: String)]
   /// What the programs have seen.
   public var rings: RingSet
@@ -29,16 +34,26 @@ public final class Sensor {
   let objects: LoadedObjects
   private let possibleCPUs: Int
 
+  static var programs: [(name: String, bytes: [UInt8])] {
+    [(KernelProgram.sensor.rawValue, KernelProgram.sensor.object)]
+  }
+
   /// Opens, loads and attaches everything.
   ///
   /// - Throws: what ``preflight()`` throws, and whatever the kernel has against a program or map that martlet
   ///   cannot do without.
   public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
     try Self.preflight()
-    try self.init(objects: [(KernelProgram.sensor.rawValue, KernelProgram.sensor.object)], options: options)
+    try self.init(objects: Self.programs, options: options)
   }
 
-  init(objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions) throws(SensorError) {
+  /// - Parameters:
+  ///   - table: what to see
+  ///   - provesAll: look whether each program runs, and not only those that might not
+  init(
+    objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions,
+    table: [HookFunction] = HookFunction.table, provesAll: Bool = false
+  ) throws(SensorError) {
     guard let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) else {
       throw .cgroup2Missing
     }
@@ -55,12 +70,15 @@ public final class Sensor {
       config: try Self.config(criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible),
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)],
       innerRing: bulk.descriptors[0])
-    objects = try LoadedObjects()
-    for part in parts { try objects.load(part.name, part.bytes, settings: settings) }
-    try bulk.fill(objects.map("bulk"), possibleCPUs: possibleCPUs)
-    try objects.fillHandlers()
+    let assembly = try Self.assemble(
+      parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, provesAll: provesAll)
+    objects = assembly.objects
+    choices = assembly.choices
+    provenPrograms = assembly.proven
+    missingHooks = choices.filter(\.hooks.isEmpty).map { ($0.family, $0.reasons) }
+    hooks = objects.hooks
 
-    // The reader exists before the first record can.
+    // No process is in a job yet, so the reader is there before the first record.
     let critical = try objects.map("critical")
     let inflight = try InflightMemory(map: objects.map("inflight"), count: slots)
     let memory: [RingMemory]
@@ -71,9 +89,46 @@ public final class Sensor {
       throw error
     }
     rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
-    try objects.attach(cgroupRoot: cgroupRoot)
-    hooks = objects.hooks
-    missingHooks = objects.missing
+  }
+
+  private struct Assembly {
+    var objects: LoadedObjects
+    var choices: [HookChoice]
+    var proven: Set<String>
+  }
+
+  /// Loads and attaches the best that works: whenever the kernel does not take a program everything is begun again
+  /// without it.
+  private static func assemble(
+    _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, provesAll: Bool
+  ) throws(SensorError) -> Assembly {
+    var selected: HookSelection?
+    while true {
+      let objects = try LoadedObjects(parts)
+      var selection: HookSelection
+      if let selected {
+        selection = selected
+      } else {
+        selection = HookSelection(table: table, programs: objects.contents)
+        try selection.leaveOutWhatCannotWork(cgroupRoot: cgroupRoot)
+      }
+      do throws(Obstacle) {
+        try objects.load(selection, settings)
+        do {
+          try bulk.fill(objects.map("bulk"), possibleCPUs: possibleCPUs)
+          try objects.fillHandlers()
+        } catch {
+          throw .other(error)
+        }
+        try objects.attach(cgroupRoot: cgroupRoot)
+        let proven = try objects.prove(all: provesAll)
+        return Assembly(objects: objects, choices: selection.choices, proven: proven)
+      } catch {
+        try selection.overcome(error)
+        selected = selection
+      }
+    }
   }
 
   private static func config(

@@ -1,38 +1,10 @@
 import CLibbpf
 import KernelABI
+public import Observation
 
 /// What became of the events, summed over all CPUs.
 public struct SensorCounters: Sendable, Equatable {
-  /// The events of one type: seen = deduplicated + aggregated + sent + lost.
-  public struct Row: Sendable, Equatable {
-    public var seen: UInt64 = 0
-    /// The same again.
-    public var deduplicated: UInt64 = 0
-    /// Folded into another record.
-    public var aggregated: UInt64 = 0
-    public var sent: UInt64 = 0
-    /// There was no space in the ring.
-    public var lost: UInt64 = 0
-    /// Sent with a string cut.
-    public var truncated: UInt64 = 0
-    /// Sent without memory that could not be read.
-    public var unreadable: UInt64 = 0
-    /// Calls that returned an error; not part of `seen`.
-    public var failed: UInt64 = 0
-
-    public init() {}
-
-    mutating func add(_ counters: mt_counters) {
-      seen &+= counters.seen
-      deduplicated &+= counters.deduplicated
-      aggregated &+= counters.aggregated
-      sent &+= counters.sent
-      lost &+= counters.lost
-      truncated &+= counters.truncated
-      unreadable &+= counters.unreadable
-      failed &+= counters.failed
-    }
-  }
+  public typealias Row = EventCounts
 
   /// By `mt_type`, `MT_TYPE_COUNT` of them.
   public var types: [Row]
@@ -65,4 +37,17 @@ private func perCPUValues<Value: BitwiseCopyable>(
   let result = values.withUnsafeMutableBytes { bpf_map_lookup_elem(map, &key, $0.baseAddress) }
   if result != 0 { throw .mapFailed(name, "read", errno: -result) }
   return values
+}
+
+extension EventCounts {
+  fileprivate mutating func add(_ counters: mt_counters) {
+    seen &+= counters.seen
+    deduplicated &+= counters.deduplicated
+    aggregated &+= counters.aggregated
+    sent &+= counters.sent
+    lost &+= counters.lost
+    truncated &+= counters.truncated
+    unreadable &+= counters.unreadable
+    failed &+= counters.failed
+  }
 }

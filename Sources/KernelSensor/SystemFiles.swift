@@ -19,6 +19,11 @@ func readText(_ path: String) -> String? {
   return String(decoding: bytes, as: UTF8.self)
 }
 
+/// A small file that holds one number.
+func readNumber(_ path: String) -> UInt64? {
+  readText(path).flatMap { UInt64($0.prefix { !$0.isWhitespace }) }
+}
+
 /// As strerror(3), with the errno's number.
 func errorText(_ number: Int32) -> String {
   // strerror_r, as strerror's buffer is shared between threads.

@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 /// `report.json`, schema `martlet.report/v1`: everything that the run came to, for programs.
 ///

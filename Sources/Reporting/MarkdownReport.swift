@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 /// `report.md`: the run for a CI step summary, in GitHub's Markdown.
 ///

@@ -1,26 +1,8 @@
 public import Jobs
+public import Observation
 
 /// Everything that the reports of one run are made from.
 public struct ReportInput: Sendable {
-  /// One program of the sensor and what it is attached to.
-  public struct Hook: Sendable, Equatable {
-    /// `process`, `file`, `network`.
-    public var family: String
-    /// `tp_btf`, `cgroup`, `fentry`, `lsm`.
-    public var kind: String
-    /// The tracepoint, function or attach point.
-    public var target: String
-    /// The name of the kernel program.
-    public var program: String
-
-    public init(family: String, kind: String, target: String, program: String) {
-      self.family = family
-      self.kind = kind
-      self.target = target
-      self.program = program
-    }
-  }
-
   /// What the event log came to; see `LogSummary` in EventLog.
   public struct Log: Sendable, Equatable {
     /// SHA-256 of the last compressed frame, in hex.

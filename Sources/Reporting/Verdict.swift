@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 /// What a run comes to. A case that stands further down is graver and hides those above it.
 public enum Verdict: String, Sendable, CaseIterable, Comparable {

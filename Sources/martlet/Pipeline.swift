@@ -217,16 +217,7 @@ extension Completeness {
   fileprivate mutating func count(_ counters: SensorCounters) {
     for type in RecordType.allCases where Int(type.rawValue) < counters.types.count {
       let row = counters.types[Int(type.rawValue)]
-      var counts = Counts()
-      counts.seen = row.seen
-      counts.deduplicated = row.deduplicated
-      counts.aggregated = row.aggregated
-      counts.sent = row.sent
-      counts.lost = row.lost
-      counts.truncated = row.truncated
-      counts.unreadable = row.unreadable
-      counts.failed = row.failed
-      types.append((type.name, type.isCritical, counts))
+      types.append((type.name, type.isCritical, row))
     }
     for (index, count) in counters.mapFull.enumerated() {
       mapFull.append((index < Self.maps.count ? Self.maps[index] : "map \(index)", count))

@@ -60,7 +60,9 @@ struct Run {
     user?.apply(to: &environment)
 
     try Sensor.preflight()
-    try Self.checkPidNamespace()
+    if let (problem, advice) = PidNamespace.objection {
+      throw Refusal(message: "\(problem). \(advice). The command was not run.")
+    }
     let directory = try OutputDirectory(path: output, owner: owner)
     let job: Job
     do {
@@ -113,21 +115,6 @@ struct Run {
       throw Refusal(status: error.exitStatus, message: error.description)
     }
     return Job(child: child, pipeline: pipeline, report: report)
-  }
-
-  /// The kernel side numbers processes as the host does: in a pid namespace of our own we would name it another one.
-  private static func checkPidNamespace() throws(Refusal) {
-    // PROC_PID_INIT_INO of linux/proc_ns.h.
-    let initial: UInt64 = 0xEFFF_FFFC
-    var namespace = stat()
-    guard stat("/proc/self/ns/pid", &namespace) == 0 else {
-      throw Refusal(message: "cannot look at /proc/self/ns/pid: mount /proc. The command was not run.")
-    }
-    guard UInt64(namespace.st_ino) == initial else {
-      throw Refusal(
-        message: "this is a pid namespace of its own, whose processes the kernel programs cannot tell apart. "
-          + "Start the container in the host's (docker run --pid=host). The command was not run.")
-    }
   }
 
   private static func wantsColour(_ environment: Environment) -> Bool {

@@ -32,9 +32,7 @@ struct RunReport {
     input.kernelRelease = Self.kernelRelease
     input.command = Self.masked(arguments, masker)
     input.workingDirectory = Self.workingDirectory(masker)
-    input.hooks = hooks.map {
-      ReportInput.Hook(family: $0.family, kind: $0.kind, target: $0.target, program: $0.program)
-    }
+    input.hooks = hooks
   }
 
   /// Writes the reports, says what the run came to, and tells the exit status.

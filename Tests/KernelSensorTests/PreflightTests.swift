@@ -116,17 +116,16 @@ struct PreflightTests {
     #expect(LibbpfLog.reason(in: "") == "")
   }
 
-  @Test("rules go by name where a section is shared")
-  func rules() {
-    let sysExit = "tp_btf/sys_exit"
-    #expect(HookRule.of(ProgramName(name: "sys_exit", section: sysExit), object: "file").need == .required)
-    #expect(HookRule.of(ProgramName(name: "on_copy", section: sysExit), object: "file").need == .optional)
-    let exec = "tp_btf/sched_process_exec"
-    #expect(HookRule.of(ProgramName(name: "sched_process_exec", section: exec), object: "process").need == .required)
-    #expect(HookRule.of(ProgramName(name: "exec_descriptors", section: exec), object: "file").family == "file")
-    let new = HookRule.of(ProgramName(name: "new", section: "cgroup/sock_create"), object: "network")
-    #expect(new == HookRule(family: "network", need: .optional))
-    #expect(ProgramName(name: "x", section: "cgroup/connect4").target == "connect4")
-    #expect(ProgramName(name: "x", section: "syscall").target == "")
+  @Test("the map that libbpf could not make")
+  func failedMap() {
+    let log = """
+      libbpf: Error in bpf_create_map_xattr(odd):Invalid argument(-22). Retrying without BTF.
+      libbpf: map 'odd': failed to create: Invalid argument(-22)
+      libbpf: failed to load object 'x'
+
+      """
+    #expect(LibbpfLog.failedMap(in: log) == "odd")
+    #expect(LibbpfLog.failedMap(in: "libbpf: prog 'x': failed to load: -22") == nil)
+    #expect(LibbpfLog.failedMap(in: "''''\n") == nil)
   }
 }

@@ -3,6 +3,7 @@ import CSystem
 import CTestSupport
 import Glibc
 import KernelABI
+import Observation
 import Testing
 
 @testable import KernelSensor
@@ -195,15 +196,43 @@ struct SensorTests {
 
   @Test("the same object twice shares its maps")
   func sharedMaps() throws {
-    let objects = try LoadedObjects()
+    let objects = try LoadedObjects([("first", FixtureObject.bytes), ("second", FixtureObject.bytes)])
     let ring = try BulkRings(cpus: [0], byteCount: 4096)
     let settings = ObjectSettings(config: mt_config(), entries: ["inflight": 8], innerRing: ring.descriptors[0])
-    try objects.load("first", FixtureObject.bytes, settings: settings)
-    let maps = objects.maps
-    #expect(maps.count == 9)
-    try objects.load("second", FixtureObject.bytes, settings: settings)
-    #expect(objects.maps == maps)
-    #expect(objects.programs.count == 8)
-    #expect(objects.refusals.count == 2, "by program, not by attempt or object")
+    var selection = HookSelection(table: [], programs: objects.contents)
+    for program in ["absent", "refused"] {
+      try selection.overcome(.program(program, reason: "", SensorError(.programRejected, program)))
+    }
+    try objects.load(selection, settings)
+    #expect(objects.maps.count == 9)
+    #expect(Set(objects.maps.values).count == 9)
+  }
+
+  @Test("what the kernel refuses leads to the next tier, whatever it refuses it for")
+  func tiers() throws {
+    let table = [
+      HookFunction("process", "fork", .required, ["absent"], ["refused"], ["sched_process_fork"]),
+      HookFunction("file", "write", .required, ["sys_exit", "on_close"]),
+      HookFunction("network", "connect", .optional, ["refused", "connect4"]),
+    ]
+    let sensor = try Sensor(
+      objects: [("writes", FixtureObject.bytes)], options: SensorOptions(), table: table, provesAll: true)
+    let fork = try #require(sensor.choices.first)
+    #expect(fork.hooks.map(\.program) == ["sched_process_fork"])
+    #expect(fork.passedOver.map { String($0.reason.prefix { $0 != ":" }) } == ["absent", "refused"])
+    #expect(sensor.missingHooks.map(\.family) == ["network"])
+    #expect(!sensor.hooks.map(\.program).contains("connect4"), "it has no part in anything else")
+    #expect(sensor.provenPrograms == ["sched_process_fork", "sys_exit"])
+  }
+
+  @Test("without a tier that works for what is required there is no sensor, and the last reason is told")
+  func noTier() throws {
+    let table = [HookFunction("process", "fork", .required, ["absent"], ["refused"])]
+    let error = try #require(throws: SensorError.self) {
+      _ = try Sensor(objects: [("writes", FixtureObject.bytes)], options: SensorOptions(), table: table)
+    }
+    #expect(error.code == .programRejected)
+    #expect(error.context.contains("refused"))
+    #expect(!error.detail.isEmpty)
   }
 }

@@ -1,4 +1,5 @@
 import Jobs
+import Observation
 import Reporting
 
 func name(_ text: String) -> Name { Name(bytes: Array(text.utf8)) }

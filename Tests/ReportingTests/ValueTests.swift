@@ -1,4 +1,5 @@
 import Jobs
+import Observation
 import Testing
 
 @testable import Reporting

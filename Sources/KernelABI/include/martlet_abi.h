@@ -357,7 +357,7 @@ struct mt_config {
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The
- * program is called "on_" and the name in lower case: MT_HANDLER_OPEN is on_open. */
+ * program is called "on_" and the name in lower case: MT_HANDLER_CLOSE is on_close. Opens are told by sys_exit itself. */
 enum mt_handler {
 	MT_HANDLER_NONE = 0,
 	MT_HANDLER_OPEN = 1,

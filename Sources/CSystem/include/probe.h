@@ -1,0 +1,33 @@
+/* Trying out the kernel's hooks: attaching by perf events, and deeds that hooks have to see. */
+#ifndef MARTLET_PROBE_H
+#define MARTLET_PROBE_H
+
+#include <stdint.h>
+
+/*
+ * Opens a perf event for a tracepoint or a probe. `type` is its kind's number in /sys/bus/event_source/devices,
+ * `config` the tracepoint's id or the flags of a probe, `name` the function or file of a probe and `offset` the place
+ * in it. Returns a descriptor or a negative errno.
+ */
+int mt_event_open(uint32_t type, uint64_t config, const char *name, uint64_t offset);
+
+/* Runs the BPF program behind `program` at an event, until the event is closed. Returns 0 or a negative errno. */
+int mt_event_attach(int event, int program);
+
+enum mt_deed {
+	MT_DEED_PROCESS,  /* a child is born, runs another program and ends */
+	MT_DEED_CALL,     /* a system call */
+	MT_DEED_NAME,     /* this thread is given the name that it has */
+	MT_DEED_OPEN,     /* /dev/null is opened and closed */
+	MT_DEED_IPV4,     /* sockets on 127.0.0.1 connect, send, are bound, listen and are closed */
+	MT_DEED_IPV6,     /* the same on ::1 */
+	MT_DEED_FUNCTION, /* mt_deed_function is called */
+};
+
+/* Does it. Returns 0, or a negative errno if it cannot be done here. */
+int mt_deed(enum mt_deed deed);
+
+/* Does nothing, for a probe to be put on. */
+void mt_deed_function(void);
+
+#endif

@@ -1,0 +1,175 @@
+import CLibbpf
+import Glibc
+import Observation
+
+/// What this machine lets a sensor do, found out by trying.
+public struct Diagnosis: Sendable {
+  /// Something about the machine.
+  public struct Fact: Sendable, Equatable {
+    /// A name for programs: `btf`, `lockdown`, `lsm`.
+    public var name: String
+    /// What was found, in words.
+    public var value: String
+    /// What to do about it; nil if it is as it should be.
+    public var advice: String?
+
+    public init(name: String, value: String, advice: String? = nil) {
+      self.name = name
+      self.value = value
+      self.advice = advice
+    }
+  }
+
+  /// How a function is seen.
+  public struct Function: Sendable {
+    public var choice: HookChoice
+    /// Whether each of its hooks was seen to run, apart from those that only other programs call.
+    public var isProven: Bool
+  }
+
+  /// As uname(2) gives it.
+  public var kernelRelease = ""
+  /// `x86_64`, `aarch64`.
+  public var machine = ""
+  public var facts: [Fact] = []
+  public var trials: [HookTrial] = []
+  /// Empty if there is no sensor.
+  public var functions: [Function] = []
+  /// Why there is no sensor.
+  public var error: SensorError?
+
+  /// Whether a run here would see all that martlet has programs for.
+  public var isComplete: Bool {
+    error == nil && !functions.contains { $0.choice.hooks.isEmpty } && !facts.contains { $0.advice != nil }
+  }
+}
+
+extension Sensor {
+  /// Looks at the machine, tries every kind of hook, and opens a sensor to see which hooks it chooses and whether they
+  /// run. Takes a second, and leaves nothing behind.
+  public static func diagnose() -> Diagnosis {
+    var diagnosis = Diagnosis()
+    var names = utsname()
+    uname(&names)
+    diagnosis.kernelRelease = withUnsafeBytes(of: names.release) {
+      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    }
+    diagnosis.machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    diagnosis.facts = MachineFacts(release: diagnosis.kernelRelease).all
+    if let types = try? KernelTypes() {
+      let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))
+      diagnosis.trials = HookKind.allCases.map { $0.trial(types, cgroupRoot: cgroupRoot) }
+    }
+    do {
+      try preflight()
+      var options = SensorOptions()
+      options.criticalRingBytes = 1 << 16
+      options.bulkRingBytes = 1 << 16
+      let sensor = try Sensor(objects: programs, options: options, provesAll: true)
+      diagnosis.functions = sensor.choices.map { choice in
+        let attached = choice.hooks.filter { sensor.hooks.map(\.program).contains($0.program) }
+        let isProven = !attached.isEmpty && attached.allSatisfy { sensor.provenPrograms.contains($0.program) }
+        return Diagnosis.Function(choice: choice, isProven: isProven)
+      }
+    } catch {
+      diagnosis.error = error
+    }
+    return diagnosis
+  }
+}
+
+/// What files of the system tell.
+struct MachineFacts {
+  var release: String
+  var status = readText("/proc/self/status")
+  var hasBTF = access("/sys/kernel/btf/vmlinux", R_OK) == 0
+  var confinement = Confinement.ofThisProcess()
+  var lsm = readText("/sys/kernel/security/lsm")
+  var cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))
+  var jit = readNumber("/proc/sys/net/core/bpf_jit_enable")
+  var unprivileged = readNumber("/proc/sys/kernel/unprivileged_bpf_disabled")
+  /// Bytes that may be locked, which is what maps and programs count as before 5.11; nil if there is no limit.
+  var lockedMemory: UInt64? = {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0 else { return 0 }
+    return limit.rlim_cur == rlim_t.max ? nil : UInt64(limit.rlim_cur)
+  }()
+
+  init(release: String) { self.release = release }
+
+  var all: [Diagnosis.Fact] {
+    [btf, capabilities, lockdown, filter, namespace, securityModules, cgroup2, compiler, unprivilegedUse]
+      + (Self.version(release) < (5, 11) ? [memory] : [])
+  }
+
+  private var btf: Diagnosis.Fact {
+    hasBTF
+      ? .init(name: "btf", value: "/sys/kernel/btf/vmlinux")
+      : .init(
+        name: "btf", value: "missing",
+        advice: SensorError.noBTF(errno: ENOENT).advice)
+  }
+
+  private var capabilities: Diagnosis.Fact {
+    let missing = Capability.missing(status: status ?? "")
+    guard !missing.isEmpty else { return .init(name: "capabilities", value: "sufficient") }
+    return .init(
+      name: "capabilities", value: "without \(missing.map(\.name).joined(separator: ", "))",
+      advice: SensorError.notRoot(missing: missing).advice)
+  }
+
+  private var lockdown: Diagnosis.Fact {
+    let mode = confinement.lockdown ?? "not in this kernel, or securityfs is not mounted"
+    return .init(
+      name: "lockdown", value: mode, advice: confinement.lockdown == "confidentiality" ? confinement.explanation : nil)
+  }
+
+  private var filter: Diagnosis.Fact {
+    .init(name: "seccomp", value: confinement.isFiltered ? "a filter applies" : "no filter")
+  }
+
+  private var namespace: Diagnosis.Fact {
+    .init(
+      name: "userNamespace", value: confinement.isInUserNamespace ? "of its own" : "the initial one",
+      advice: confinement.isInUserNamespace ? confinement.explanation : nil)
+  }
+
+  private var securityModules: Diagnosis.Fact {
+    let list = lsm?.split(whereSeparator: \.isWhitespace).joined()
+    return .init(name: "lsm", value: list ?? "not to be told: securityfs is not mounted")
+  }
+
+  private var cgroup2: Diagnosis.Fact {
+    .init(
+      name: "cgroup2", value: cgroupRoot ?? "not mounted",
+      advice: cgroupRoot == nil ? SensorError.cgroup2Missing.advice : nil)
+  }
+
+  private var compiler: Diagnosis.Fact {
+    // 0 interprets every program; 2 is for debugging. The file is missing where there is no choice.
+    jit == 0
+      ? .init(
+        name: "jit", value: "off",
+        advice: "Programs are interpreted, which costs many times as much: sysctl net.core.bpf_jit_enable=1")
+      : .init(name: "jit", value: "on")
+  }
+
+  private var unprivilegedUse: Diagnosis.Fact {
+    .init(
+      name: "unprivilegedBPF",
+      value: unprivileged == 0 ? "allowed" : unprivileged == nil ? "not to be told" : "disabled")
+  }
+
+  private var memory: Diagnosis.Fact {
+    let enough = lockedMemory.map { $0 >= 64 << 20 } ?? true
+    return .init(
+      name: "lockedMemory", value: lockedMemory.map { "\($0 >> 10) KiB" } ?? "unlimited",
+      advice: enough ? nil : "Before Linux 5.11 maps count as locked memory: ulimit -l unlimited")
+  }
+
+  /// 5 and 10 of "5.10.0-30-amd64".
+  static func version(_ release: String) -> (Int, Int) {
+    let numbers = release.split { !$0.isNumber }.prefix(2).map { Int($0) ?? 0 }
+    return numbers.count == 2 ? (numbers[0], numbers[1]) : (0, 0)
+  }
+}

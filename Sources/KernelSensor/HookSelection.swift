@@ -1,0 +1,129 @@
+public import Observation
+
+/// Which hooks see one thing on this kernel.
+public struct HookChoice: Sendable, Equatable {
+  /// A better way that does not work here.
+  public struct PassedOver: Sendable, Equatable {
+    public var hooks: [Hook]
+    /// The program that stands in the way, and what the kernel says: `uring_submit_req: this kernel does not have it`.
+    public var reason: String
+  }
+
+  /// `process`, `file`, `path`, `flow`, `network`, `io_uring`.
+  public var family: String
+  /// What is seen: `fork`, `open`, `connect`.
+  public var function: String
+  /// Whether martlet does not start without it.
+  public var isRequired: Bool
+  /// The best hooks that work, of all programs that have a part in it; empty if there are none.
+  public var hooks: [Hook]
+  /// The best first.
+  public var passedOver: [PassedOver]
+
+  /// What speaks against each way that there is, for what is not seen.
+  var reasons: String { passedOver.map(\.reason).joined(separator: "; ") }
+}
+
+/// What stands in the way of a sensor.
+enum Obstacle: Error {
+  /// The kernel does not have, does not take, does not attach or does not run a program. The error is for those who
+  /// cannot do without it.
+  case program(String, reason: String, SensorError)
+  /// The kernel does not know a kind of map.
+  case map(String, reason: String, SensorError)
+  /// Nothing that another program could help.
+  case other(SensorError)
+}
+
+/// Which programs to load: of each function the best way that nothing is known against.
+///
+/// Only trying tells what a kernel accepts. So what has failed is told to ``overcome(_:)``, and whoever tries starts
+/// again with what is ``wanted`` then.
+struct HookSelection {
+  private let functions: [HookFunction]
+  private let names: [String: ProgramName]
+  /// What speaks against programs, by name.
+  private(set) var refusals: [String: String] = [:]
+  /// What speaks against maps, by name.
+  private(set) var refusedMaps: [String: String] = [:]
+
+  /// - Parameters:
+  ///   - table: functions; of these only ways count whose programs are all there
+  ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
+  ///     function of their own, in a family that is called as the object.
+  init(table: [HookFunction], programs: [(name: ProgramName, object: String)]) {
+    let names = Dictionary(programs.map { ($0.name.name, $0.name) }, uniquingKeysWith: { first, _ in first })
+    var functions: [HookFunction] = []
+    var used: Set<String> = []
+    for var function in table {
+      function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
+      if function.ways.isEmpty { continue }
+      functions.append(function)
+      for way in function.ways { used.formUnion(way.map(\.program)) }
+    }
+    for program in programs where !used.contains(program.name.name) {
+      functions.append(
+        HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
+    }
+    self.functions = functions
+    self.names = names
+  }
+
+  /// Programs, each with the arguments that it wants of its tracepoint.
+  var candidates: [(name: ProgramName, signature: String?)] {
+    var seen: Set<String> = []
+    return functions.flatMap { $0.ways.joined() }.compactMap { part in
+      guard let name = names[part.program], seen.insert(part.program).inserted else { return nil }
+      return (name, part.signature)
+    }
+  }
+
+  /// The programs to load.
+  var wanted: Set<String> {
+    Set(functions.flatMap { function in (best(of: function) ?? []).map(\.program) })
+  }
+
+  /// What a program is needed for first.
+  func family(of program: String) -> String {
+    functions.first { $0.ways.contains { $0.contains { $0.program == program } } }?.family ?? ""
+  }
+
+  var choices: [HookChoice] {
+    functions.map { function in
+      let bad = function.ways.prefix { !isWorking($0) }
+      return HookChoice(
+        family: function.family, function: function.name, isRequired: function.need == .required,
+        hooks: hooks(best(of: function) ?? [], function.family),
+        passedOver: bad.map { way in
+          let reasons = way.compactMap { part in refusals[part.program].map { "\(part.program): \($0)" } }
+          return .init(hooks: hooks(way, function.family), reason: reasons.joined(separator: ", "))
+        })
+    }
+  }
+
+  /// Learns what failed.
+  ///
+  /// - Throws: if a required function has no way left, or the obstacle does not go away by doing without a program.
+  mutating func overcome(_ obstacle: Obstacle) throws(SensorError) {
+    switch obstacle {
+    case .program(let program, let reason, let error):
+      guard refusals[program] == nil else { throw error }
+      // A program that wants a map that could not be made is refused for a reason that says nothing.
+      let map = refusedMaps.first { reason.contains("'\($0.key)'") }
+      refusals[program] = map.map { "its map \($0.key): \($0.value)" } ?? reason
+      if functions.contains(where: { $0.need == .required && best(of: $0) == nil }) { throw error }
+    case .map(let map, let reason, let error):
+      guard refusedMaps.updateValue(reason, forKey: map) == nil else { throw error }
+    case .other(let error):
+      throw error
+    }
+  }
+
+  private func best(of function: HookFunction) -> [HookFunction.Part]? { function.ways.first(where: isWorking) }
+
+  private func isWorking(_ way: [HookFunction.Part]) -> Bool { way.allSatisfy { refusals[$0.program] == nil } }
+
+  private func hooks(_ way: [HookFunction.Part], _ family: String) -> [Hook] {
+    way.compactMap { names[$0.program]?.hook(family: family) }
+  }
+}

@@ -1,0 +1,42 @@
+import CSystem
+import Observation
+
+/// A program's name and the section of the object that it comes from.
+struct ProgramName: Sendable, Hashable {
+  var name: String
+  var section: String
+
+  /// "tp_btf" of "tp_btf/sys_exit", "lsm" of "lsm.s/bprm_check_security".
+  var kind: String {
+    let prefix = section.prefix { $0 != "/" }
+    return String(prefix.hasSuffix(".s") ? prefix.dropLast(2) : prefix)
+  }
+  /// "sys_exit" of "tp_btf/sys_exit".
+  var target: String { String(section.drop { $0 != "/" }.dropFirst()) }
+  /// Whether it is called from the program array `handlers` instead of being attached.
+  var isTail: Bool { name.hasPrefix("on_") }
+  /// Whether user space runs it instead.
+  var isCalled: Bool { section == "raw_tp" }
+  var isAttached: Bool { !isTail && !isCalled }
+  /// The typedef that the kernel's BTF has if it has the tracepoint.
+  var traceType: String? { kind == "tp_btf" ? "btf_trace_\(target)" : nil }
+
+  func hook(family: String) -> Hook { Hook(family: family, kind: kind, target: target, program: name) }
+
+  /// Whether programs of this kind can be attached and yet never run: LSM programs of a kernel that was not told to
+  /// use them, and whatever sits on a function that another version of the kernel calls in another way.
+  var canBeSilent: Bool { isAttached && kind != "tp_btf" && kind != "cgroup" }
+
+  /// What makes the program run, whoever does it; nil if nothing simple does.
+  var deed: mt_deed? {
+    if !isAttached { return nil }
+    return switch target {
+    case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_check_security": MT_DEED_PROCESS
+    case "sys_enter", "sys_exit": MT_DEED_CALL
+    case "file_open", "security_file_open": MT_DEED_OPEN
+    case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
+    case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
+    default: nil
+    }
+  }
+}

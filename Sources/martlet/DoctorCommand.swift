@@ -1,0 +1,31 @@
+import ArgumentParser
+import Glibc
+import KernelSensor
+import Reporting
+
+/// `martlet doctor`.
+struct DoctorCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "doctor",
+    abstract: "Finds out what martlet can see on this machine, and what stands in its way.",
+    discussion: """
+      Looks at the kernel, tries every kind of hook it may have (loads a program, attaches it, and looks whether it \
+      runs), and opens a sensor as 'martlet run' does. Of everything that martlet wants to see it says by which hooks \
+      it does, and why better ones were passed over. Nothing stays behind.
+
+      Exits with 0 if a run here would miss nothing that martlet can see, else with 1.
+      """)
+
+  @Flag(help: "Print a JSON object instead, schema martlet.doctor/v1.")
+  var json = false
+
+  func run() throws {
+    var diagnosis = Sensor.diagnose()
+    let namespace = PidNamespace.objection
+    diagnosis.facts.append(
+      .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
+    let output = json ? DoctorReport.json(diagnosis) : DoctorReport.text(diagnosis)
+    output.withUnsafeBytes { _ = Message.write($0, to: STDOUT_FILENO) }
+    if !diagnosis.isComplete { throw ExitCode(1) }
+  }
+}

@@ -1,0 +1,151 @@
+import KernelSensor
+import Observation
+import Reporting
+
+/// What `martlet doctor` prints.
+enum DoctorReport {
+  static func text(_ diagnosis: Diagnosis) -> [UInt8] {
+    var text = "kernel      \(diagnosis.kernelRelease) \(diagnosis.machine)\n"
+    for fact in diagnosis.facts {
+      text += "\(mark(fact.advice == nil)) \(padded(fact.name, 16)) \(fact.value)\n"
+    }
+    if !diagnosis.trials.isEmpty {
+      text += "\nKinds of hooks, each tried with a program of its own:\n"
+      for trial in diagnosis.trials {
+        let state = trial.outcome == .fires ? "" : ": \(trial.reason)"
+        text += "  \(padded(trial.kind.rawValue, 10)) \(padded(trial.target, 20)) \(trial.outcome.rawValue)\(state)\n"
+      }
+    }
+    if !diagnosis.functions.isEmpty {
+      text += "\nWhat martlet sees, and by which hooks:\n"
+      for function in diagnosis.functions { text += line(function) }
+    }
+    text += "\n" + verdict(diagnosis)
+    return Array(text.utf8)
+  }
+
+  private static func line(_ function: Diagnosis.Function) -> String {
+    let choice = function.choice
+    let title = "\(padded(choice.family, 9)) \(padded(choice.function, 24))"
+    var text = "\(mark(!choice.hooks.isEmpty)) \(title) "
+    text += choice.hooks.isEmpty ? "not seen" : hooks(choice.hooks)
+    text += choice.hooks.isEmpty || function.isProven ? "\n" : " (not tried)\n"
+    for other in choice.passedOver { text += "      passed over: \(other.reason)\n" }
+    return text
+  }
+
+  /// "tp_btf sys_exit", and each target once: the programs that one hook calls are one hook.
+  private static func hooks(_ hooks: [Hook]) -> String {
+    var seen: [String] = []
+    for hook in hooks {
+      let text = "\(hook.kind) \(hook.target)"
+      if !seen.contains(text) { seen.append(text) }
+    }
+    return seen.joined(separator: ", ")
+  }
+
+  private static func verdict(_ diagnosis: Diagnosis) -> String {
+    if diagnosis.isComplete { return "A run here would be complete.\n" }
+    var text = diagnosis.error == nil ? "A run here would be incomplete.\n" : "martlet cannot run here.\n"
+    for problem in problems(diagnosis) {
+      text += "  \(problem.what). \(problem.advice.isEmpty ? "" : "\(problem.advice).")\n"
+    }
+    return text
+  }
+
+  /// What is missing, and what to do about it; both without a full stop.
+  private static func problems(_ diagnosis: Diagnosis) -> [(what: String, advice: String)] {
+    var problems: [(String, String)] = []
+    if let error = diagnosis.error {
+      problems.append((error.context + (error.errno.map { " (errno \($0))" } ?? ""), error.advice))
+    }
+    for fact in diagnosis.facts {
+      guard let advice = fact.advice, advice != diagnosis.error?.advice else { continue }
+      problems.append(("\(fact.name): \(fact.value)", advice))
+    }
+    for function in diagnosis.functions where function.choice.hooks.isEmpty {
+      let choice = function.choice
+      let reasons = choice.passedOver.map(\.reason).joined(separator: "; ")
+      problems.append(("\(choice.family): \(choice.function) is not seen: \(reasons)", ""))
+    }
+    return problems
+  }
+
+  private static func mark(_ isGood: Bool) -> String { isGood ? "  ✓" : "  ✗" }
+
+  private static func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.utf8.count))
+  }
+
+  static func json(_ diagnosis: Diagnosis) -> [UInt8] {
+    var json = JSONOutput()
+    json.object { json in
+      json.newLine()
+      json.member("schema", "martlet.doctor/v1")
+      json.newLine()
+      json.member("complete", diagnosis.isComplete)
+      json.newLine()
+      json.object("kernel") { json in
+        json.member("release", diagnosis.kernelRelease)
+        json.member("machine", diagnosis.machine)
+      }
+      json.newLine()
+      json.lines("facts", diagnosis.facts) { json, fact in
+        json.member("name", fact.name)
+        json.member("value", fact.value)
+        if let advice = fact.advice { json.member("advice", advice) }
+      }
+      json.newLine()
+      json.lines("kinds", diagnosis.trials) { json, trial in
+        json.member("kind", trial.kind.rawValue)
+        json.member("target", trial.target)
+        json.member("outcome", trial.outcome.rawValue)
+        if !trial.reason.isEmpty { json.member("reason", trial.reason) }
+      }
+      json.newLine()
+      json.lines("functions", diagnosis.functions) { json, function in
+        json.member("family", function.choice.family)
+        json.member("function", function.choice.function)
+        json.member("required", function.choice.isRequired)
+        json.member("proven", function.isProven)
+        write("hooks", function.choice.hooks, to: &json)
+        json.array("passedOver") { json in
+          for other in function.choice.passedOver {
+            json.object { json in
+              write("hooks", other.hooks, to: &json)
+              json.member("reason", other.reason)
+            }
+          }
+        }
+      }
+      json.newLine()
+      json.lines("problems", problems(diagnosis)) { json, problem in
+        json.member("problem", problem.what)
+        if !problem.advice.isEmpty { json.member("advice", problem.advice) }
+      }
+      if let error = diagnosis.error {
+        json.newLine()
+        json.object("error") { json in
+          json.member("code", error.code.rawValue)
+          json.member("message", error.description)
+          if !error.detail.isEmpty { json.member("detail", error.detail) }
+        }
+      }
+      json.lastLine()
+    }
+    json.endDocument()
+    return json.bytes
+  }
+
+  private static func write(_ key: StaticString, _ hooks: [Hook], to json: inout JSONOutput) {
+    json.array(key) { json in
+      for hook in hooks {
+        json.object { json in
+          json.member("kind", hook.kind)
+          json.member("target", hook.target)
+          json.member("program", hook.program)
+        }
+      }
+    }
+  }
+}

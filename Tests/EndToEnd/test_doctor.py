@@ -1,0 +1,80 @@
+"""martlet doctor: what a person and a program are told, and the exit status."""
+import json
+import os
+import subprocess
+import unittest
+
+from harness import MARTLET, Case, needs_root, needs_sensor
+
+
+@needs_sensor
+class Doctor(Case):
+    def doctor(self, *options, prefix=()):
+        return subprocess.run(
+            [*prefix, MARTLET, "doctor", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, timeout=60)
+
+    @needs_root
+    def test_says_what_is_seen_and_by_which_hooks(self):
+        result = self.doctor()
+        text = result.stdout.decode()
+        self.assertEqual(result.returncode, 0, text)
+        self.assertEqual(result.stderr, b"")
+        self.assertIn(os.uname().release, text)
+        self.assertRegex(text, r"process +fork +tp_btf sched_process_fork\n")
+        self.assertTrue(text.endswith("A run here would be complete.\n"), text)
+
+    @needs_root
+    def test_json_has_the_same(self):
+        result = self.doctor("--json")
+        self.assertEqual(result.returncode, 0)
+        report = json.loads(result.stdout)
+        self.assertEqual(report["schema"], "martlet.doctor/v1")
+        self.assertIs(report["complete"], True)
+        self.assertEqual(report["problems"], [])
+        functions = {(f["family"], f["function"]): f for f in report["functions"]}
+        fork = functions["process", "fork"]
+        self.assertEqual(
+            fork["hooks"], [{"kind": "tp_btf", "target": "sched_process_fork", "program": "sched_process_fork"}])
+        self.assertTrue(fork["proven"])
+        kinds = {k["kind"]: k for k in report["kinds"]}
+        self.assertEqual(kinds["tp_btf"]["outcome"], "fires")
+        for kind in kinds.values():
+            self.assertEqual(kind["outcome"] == "fires", "reason" not in kind, kind)
+        # What was not chosen has a reason.
+        for function in functions.values():
+            for other in function["passedOver"]:
+                self.assertTrue(other["reason"], function)
+
+    @needs_root
+    def test_without_capabilities_it_says_what_is_missing_and_what_to_do(self):
+        plain = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
+        if subprocess.run([*plain, "test", "-x", MARTLET]).returncode:
+            self.skipTest("the binary is closed to other users")
+        result = self.doctor("--json", prefix=plain)
+        self.assertEqual(result.returncode, 1)
+        report = json.loads(result.stdout)
+        self.assertIs(report["complete"], False)
+        self.assertEqual(report["error"]["code"], "notRoot")
+        self.assertEqual(report["functions"], [])
+        self.assertTrue(any("CAP_BPF" in p["problem"] for p in report["problems"]), report["problems"])
+        text = self.doctor(prefix=plain).stdout.decode()
+        self.assertIn("martlet cannot run here.", text)
+        self.assertIn("Run martlet as root", text)
+
+    @needs_root
+    def test_leaves_nothing_behind(self):
+        def programs():
+            found = subprocess.run(["bpftool", "prog", "show"], stdout=subprocess.PIPE)
+            return found.stdout.decode().count("martlet_trial")
+
+        try:
+            before = programs()
+        except FileNotFoundError:
+            self.skipTest("no bpftool")
+        self.doctor()
+        self.assertEqual(programs(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()

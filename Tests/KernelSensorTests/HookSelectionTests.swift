@@ -1,0 +1,135 @@
+import Glibc
+import Observation
+import Testing
+
+@testable import KernelSensor
+
+@Suite("Which hooks are chosen")
+struct HookSelectionTests {
+  /// Two functions: one that must be seen, with three tiers, and one that may be missed. `dispatch` serves both.
+  private let table = [
+    HookFunction(
+      "file", "open", .required, ["lsm_open"], ["fentry_open", "fentry_close"], ["dispatch", "on_open"]),
+    HookFunction("flow", "copy", .optional, ["fentry_copy"], ["dispatch", "on_copy"]),
+    HookFunction("network", "connect", .required, ["not_shipped"]),
+  ]
+  private let programs = [
+    ("lsm_open", "lsm/file_open"), ("fentry_open", "fentry/security_file_open"),
+    ("fentry_close", "fentry/filp_close"), ("fentry_copy", "fentry/splice"), ("dispatch", "tp_btf/sys_exit"),
+    ("on_open", "tp_btf/sys_exit"), ("on_copy", "tp_btf/sys_exit"), ("stranger", "cgroup/connect4"),
+  ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
+
+  private var selection: HookSelection { HookSelection(table: table, programs: programs) }
+
+  private func refusal(_ program: String, _ reason: String = "no") -> Obstacle {
+    .program(program, reason: reason, SensorError(.programRejected, "\(program) was refused"))
+  }
+
+  private func choice(_ selection: HookSelection, _ function: String) throws -> HookChoice {
+    try #require(selection.choices.first { $0.function == function })
+  }
+
+  @Test("where nothing fails the best is taken, and nothing else is loaded")
+  func best() throws {
+    #expect(selection.wanted == ["lsm_open", "fentry_copy", "stranger"])
+    let open = try choice(selection, "open")
+    #expect(
+      open.hooks == [Hook(family: "file", kind: "lsm", target: "file_open", program: "lsm_open")])
+    #expect(open.passedOver.isEmpty)
+    #expect(open.isRequired)
+  }
+
+  @Test("a program that is refused leads to the next tier, with the kernel's reason")
+  func refused() throws {
+    var selection = selection
+    try selection.overcome(refusal("lsm_open", "R1 invalid mem access 'scalar'"))
+    #expect(selection.wanted == ["fentry_open", "fentry_close", "fentry_copy", "stranger"])
+    var open = try choice(selection, "open")
+    #expect(open.hooks.map(\.kind) == ["fentry", "fentry"])
+    #expect(open.passedOver.map(\.reason) == ["lsm_open: R1 invalid mem access 'scalar'"])
+    #expect(open.passedOver.first?.hooks.map(\.target) == ["file_open"])
+
+    // One program of a tier is enough to pass over it.
+    try selection.overcome(refusal("fentry_close", "can be attached, but does not run"))
+    #expect(selection.wanted == ["dispatch", "on_open", "fentry_copy", "stranger"])
+    open = try choice(selection, "open")
+    #expect(open.passedOver.map(\.reason).last == "fentry_close: can be attached, but does not run")
+    #expect(open.passedOver.count == 2)
+  }
+
+  @Test("without any tier an optional function is missed and named, a required one is an error")
+  func nothingLeft() throws {
+    var selection = selection
+    try selection.overcome(refusal("fentry_copy", "absent"))
+    try selection.overcome(refusal("on_copy", "rejected"))
+    let copy = try choice(selection, "copy")
+    #expect(copy.hooks.isEmpty)
+    #expect(copy.reasons == "fentry_copy: absent; on_copy: rejected")
+    #expect(!selection.wanted.contains("dispatch"))
+
+    try selection.overcome(refusal("lsm_open"))
+    try selection.overcome(refusal("fentry_open"))
+    let error = try #require(throws: SensorError.self) { try selection.overcome(refusal("dispatch")) }
+    #expect(error.context == "dispatch was refused")
+  }
+
+  @Test("a program that several functions need is missed by all of them")
+  func shared() throws {
+    var selection = HookSelection(
+      table: [HookFunction("a", "one", .optional, ["x", "y"]), HookFunction("b", "two", .optional, ["x"], ["z"])],
+      programs: ["x", "y", "z"].map { (ProgramName(name: $0, section: "tp_btf/\($0)"), "sensor") })
+    #expect(selection.family(of: "x") == "a")
+    #expect(selection.wanted == ["x", "y"])
+    try selection.overcome(refusal("x"))
+    #expect(selection.wanted == ["z"])
+    #expect(selection.choices.map(\.hooks.isEmpty) == [true, false])
+  }
+
+  @Test("functions that no object has programs for are left out; programs that no function has are functions")
+  func strangers() throws {
+    #expect(selection.choices.map(\.function) == ["open", "copy", "stranger"])
+    #expect(try choice(selection, "stranger").family == "sensor")
+    #expect(try !choice(selection, "stranger").isRequired)
+  }
+
+  @Test("a map of an unknown kind costs the programs that use it, and is the reason that is given")
+  func unknownMap() throws {
+    var selection = selection
+    let error = SensorError(.programRejected, "no map")
+    try selection.overcome(.map("bloom", reason: "Invalid argument (errno 22)", error))
+    #expect(selection.refusedMaps == ["bloom": "Invalid argument (errno 22)"])
+    #expect(selection.wanted == self.selection.wanted)
+    try selection.overcome(refusal("lsm_open", "BPF map 'bloom' is referenced but wasn't created"))
+    #expect(
+      try choice(selection, "open").passedOver.first?.reason == "lsm_open: its map bloom: Invalid argument (errno 22)")
+    #expect(throws: SensorError.self) { try selection.overcome(.map("bloom", reason: "again", error)) }
+  }
+
+  @Test("what no other program helps against ends it, as does what was refused before")
+  func otherObstacles() throws {
+    var selection = selection
+    #expect(throws: SensorError.self) { try selection.overcome(.other(.memoryLimit("A map", errno: ENOMEM))) }
+    try selection.overcome(refusal("fentry_copy"))
+    #expect(throws: SensorError.self) { try selection.overcome(refusal("fentry_copy")) }
+  }
+
+  @Test("the table names each program's part once, and every way has programs")
+  func table_() {
+    var functions: Set<String> = []
+    for function in HookFunction.table {
+      #expect(functions.insert("\(function.family) \(function.name)").inserted, "\(function.name) twice")
+      #expect(!function.ways.isEmpty && function.ways.allSatisfy { !$0.isEmpty })
+    }
+  }
+
+  @Test("kinds and targets come from the section")
+  func names() {
+    let sleepable = ProgramName(name: "x", section: "lsm.s/bprm_check_security")
+    #expect(sleepable.kind == "lsm" && sleepable.target == "bprm_check_security")
+    #expect(sleepable.canBeSilent && sleepable.traceType == nil)
+    let tail = ProgramName(name: "on_open", section: "tp_btf/sys_exit")
+    #expect(tail.isTail && tail.deed == nil && !tail.canBeSilent)
+    #expect(ProgramName(name: "sys_exit", section: "tp_btf/sys_exit").deed != nil)
+    #expect(ProgramName(name: "x", section: "syscall").target == "")
+  }
+}

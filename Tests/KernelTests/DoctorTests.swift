@@ -1,0 +1,65 @@
+import Glibc
+import KernelSensor
+import Testing
+
+extension KernelTests {
+  /// What `martlet doctor` finds out, by trying, on kernels that differ.
+  @Suite struct Doctor {
+    private static let diagnosis = Sensor.diagnose()
+
+    private func trial(_ kind: HookKind) throws -> HookTrial {
+      try #require(Self.diagnosis.trials.first { $0.kind == kind })
+    }
+
+    @Test func aRunHereWouldBeComplete() {
+      #expect(Self.diagnosis.error.map(\.description) == nil)
+      #expect(Self.diagnosis.functions.filter(\.choice.hooks.isEmpty).map(\.choice.function) == [])
+      #expect(Self.diagnosis.facts.compactMap(\.advice) == [])
+      #expect(Self.diagnosis.isComplete)
+    }
+
+    @Test func everyHookThatADeedCanReachRuns() {
+      let unproven = Self.diagnosis.functions.filter { !$0.isProven }.map(\.choice.family)
+      #expect(Set(unproven).isSubset(of: ["io_uring"]))
+    }
+
+    @Test func everyBetterWayThatWasPassedOverHasAReason() {
+      for function in Self.diagnosis.functions {
+        for other in function.choice.passedOver {
+          #expect(!other.hooks.isEmpty && other.reason.count > 10, "\(other)")
+        }
+      }
+    }
+
+    @Test(arguments: [HookKind.rawTracepoint, .typedTracepoint, .uprobe, .cgroup, .iterator])
+    func firesEverywhere(kind: HookKind) throws {
+      let trial = try trial(kind)
+      #expect(trial.outcome == .fires, "\(trial)")
+    }
+
+    @Test(arguments: HookKind.allCases) func whatDoesNotFireHasAReason(kind: HookKind) throws {
+      let trial = try trial(kind)
+      #expect((trial.outcome == .fires) == trial.reason.isEmpty, "\(trial)")
+    }
+
+    /// A kernel that was booted without `bpf` in lsm= takes LSM programs and never calls them.
+    @Test(.enabled(if: lsmList != nil, "securityfs is not mounted")) func silentLSMIsFound() throws {
+      let trial = try trial(.lsm)
+      if lsmList?.contains("bpf") == true {
+        #expect(trial.outcome == .fires, "\(trial)")
+      } else {
+        #expect(trial.outcome == .silent, "\(trial)")
+        #expect(trial.reason.contains("lsm="))
+      }
+    }
+  }
+}
+
+private let lsmList: [String]? = {
+  guard let file = fopen("/sys/kernel/security/lsm", "r") else { return nil }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 1024)
+  guard fgets(&line, Int32(line.count), file) != nil else { return nil }
+  let text = String(decoding: line.prefix { $0 != 0 && $0 != 10 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  return text.split(separator: ",").map(String.init)
+}()
