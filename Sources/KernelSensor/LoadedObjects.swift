@@ -254,13 +254,19 @@ extension LoadedObjects {
   func missedRuns() throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
     for program in programs where !program.name.isTail {
-      var info = bpf_prog_info()
-      var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-      let result = bpf_obj_get_info_by_fd(bpf_program__fd(program.handle), &info, &size)
-      if result != 0 { throw .systemCall("Could not ask about the program \(program.name.name)", errno: -result) }
-      missed += info.recursion_misses
+      missed += try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
     }
     return missed
+  }
+
+  /// What each program came to; runs of a tail count for the program that called it.
+  func programStatistics() throws(SensorError) -> [ProgramStatistics] {
+    var statistics: [ProgramStatistics] = []
+    for program in programs {
+      let info = try bpf_prog_info.of(bpf_program__fd(program.handle)).info
+      statistics.append(ProgramStatistics(info, name: program.name.name, isMartlets: true))
+    }
+    return statistics
   }
 
   func detach() {

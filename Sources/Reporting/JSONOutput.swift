@@ -3,20 +3,22 @@ internal import Observation
 
 /// Builds JSON. Structure comes from the callers, so that the order of keys is theirs; names from a job go through
 /// `string`, which lets nothing out of its quotes.
-struct JSONOutput {
-  private(set) var bytes: [UInt8] = []
+package struct JSONOutput {
+  package private(set) var bytes: [UInt8] = []
   private var needsComma = false
 
-  mutating func object(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
+  package init() {}
+
+  package mutating func object(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
     enclosed(key, "{", "}", body)
   }
 
-  mutating func array(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
+  package mutating func array(_ key: StaticString? = nil, _ body: (inout JSONOutput) -> Void) {
     enclosed(key, "[", "]", body)
   }
 
   /// An array with one element a line: what a diff, a pager or grep wants of a long list.
-  mutating func lines<Element>(
+  package mutating func lines<Element>(
     _ key: StaticString, _ elements: some Collection<Element>, _ body: (inout JSONOutput, Element) -> Void
   ) {
     array(key) { json in
@@ -30,17 +32,17 @@ struct JSONOutput {
   }
 
   /// Puts the next member of the outermost object on a line of its own.
-  mutating func newLine() {
+  package mutating func newLine() {
     separate()
     bytes += "\n  ".utf8
   }
 
   /// The line break in front of the brace that closes the outermost object.
-  mutating func lastLine() {
+  package mutating func lastLine() {
     bytes.append(UInt8(ascii: "\n"))
   }
 
-  mutating func endDocument() {
+  package mutating func endDocument() {
     bytes.append(UInt8(ascii: "\n"))
   }
 
@@ -68,32 +70,41 @@ struct JSONOutput {
     bytes += "\":".utf8
   }
 
-  mutating func member(_ key: StaticString? = nil, _ value: some BinaryInteger) {
+  package mutating func member(_ key: StaticString? = nil, _ value: some BinaryInteger) {
     self.key(key)
     bytes += String(value).utf8
     needsComma = true
   }
 
-  mutating func member(_ key: StaticString? = nil, _ value: Bool) {
+  package mutating func member(_ key: StaticString? = nil, _ value: Bool) {
     self.key(key)
     bytes += (value ? "true" : "false").utf8
     needsComma = true
   }
 
-  mutating func null(_ key: StaticString? = nil) {
+  package mutating func null(_ key: StaticString? = nil) {
     self.key(key)
     bytes += "null".utf8
     needsComma = true
   }
 
-  mutating func member(_ key: StaticString? = nil, _ value: String) {
+  package mutating func member(_ key: StaticString? = nil, _ value: String) {
     self.key(key)
     string(value)
     needsComma = true
   }
 
+  /// Rounded to three digits behind the point; null if it is not a number.
+  package mutating func member(_ key: StaticString? = nil, _ value: Double) {
+    guard value.isFinite else { return null(key) }
+    self.key(key)
+    let rounded = (value * 1000).rounded() / 1000
+    bytes += (rounded.isFinite ? rounded : value).description.utf8
+    needsComma = true
+  }
+
   /// A member whose key is made at run time: a name of ours that comes as a string, such as that of a map.
-  mutating func member(named key: String, _ value: some BinaryInteger) {
+  package mutating func member(named key: String, _ value: some BinaryInteger) {
     separate()
     string(key)
     bytes.append(UInt8(ascii: ":"))
