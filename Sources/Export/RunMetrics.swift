@@ -60,6 +60,11 @@ public struct RunMetrics: Sendable {
           row[keyPath: family.value], ["type": type.name, "ring": type.isCritical ? "critical" : "bulk"])
       }
     }
+    // Of all types together: types times CPUs would be thousands of series.
+    text.family("martlet_cpu_records_sent_total", .counter, "Records put into a ring on this CPU.")
+    for (cpu, row) in status.counters.cpus.enumerated() { text.sample(row.sent, ["cpu": String(cpu)]) }
+    text.family("martlet_cpu_records_lost_total", .counter, "Events on this CPU for which there was no room.")
+    for (cpu, row) in status.counters.cpus.enumerated() { text.sample(row.lost, ["cpu": String(cpu)]) }
   }
 
   private func writeRings(to text: inout PrometheusText) {

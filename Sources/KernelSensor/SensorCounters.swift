@@ -1,7 +1,7 @@
 import CLibbpf
 import KernelABI
 
-/// What became of the events, summed over all CPUs.
+/// What became of the events.
 public struct SensorCounters: Sendable, Equatable {
   /// The events of one type: seen = deduplicated + aggregated + sent + lost.
   public struct Row: Sendable, Equatable {
@@ -34,8 +34,10 @@ public struct SensorCounters: Sendable, Equatable {
     }
   }
 
-  /// By `mt_type`, `MT_TYPE_COUNT` of them.
+  /// By `mt_type`, `MT_TYPE_COUNT` of them, summed over all CPUs.
   public var types: [Row]
+  /// By CPU, summed over all types: those that are possible.
+  public var cpus: [Row] = []
   /// Entries that a full map refused, by `mt_map`.
   public var mapFull: [UInt64]
 
@@ -52,12 +54,17 @@ public struct SensorCounters: Sendable, Equatable {
   ///   another CPU than it came on, so only the sum over all CPUs means anything.
   init(counters: Int32, mapFull: Int32, mapUsed: Int32?, possibleCPUs: Int) throws(SensorError) {
     var types = [Row](repeating: Row(), count: Int(MT_TYPE_COUNT.rawValue))
+    var cpus = [Row](repeating: Row(), count: possibleCPUs)
     for index in types.indices {
       let values: [mt_counters] = try perCPUValues(
         counters, named: "counters", index, possibleCPUs, zero: mt_counters())
-      for value in values { types[index].add(value) }
+      for (cpu, value) in values.enumerated() {
+        types[index].add(value)
+        cpus[cpu].add(value)
+      }
     }
     self.types = types
+    self.cpus = cpus
     var full = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
     for index in full.indices {
       let values: [UInt64] = try perCPUValues(mapFull, named: "map_full", index, possibleCPUs, zero: 0)

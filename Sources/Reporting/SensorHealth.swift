@@ -40,6 +40,23 @@ public struct SensorHealth: Sendable, Equatable {
     }
   }
 
+  /// What became of the events of one CPU, of all types.
+  public struct CPU: Sendable, Equatable {
+    public var number: Int
+    public var sent: UInt64
+    public var deduplicated: UInt64
+    public var lost: UInt64
+    public var truncated: UInt64
+
+    public init(number: Int, sent: UInt64, deduplicated: UInt64, lost: UInt64, truncated: UInt64) {
+      self.number = number
+      self.sent = sent
+      self.deduplicated = deduplicated
+      self.lost = lost
+      self.truncated = truncated
+    }
+  }
+
   /// One kernel program, with what it calls.
   public struct Program: Sendable, Equatable {
     public var name: String
@@ -56,6 +73,8 @@ public struct SensorHealth: Sendable, Equatable {
   /// The critical ring, then those of the CPUs.
   public var rings: [Ring] = []
   public var maps: [Map] = []
+  /// Those on which something happened.
+  public var cpus: [CPU] = []
   /// Empty unless `--program-stats` asked for it.
   public var programs: [Program] = []
 
@@ -118,6 +137,17 @@ extension SensorHealth {
           if let capacity = map.capacity { json.member("capacity", capacity) } else { json.null("capacity") }
           if let used = map.used { json.member("entries", used) } else { json.null("entries") }
           if let most = map.highWater { json.member("highWaterEntries", most) } else { json.null("highWaterEntries") }
+        }
+      }
+    }
+    json.array("cpus") { json in
+      for cpu in cpus {
+        json.object { json in
+          json.member("cpu", cpu.number)
+          json.member("sent", cpu.sent)
+          json.member("deduplicated", cpu.deduplicated)
+          json.member("lost", cpu.lost)
+          json.member("truncated", cpu.truncated)
         }
       }
     }

@@ -17,7 +17,7 @@ struct BenchCommand: ParsableCommand {
       abstract: "What an empty program costs at each kind of hook.",
       discussion: """
         rename: the task writes another name to /proc/thread-self/comm. random: it reads eight bytes of /dev/urandom. \
-        Nanoseconds of one operation, the fastest of eleven rounds, and how many more than without a program.
+        Nanoseconds of one operation, the fastest of eighty rounds, and how many more than without a program.
         """)
 
     @Flag(help: "Print JSON.")

@@ -131,6 +131,10 @@ extension SensorHealth {
         highWater: UInt64($0.statistics.highWater))
     }
     maps = status.maps.map { Map(name: $0.name, capacity: $0.capacity, used: $0.used, highWater: $0.highWater) }
+    cpus = status.counters.cpus.enumerated().filter { $1.seen > 0 }.map { number, row in
+      CPU(
+        number: number, sent: row.sent, deduplicated: row.deduplicated, lost: row.lost, truncated: row.truncated)
+    }
     programs = status.programs.map { Program(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds) }
   }
 }

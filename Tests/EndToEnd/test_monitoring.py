@@ -356,6 +356,7 @@ class Metrics(Monitored):
         with open(self.path("m.prom")) as file:
             text = file.read()
         completeness = self.report()["sensor"]["completeness"]
+        self.assertEqual(sum(c["sent"] for c in self.report()["sensor"]["cpus"]), completeness["sent"])
         sent = sum(float(v) for v in re.findall(r"^martlet_records_sent_total\{.*\} (\d+)$", text, re.M))
         self.assertEqual(sent, completeness["sent"])
         self.assertEqual(self.value(text, "martlet_records_received_total"), completeness["received"])

@@ -12,7 +12,7 @@ enum mt_measured {
 	MT_MEASURED_RANDOM = 1, /* reads eight bytes of /dev/urandom */
 };
 
-/* Does it `count` times on `descriptor`. Nanoseconds of CLOCK_MONOTONIC that it took; 0 if it failed. */
+/* Does it `count` times on `descriptor`. Nanoseconds of this thread's CPU time that it took; 0 if it failed. */
 uint64_t mt_measure(enum mt_measured what, int descriptor, uint64_t count);
 
 /* Where the function begins that is called once for each. */
