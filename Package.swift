@@ -40,11 +40,14 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Reporting", dependencies: ["Observation", "Jobs"], swiftSettings: strict),
+    .target(name: "LiveView", dependencies: ["KernelSensor", "Reporting", "Observation"], swiftSettings: strict),
+    .target(name: "Export", dependencies: ["CSystem", "KernelSensor", "Observation"], swiftSettings: strict),
     .target(name: "Supervision", dependencies: ["CSystem"], swiftSettings: strict),
     .executableTarget(
       name: "martlet",
       dependencies: [
-        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
+        "Supervision",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
 
@@ -60,6 +63,9 @@ let package = Package(
     .testTarget(
       name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation"],
       exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
+    .testTarget(name: "LiveViewTests", dependencies: ["KernelSensor", "LiveView"], swiftSettings: strict),
+    .testTarget(
+      name: "ExportTests", dependencies: ["KernelSensor", "Observation", "Export"], swiftSettings: strict),
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
     .executableTarget(
       name: "launch-probe", dependencies: ["Supervision"], path: "Tests/EndToEnd/Probe", swiftSettings: strict),

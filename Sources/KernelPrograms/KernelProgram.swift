@@ -10,6 +10,9 @@ public enum KernelProgram: String, Sendable {
     }
   }
 
+  /// What `martlet bench` measures: no part of the sensor.
+  public static var bench: [UInt8] { decode(benchBase64, count: benchByteCount) }
+
   private static func decode(_ base64: StaticString, count: Int) -> [UInt8] {
     base64.withUTF8Buffer { text in
       [UInt8](unsafeUninitializedCapacity: count) { output, filled in

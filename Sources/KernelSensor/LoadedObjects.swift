@@ -258,7 +258,7 @@ extension LoadedObjects {
     for program in asked {
       let runs: UInt64
       do throws(SensorError) {
-        runs = try information(about: program).run_cnt
+        runs = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.run_cnt
       } catch {
         throw .other(error)
       }
@@ -276,21 +276,23 @@ extension LoadedObjects {
     return proven
   }
 
-  private func information(about program: Program) throws(SensorError) -> bpf_prog_info {
-    var info = bpf_prog_info()
-    var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-    let result = bpf_obj_get_info_by_fd(bpf_program__fd(program.handle), &info, &size)
-    if result != 0 { throw .systemCall("Could not ask about the program \(program.name.name)", errno: -result) }
-    return info
-  }
-
   /// Times that a program was left out because it, or what it interrupted, was running on that CPU already.
   func missedRuns() throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
     for program in programs where program.name.isAttached {
-      missed += try information(about: program).recursion_misses
+      missed += try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
     }
     return missed
+  }
+
+  /// What each program came to; runs of a tail count for the program that called it.
+  func programStatistics() throws(SensorError) -> [ProgramStatistics] {
+    var statistics: [ProgramStatistics] = []
+    for program in programs {
+      let info = try bpf_prog_info.of(bpf_program__fd(program.handle)).info
+      statistics.append(ProgramStatistics(info, name: program.name.name, isMartlets: true))
+    }
+    return statistics
   }
 
   func detach(except kept: Set<String> = []) {

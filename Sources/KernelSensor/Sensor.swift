@@ -32,6 +32,12 @@ public final class Sensor {
   public var rings: RingSet
 
   let objects: LoadedObjects
+  /// Which CPU each ring behind the first is for.
+  let ringCPUs: [Int]
+  /// While the sensor lives, if ``SensorOptions/countsRunTime`` asked for it.
+  let runTime: RunTimeStatistics?
+  /// The most that ``status()`` found in each map, by `mt_map`.
+  var mapHighWater = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
   private let possibleCPUs: Int
 
   static var programs: [(name: String, bytes: [UInt8])] {
@@ -61,14 +67,18 @@ public final class Sensor {
     guard possible > 0 else { throw .systemCall("Could not count the possible CPUs", errno: -possible) }
     possibleCPUs = Int(possible)
     let online = readText("/sys/devices/system/cpu/online").map(parseCPUList) ?? []
+    ringCPUs = online.isEmpty ? [0] : online
+    runTime = options.countsRunTime ? try RunTimeStatistics() : nil
     let criticalBytes = RingMemory.size(atLeast: options.criticalRingBytes)
     let bulkBytes = RingMemory.size(atLeast: options.bulkRingBytes)
 
-    let bulk = try BulkRings(cpus: online.isEmpty ? [0] : online, byteCount: bulkBytes)
+    let bulk = try BulkRings(cpus: ringCPUs, byteCount: bulkBytes)
     let slots = possibleCPUs * Int(MT_SLOTS)
     let settings = ObjectSettings(
-      config: try Self.config(criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible),
-      entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)],
+      config: try Self.config(
+        criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, wakeup: options.wakeup),
+      entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
+        .merging(options.mapEntries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0])
     let assembly = try Self.assemble(
       parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, provesAll: provesAll)
@@ -132,7 +142,7 @@ public final class Sensor {
   }
 
   private static func config(
-    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32
+    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup
   ) throws(SensorError) -> mt_config {
     var config = mt_config()
     let failed = withUnsafeMutableBytes(of: &config.seed) { seed in
@@ -144,8 +154,8 @@ public final class Sensor {
       throw .systemCall("Could not identify martlet's mount namespace", errno: errno)
     }
     config.mount_namespace = UInt32(truncatingIfNeeded: namespace.st_ino)
-    config.critical_edge = UInt32(criticalBytes / 4)
-    config.bulk_edge = UInt32(bulkBytes / 4)
+    config.critical_edge = wakeup.edge(ofRing: criticalBytes)
+    config.bulk_edge = wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
     return config
   }
@@ -190,7 +200,8 @@ public final class Sensor {
   /// What became of the events, as the kernel side counts it, summed over all CPUs.
   public func counters() throws(SensorError) -> SensorCounters {
     try SensorCounters(
-      counters: objects.map("counters"), mapFull: objects.map("map_full"), possibleCPUs: possibleCPUs)
+      counters: objects.map("counters"), mapFull: objects.map("map_full"), mapUsed: objects.maps["map_used"],
+      possibleCPUs: possibleCPUs)
   }
 
   /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's

@@ -2,29 +2,55 @@ import CLibbpf
 import KernelABI
 public import Observation
 
-/// What became of the events, summed over all CPUs.
+/// What became of the events.
 public struct SensorCounters: Sendable, Equatable {
   public typealias Row = EventCounts
 
-  /// By `mt_type`, `MT_TYPE_COUNT` of them.
+  /// By `mt_type`, `MT_TYPE_COUNT` of them, summed over all CPUs.
   public var types: [Row]
+  /// By CPU, summed over all types: those that are possible.
+  public var cpus: [Row] = []
   /// Entries that a full map refused, by `mt_map`.
   public var mapFull: [UInt64]
 
-  init(counters: Int32, mapFull: Int32, possibleCPUs: Int) throws(SensorError) {
+  /// Entries in each map, by `mt_map`; nil if the programs do not count them.
+  public var mapUsed: [UInt64]?
+
+  public init(types: [Row], mapFull: [UInt64], mapUsed: [UInt64]? = nil) {
+    self.types = types
+    self.mapFull = mapFull
+    self.mapUsed = mapUsed
+  }
+
+  /// - Parameter mapUsed: by `mt_map` and CPU, entries that came minus entries that went: an entry can go on
+  ///   another CPU than it came on, so only the sum over all CPUs means anything.
+  init(counters: Int32, mapFull: Int32, mapUsed: Int32?, possibleCPUs: Int) throws(SensorError) {
     var types = [Row](repeating: Row(), count: Int(MT_TYPE_COUNT.rawValue))
+    var cpus = [Row](repeating: Row(), count: possibleCPUs)
     for index in types.indices {
       let values: [mt_counters] = try perCPUValues(
         counters, named: "counters", index, possibleCPUs, zero: mt_counters())
-      for value in values { types[index].add(value) }
+      for (cpu, value) in values.enumerated() {
+        types[index].add(value)
+        cpus[cpu].add(value)
+      }
     }
     self.types = types
+    self.cpus = cpus
     var full = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
     for index in full.indices {
       let values: [UInt64] = try perCPUValues(mapFull, named: "map_full", index, possibleCPUs, zero: 0)
       full[index] = values.reduce(0, &+)
     }
     self.mapFull = full
+    guard let mapUsed else { return }
+    var used = [UInt64](repeating: 0, count: full.count)
+    for index in used.indices {
+      let values: [Int64] = try perCPUValues(mapUsed, named: "map_used", index, possibleCPUs, zero: 0)
+      // Read one CPU after the other while they go on counting: an instant below zero is possible.
+      used[index] = UInt64(max(0, values.reduce(0, &+)))
+    }
+    self.mapUsed = used
   }
 }
 

@@ -15,6 +15,33 @@ public struct SensorOptions: Sendable {
   public var criticalRingBytes: Int
   /// Bytes of each CPU's ring for files.
   public var bulkRingBytes: Int
+  /// Entries of the kernel's maps, by name, where they shall differ from what is usual: ``sizedMaps``.
+  public var mapEntries: [String: UInt32] = [:]
+  /// Maps that can be given another size.
+  public static let sizedMaps = ["processes", "writers", "sockets"]
+  /// When the kernel side wakes the reader.
+  public var wakeup = Wakeup.adaptive
+  /// Count the programs' runs and their time, which costs each run 20 to 40 ns: see ``RunTimeStatistics``.
+  public var countsRunTime = false
+
+  /// When the kernel side wakes the reader, which also looks by itself at an interval of its own.
+  public enum Wakeup: String, Sendable, CaseIterable {
+    /// Never: the least for the watched processes, and what a ring cannot hold for an interval is lost.
+    case timer
+    /// When a quarter of a ring has filled since it was last woken.
+    case adaptive
+    /// For every record: the least delay, at some microseconds of the watched process for each.
+    case immediate
+
+    /// Bytes after which a producer wakes the reader.
+    func edge(ofRing bytes: Int) -> UInt32 {
+      switch self {
+      case .timer: .max
+      case .adaptive: UInt32(bytes / 4)
+      case .immediate: 0
+      }
+    }
+  }
 
   /// The defaults for this machine.
   public init() {

@@ -30,6 +30,7 @@ extension HTMLReport {
     }
     html.markup("</dl>\n")
     writeChecks(input, to: &html)
+    input.health.write(to: &html)
     writeHooks(input, to: &html)
     html.markup("</section>\n")
   }

@@ -80,6 +80,7 @@ public enum JSONReport {
       write(input.completeness, to: &json)
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
+      input.health.write(to: &json)
       json.member("version", input.version)
     }
   }

@@ -121,7 +121,8 @@ public enum MarkdownReport {
     text += "martlet \(MarkdownText.code(input.version, limit: 64))"
     if let log = input.log { text += ", event log head \(MarkdownText.code(log.head, limit: 64))" }
     text += "\n\n| event | seen | sent | same again | folded | lost | cut |\n|---|--:|--:|--:|--:|--:|--:|\n"
-    return text + rows.text { "\nand \($0) more, see report.json\n" } + "\n</details>\n"
+    text += rows.text { "\nand \($0) more, see report.json\n" } + "\n"
+    return text + input.health.markdown + "</details>\n"
   }
 }
 

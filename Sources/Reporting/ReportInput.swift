@@ -55,6 +55,7 @@ public struct ReportInput: Sendable {
   /// Of the command, as wait(2) gives it; nil if it was not waited for.
   public var waitStatus: UInt32?
   public var cost: Cost?
+  public var health = SensorHealth()
   public var log: Log?
   /// Why the event log is not whole: a write that failed. Makes the run incomplete.
   public var logError: String?

@@ -42,6 +42,7 @@ public enum TerminalSummary {
     row("network", network(tally))
     for remote in remotes(input.snapshot.flows, tree: tree) { lines.append("             " + remote) }
     row("events", events(tally, input))
+    for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
     if let log = input.log { row("log head", safe(log.head, 64)) }
     if let reportDirectory { row("report", safe(reportDirectory, 4096) + "/report.html") }

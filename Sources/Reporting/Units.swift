@@ -1,7 +1,7 @@
 /// Numbers as people read them. Fixed to English and to binary units: reports are compared between machines.
-enum Units {
+package enum Units {
   /// `1234567` as `1,234,567`.
-  static func grouped(_ value: some BinaryInteger) -> String {
+  package static func grouped(_ value: some BinaryInteger) -> String {
     let digits = String(value.magnitude)
     var result = value < 0 ? "-" : ""
     for (index, digit) in digits.enumerated() {
@@ -11,12 +11,12 @@ enum Units {
     return result
   }
 
-  static func count(_ value: some BinaryInteger, _ singular: String, _ plural: String) -> String {
+  package static func count(_ value: some BinaryInteger, _ singular: String, _ plural: String) -> String {
     "\(grouped(value)) \(value == 1 ? singular : plural)"
   }
 
   /// Two or three significant digits: `420 µs`, `12 ms`, `3.41 s`, `2 min 5 s`, `3 h 2 min`.
-  static func duration(_ nanoseconds: UInt64) -> String {
+  package static func duration(_ nanoseconds: UInt64) -> String {
     let milliseconds = nanoseconds / 1_000_000
     if milliseconds == 0 { return "\(nanoseconds / 1000) µs" }
     if milliseconds < 1000 { return "\(milliseconds) ms" }
@@ -28,7 +28,7 @@ enum Units {
   }
 
   /// `512 B`, `1.2 KiB`, `3.4 GiB`.
-  static func bytes(_ value: UInt64) -> String {
+  package static func bytes(_ value: UInt64) -> String {
     if value < 1024 { return "\(value) B" }
     var scaled = value
     for unit in ["KiB", "MiB", "GiB", "TiB", "PiB"] {

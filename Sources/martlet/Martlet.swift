@@ -14,7 +14,7 @@ struct Martlet: ParsableCommand {
       counted and makes the run 'incomplete'.
       """,
     version: "martlet \(Version.current)",
-    subcommands: [RunCommand.self, LogCommand.self, DoctorCommand.self])
+    subcommands: [RunCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self, BenchCommand.self])
 
   /// 125 for martlet's own failures, wrong options among them, as of env(1), timeout(1) and nohup(1): a caller must
   /// be able to tell them from the command's statuses.

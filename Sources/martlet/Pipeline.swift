@@ -15,6 +15,8 @@ struct Recording {
   /// Why the event log is not whole.
   var logError: String?
   var cost: ProcessCost
+  /// As it was when everything was read; nil if the kernel would not tell.
+  var status: SensorStatus?
 }
 
 /// CPU time of martlet's own process, in nanoseconds, and the moment at which it was read.
@@ -50,6 +52,8 @@ final class Pipeline: @unchecked Sendable {
   private let sensor: Sensor
   private let interrupt: RingInterrupt
   private let state: JobState
+  /// Told once a second, on the reader's thread.
+  private let onStatus: ((SensorStatus) -> Void)?
   private var log: EventLogWriter?
   private var recording: Recording?
   private var thread: pthread_t?
@@ -60,8 +64,11 @@ final class Pipeline: @unchecked Sendable {
   private static let interval: Int32 = 10
   private static let second: UInt64 = 1_000_000_000
 
-  init(sensor: Sensor, options: JobOptions, log: consuming EventLogWriter) {
+  init(
+    sensor: Sensor, options: JobOptions, log: consuming EventLogWriter, onStatus: ((SensorStatus) -> Void)? = nil
+  ) {
     self.sensor = sensor
+    self.onStatus = onStatus
     self.log = consume log
     interrupt = sensor.rings.interrupt
     state = JobState(options: options)
@@ -108,7 +115,7 @@ final class Pipeline: @unchecked Sendable {
       let now = mt_boottime_ns()
       reader.flush(now: now)
       if now >= nextPublication {
-        progress.publish(reader.tallies, lost: lostSoFar)
+        publishStatus(reader.tallies)
         nextPublication = now &+ Self.second
       }
     }
@@ -121,9 +128,10 @@ final class Pipeline: @unchecked Sendable {
     recording = finish(reader)
   }
 
-  private var lostSoFar: UInt64 {
-    guard let counters = try? sensor.counters() else { return 0 }
-    return counters.types.reduce(0) { $0 &+ $1.lost }
+  private func publishStatus(_ tallies: RecordTallies) {
+    let status = try? sensor.status()
+    progress.publish(tallies, lost: status?.counters.types.reduce(0) { $0 &+ $1.lost } ?? 0)
+    if let status { onStatus?(status) }
   }
 
   private func finish(_ reader: consuming Reader) -> Recording {
@@ -137,14 +145,17 @@ final class Pipeline: @unchecked Sendable {
     completeness.late = sensor.rings.late
     completeness.stalled = sensor.rings.stalled
     completeness.sequenceGaps = sensor.rings.sequenceGaps
+    var status: SensorStatus?
     do {
-      completeness.count(try sensor.counters())
+      let last = try sensor.status()
+      completeness.count(last)
+      status = last
       completeness.missedRuns = try sensor.missedRuns()
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
     return Recording(
-      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost)
+      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost, status: status)
   }
 }
 
@@ -211,16 +222,12 @@ private struct Reader: ~Copyable {
 }
 
 extension Completeness {
-  /// Names of kernel maps, by `mt_map`.
-  private static let maps = ["tags", "processes", "writers", "sockets", "directories"]
-
-  fileprivate mutating func count(_ counters: SensorCounters) {
+  fileprivate mutating func count(_ status: SensorStatus) {
+    let counters = status.counters
     for type in RecordType.allCases where Int(type.rawValue) < counters.types.count {
       let row = counters.types[Int(type.rawValue)]
       types.append((type.name, type.isCritical, row))
     }
-    for (index, count) in counters.mapFull.enumerated() {
-      mapFull.append((index < Self.maps.count ? Self.maps[index] : "map \(index)", count))
-    }
+    mapFull = status.maps.map { ($0.name, $0.refused) }
   }
 }

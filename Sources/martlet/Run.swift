@@ -1,5 +1,6 @@
 import CSystem
 import EventLog
+import Export
 import Glibc
 import Jobs
 import KernelSensor
@@ -14,7 +15,8 @@ struct Run {
   var output: String
   var failOn: FailOn
   var user: String?
-  var ringSizes: RingSizes?
+  var sensor: SensorOptions
+  var metrics: MetricsPlaces
   var masker: SecretMasker
   var live: Bool?
 
@@ -29,6 +31,7 @@ struct Run {
     var child: Child
     var pipeline: Pipeline
     var report: RunReport
+    var metrics: RunMetricsExport?
   }
 
   /// - Returns: the exit status; see `martlet run --help`.
@@ -63,11 +66,12 @@ struct Run {
     if let (problem, advice) = PidNamespace.objection {
       throw Refusal(message: "\(problem). \(advice). The command was not run.")
     }
+    let exporter = try metrics.open()
     let directory = try OutputDirectory(path: output, owner: owner)
     let job: Job
     do {
       let command = Command(arguments: arguments, environment: environment, user: user)
-      job = try launch(command, into: directory, inherited: inherited, signals: signals)
+      job = try launch(command, into: directory, metrics: exporter, inherited: inherited, signals: signals)
     } catch {
       directory.discard()
       throw error
@@ -81,6 +85,7 @@ struct Run {
     guard let recording = job.pipeline.finish(commandEndedAt: endedAt) else {
       throw Refusal(message: "the reader's thread ended without a recording")
     }
+    if let status = recording.status { job.metrics?.finish(status, endedAt: endedAt) }
     let exitStatus = job.report.finish(
       recording, status: end, endedAt: endedAt, directory: directory, failOn: failOn, colour: colour)
     supervisor.dieIfInterrupted(end)
@@ -88,11 +93,10 @@ struct Run {
   }
 
   private func launch(
-    _ command: Command, into directory: OutputDirectory, inherited: Inherited, signals: Signals
+    _ command: Command, into directory: OutputDirectory, metrics exporter: MetricsExporter?, inherited: Inherited,
+    signals: Signals
   ) throws -> Job {
-    var options = SensorOptions()
-    ringSizes?.apply(to: &options)
-    let sensor = try Sensor(options: options)
+    let sensor = try Sensor(options: sensor)
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
     var logOptions = EventLogOptions()
@@ -105,7 +109,9 @@ struct Run {
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
     let jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
-    let pipeline = Pipeline(sensor: sensor, options: jobOptions, log: log)
+    report.startedAt = Clock.boottime
+    let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
+    let pipeline = Pipeline(sensor: sensor, options: jobOptions, log: log, onStatus: metrics.map { $0.publish })
     try pipeline.start()
     report.startedAt = Clock.boottime
     do {
@@ -114,7 +120,7 @@ struct Run {
       _ = pipeline.finish(commandEndedAt: Clock.boottime)
       throw Refusal(status: error.exitStatus, message: error.description)
     }
-    return Job(child: child, pipeline: pipeline, report: report)
+    return Job(child: child, pipeline: pipeline, report: report, metrics: metrics)
   }
 
   private static func wantsColour(_ environment: Environment) -> Bool {

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Export
 import Glibc
+import KernelSensor
 import Observation
 import Supervision
 
@@ -52,6 +54,33 @@ struct RunCommand: ParsableCommand {
       valueName: "sizes"))
   var ringSize: RingSizes?
 
+  @Option(
+    help: ArgumentHelp(
+      "Entries of the kernel's tables: processes=N, writers=N (files open for writing), sockets=N, several with a "
+        + "comma. Only needed when a run reports that one was full.", valueName: "sizes"))
+  var mapSize: MapSizes?
+
+  @Option(
+    help: ArgumentHelp(
+      "When the kernel wakes martlet: 'timer' never, 'adaptive' when a ring fills up, 'immediate' for every event, "
+        + "which slows the command down.", valueName: "mode"))
+  var wakeup = SensorOptions.Wakeup.adaptive
+
+  @Flag(help: "Report how often each kernel program ran and how long. Costs each run 20 to 40 ns.")
+  var programStats = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Keep metrics about martlet itself in this file, for the textfile collector of Prometheus' node_exporter.",
+      valueName: "file"))
+  var metricsFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Serve these metrics over HTTP while the command runs, at /metrics: ADDRESS:PORT, or PORT for 127.0.0.1.",
+      valueName: "address"))
+  var metricsListen: ListenAddress?
+
   @Flag(
     inversion: .prefixedNo,
     help: "Draw a status line on standard error, or show no status at all. Default: the terminal's title.")
@@ -74,10 +103,16 @@ struct RunCommand: ParsableCommand {
   }
 
   func run() throws {
+    var sensor = SensorOptions()
+    ringSize?.apply(to: &sensor)
+    mapSize?.apply(to: &sensor)
+    sensor.wakeup = wakeup
+    sensor.countsRunTime = programStats
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,
-      ringSizes: ringSize, masker: try masker(), live: live)
+      sensor: sensor, metrics: MetricsPlaces(file: metricsFile, listen: metricsListen), masker: try masker(),
+      live: live)
     throw ExitCode(run.execute())
   }
 

@@ -1,5 +1,6 @@
-import ArgumentParser
-import KernelSensor
+public import ArgumentParser
+public import Export
+public import KernelSensor
 import Observation
 import Reporting
 
@@ -57,6 +58,28 @@ struct RingSizes: ExpressibleByArgument, Equatable {
     if let critical { options.criticalRingBytes = critical }
     if let bulk { options.bulkRingBytes = bulk }
   }
+}
+
+/// `processes=N,writers=N,sockets=N`, any of them.
+struct MapSizes: ExpressibleByArgument, Equatable {
+  private(set) var entries: [String: UInt32] = [:]
+
+  init?(argument: String) {
+    for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard sides.count == 2, SensorOptions.sizedMaps.contains(String(sides[0])), let count = UInt32(sides[1]),
+        (64...(1 << 24)).contains(count), entries.updateValue(count, forKey: String(sides[0])) == nil
+      else { return nil }
+    }
+  }
+
+  func apply(to options: inout SensorOptions) { options.mapEntries = entries }
+}
+
+extension SensorOptions.Wakeup: ExpressibleByArgument {}
+
+extension ListenAddress: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
 }
 
 /// How arguments are kept.

@@ -51,6 +51,7 @@ struct RunReport {
     }
     input.logError = recording.logError
     input.cost = cost(recording.cost)
+    if let status = recording.status { input.health = SensorHealth(status) }
 
     let published = Self.publish(input, in: directory)
     let summary = TerminalSummary.write(input, reportDirectory: published?.path, colour: colour)
@@ -107,7 +108,7 @@ struct RunReport {
     return Name(bytes: buffer.array)
   }
 
-  private static var kernelRelease: String {
+  static var kernelRelease: String {
     var names = utsname()
     guard uname(&names) == 0 else { return "" }
     return withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -116,5 +117,22 @@ struct RunReport {
   private static func hex(_ value: UInt64) -> String {
     let digits = String(value, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}
+
+extension SensorHealth {
+  init(_ status: SensorStatus) {
+    self.init()
+    rings = status.rings.map {
+      Ring(
+        cpu: $0.cpu, capacity: UInt64($0.statistics.capacity), available: UInt64($0.statistics.available),
+        highWater: UInt64($0.statistics.highWater))
+    }
+    maps = status.maps.map { Map(name: $0.name, capacity: $0.capacity, used: $0.used, highWater: $0.highWater) }
+    cpus = status.counters.cpus.enumerated().filter { $1.seen > 0 }.map { number, row in
+      CPU(
+        number: number, sent: row.sent, deduplicated: row.deduplicated, lost: row.lost, truncated: row.truncated)
+    }
+    programs = status.programs.map { Program(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds) }
   }
 }

@@ -43,8 +43,27 @@ enum Sample {
     input.log = .init(head: String(repeating: "ab", count: 32), frames: 2, lines: 100, bytes: 5000)
     input.hooks = [.init(family: "process", kind: "tp_btf", target: "sched_process_exec", program: "on_exec")]
     input.completeness = completeness()
+    input.health = health(named: text)
     input.snapshot = snapshot(named: text)
     return input
+  }
+
+  /// One ring and one map over their warning, one of each below it.
+  static func health(named text: String) -> SensorHealth {
+    var health = SensorHealth()
+    health.rings = [
+      .init(cpu: nil, capacity: 8 << 20, available: 0, highWater: 4 << 20),
+      .init(cpu: 0, capacity: 64 << 10, available: 100, highWater: 33 << 10),
+      .init(cpu: 1, capacity: 64 << 10, available: 0, highWater: 60 << 10),
+    ]
+    health.maps = [
+      .init(name: "processes", capacity: 1000, used: 10, highWater: 810),
+      .init(name: "writers", capacity: 1000, used: 10, highWater: 800),
+      .init(name: text, capacity: nil, used: nil, highWater: nil),
+    ]
+    health.cpus = [.init(number: 1, sent: 70, deduplicated: 40, lost: 0, truncated: 0)]
+    health.programs = [.init(name: text, runs: 10, nanoseconds: 1234)]
+    return health
   }
 
   static func completeness() -> Completeness {

@@ -4,6 +4,7 @@
 
 #include "launch.h"
 #include "log.h"
+#include "measure.h"
 #include "output.h"
 #include "probe.h"
 #include "resolve.h"

@@ -1,0 +1,114 @@
+import Glibc
+import KernelSensor
+import Testing
+
+extension KernelTests {
+  /// What martlet says about itself, and about others' programs, compared with what is known otherwise.
+  @Suite struct Monitoring {
+    private static let bpftool: String? = {
+      let places: [String] = ["/usr/sbin/bpftool", "/usr/bin/bpftool"]
+      return places.first { access($0, X_OK) == 0 }
+    }()
+
+    private func ownSensor(_ census: inout ProgramCensus) throws -> RunningSensor {
+      let sensor = try Bench.shared.get().sensor
+      let found = RunningSensor.find(in: try census.take(), known: [])
+      let counters = try sensor.counters()
+      return try #require(found.first { (try? $0.status().counters.types.map(\.sent)) == counters.types.map(\.sent) })
+    }
+
+    @Test func everyProgramIsFoundByItsWholeName() throws {
+      let sensor = try Bench.shared.get().sensor
+      var census = ProgramCensus()
+      let sample = try census.take()
+      let names = Set(sample.programs.filter(\.isMartlets).map(\.name))
+      #expect(names.isSuperset(of: sensor.hooks.map(\.program)), "\(names)")
+      #expect(names.contains("sched_process_exec"), "longer than the kernel's own name")
+      #expect(zip(sample.programs, sample.programs.dropFirst()).allSatisfy { $0.id < $1.id })
+      // Asked again, what is known is as what was asked.
+      let again = try census.take()
+      #expect(again.programs.map(\.name).filter(names.contains) == sample.programs.map(\.name).filter(names.contains))
+    }
+
+    @Test func seenFromOutsideASensorIsAsItIs() throws {
+      let act = try Bench.act("open", "open")
+      let sensor = try Bench.shared.get().sensor
+      var census = ProgramCensus()
+      let outside = try ownSensor(&census)
+      let status = try outside.status()
+      let inside = try sensor.status()
+      #expect(status.rings.map(\.cpu) == inside.rings.map(\.cpu))
+      #expect(status.rings.map(\.statistics.capacity) == inside.rings.map(\.statistics.capacity))
+      #expect(status.maps.map(\.name) == inside.maps.map(\.name))
+      #expect(status.maps.map(\.capacity) == inside.maps.map(\.capacity))
+      #expect(status.maps.map(\.used) == inside.maps.map(\.used))
+      #expect(outside.process == nil, "this process' own descriptors are not looked at")
+      #expect(outside.jobs().allSatisfy { $0.processes > 0 && $0.number > 0 }, "\(act.summary)")
+      // Known again as long as its programs are there.
+      #expect(RunningSensor.find(in: try census.take(), known: [outside]).contains { $0 === outside })
+    }
+
+    @Test func runsAreCountedOnlyWhileSomebodyLooks() throws {
+      var census = ProgramCensus()
+      func forks() throws -> UInt64 {
+        _ = try Bench.act("open", "open")
+        let fork = try census.take().programs.filter { $0.isMartlets && $0.name == "sched_process_exec" }
+        return fork.reduce(0) { $0 + $1.runs }
+      }
+      do {
+        let statistics = try RunTimeStatistics()
+        let before = try forks()
+        #expect(try forks() > before)
+        withExtendedLifetime(statistics) {}
+      }
+      // Another process of the machine can have them on, too: then this says nothing.
+      let off = try forks()
+      if try forks() != off { return }
+      #expect(try forks() == off)
+    }
+
+    @Test(.enabled(if: bpftool != nil, "there is no bpftool"))
+    func runTimesAreThoseOfBpftool() throws {
+      let statistics = try RunTimeStatistics()
+      var census = ProgramCensus()
+      _ = try Bench.act("open", "open")
+      // Programs go on running: what we read lies between two readings of the other.
+      let before = try Self.askBpftool()
+      let ours = try census.take().programs.filter(\.isMartlets)
+      let after = try Self.askBpftool()
+      #expect(!ours.isEmpty)
+      for program in ours {
+        guard let low = before[program.id], let high = after[program.id] else { continue }
+        #expect((low.runs...high.runs).contains(program.runs), "\(program.name)")
+        #expect((low.nanoseconds...high.nanoseconds).contains(program.nanoseconds), "\(program.name)")
+      }
+      #expect(ours.contains { before[$0.id] != nil && $0.runs > 0 && $0.nanoseconds > 0 })
+      withExtendedLifetime(statistics) {}
+    }
+
+    /// Runs and nanoseconds by id, from lines like `"run_time_ns": 123,`.
+    private static func askBpftool() throws -> [UInt32: (runs: UInt64, nanoseconds: UInt64)] {
+      guard let output = popen("\(bpftool ?? "bpftool") prog show --json --pretty", "r") else {
+        throw CallFailed("popen")
+      }
+      defer { pclose(output) }
+      var found: [UInt32: (runs: UInt64, nanoseconds: UInt64)] = [:]
+      var id: UInt32 = 0
+      var line = [CChar](repeating: 0, count: 4096)
+      while fgets(&line, Int32(line.count), output) != nil {
+        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let parts = text.split(separator: "\"")
+        guard parts.count >= 3, let value = UInt64(parts[2].filter { ("0"..."9").contains($0) }) else { continue }
+        switch parts[1] {
+        case "id":
+          id = UInt32(value)
+          found[id] = (0, 0)
+        case "run_time_ns": found[id]?.nanoseconds = value
+        case "run_cnt": found[id]?.runs = value
+        default: break
+        }
+      }
+      return found
+    }
+  }
+}
