@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -165,6 +166,36 @@ static int sockets(int family)
 	return error;
 }
 
+static int uring(void)
+{
+	struct io_uring_params parameters = {};
+	int ring = syscall(SYS_io_uring_setup, 1, &parameters), error = 0;
+	size_t size = parameters.sq_off.array + parameters.sq_entries * sizeof(uint32_t);
+	const int both = PROT_READ | PROT_WRITE;
+	struct io_uring_sqe *entries;
+	char *queue;
+
+	if (ring < 0)
+		return -errno;
+	queue = mmap(NULL, size, both, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	entries = mmap(NULL, sizeof(*entries), both, MAP_SHARED, ring, IORING_OFF_SQES);
+	if (queue == MAP_FAILED || entries == MAP_FAILED) {
+		error = -errno;
+	} else {
+		entries[0] = (struct io_uring_sqe){.opcode = IORING_OP_NOP};
+		*(uint32_t *)(queue + parameters.sq_off.array) = 0;
+		__atomic_store_n((uint32_t *)(queue + parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
+		if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+			error = -errno;
+	}
+	if (queue != MAP_FAILED)
+		munmap(queue, size);
+	if (entries != MAP_FAILED)
+		munmap(entries, sizeof(*entries));
+	close(ring);
+	return error;
+}
+
 int mt_deed(enum mt_deed deed)
 {
 	switch (deed) {
@@ -174,6 +205,7 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_OPEN: return open_file();
 	case MT_DEED_IPV4: return sockets(AF_INET);
 	case MT_DEED_IPV6: return sockets(AF_INET6);
+	case MT_DEED_URING: return uring();
 	case MT_DEED_FUNCTION: mt_deed_function(); return 0;
 	}
 	return -EINVAL;

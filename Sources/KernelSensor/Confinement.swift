@@ -56,15 +56,21 @@ struct Capability: Equatable {
 
   static let netAdmin = Capability(number: 12, name: "CAP_NET_ADMIN")
   static let sysAdmin = Capability(number: 21, name: "CAP_SYS_ADMIN")
+  static let sysResource = Capability(number: 24, name: "CAP_SYS_RESOURCE")
   static let perfmon = Capability(number: 38, name: "CAP_PERFMON")
   static let bpf = Capability(number: 39, name: "CAP_BPF")
 
   /// What a process with the effective set of `status` still needs: nothing with CAP_SYS_ADMIN, else the
   /// three parts that were split off it. CAP_NET_ADMIN is for the programs on cgroups.
   static func missing(status: String) -> [Capability] {
+    Capability.sysAdmin.isEffective(status: status)
+      ? [] : [.bpf, .perfmon, .netAdmin].filter { !$0.isEffective(status: status) }
+  }
+
+  /// - Parameter status: `/proc/self/status`
+  func isEffective(status: String) -> Bool {
     let effective = statusField("CapEff", in: status).flatMap { UInt64($0, radix: 16) } ?? 0
-    func has(_ capability: Capability) -> Bool { effective >> UInt64(capability.number) & 1 == 1 }
-    return has(.sysAdmin) ? [] : [.bpf, .perfmon, .netAdmin].filter { !has($0) }
+    return effective >> UInt64(number) & 1 == 1
   }
 }
 

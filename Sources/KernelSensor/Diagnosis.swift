@@ -161,7 +161,8 @@ struct MachineFacts {
   }
 
   private var memory: Diagnosis.Fact {
-    let enough = lockedMemory.map { $0 >= 64 << 20 } ?? true
+    // libbpf raises the limit by itself where it may.
+    let enough = lockedMemory.map { $0 >= 64 << 20 } ?? true || Capability.sysResource.isEffective(status: status ?? "")
     return .init(
       name: "lockedMemory", value: lockedMemory.map { "\($0 >> 10) KiB" } ?? "unlimited",
       advice: enough ? nil : "Before Linux 5.11 maps count as locked memory: ulimit -l unlimited")

@@ -36,6 +36,7 @@ struct ProgramName: Sendable, Hashable {
     case "file_open", "security_file_open": MT_DEED_OPEN
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
+    case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete": MT_DEED_URING
     default: nil
     }
   }

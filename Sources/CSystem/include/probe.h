@@ -21,6 +21,7 @@ enum mt_deed {
 	MT_DEED_OPEN,     /* /dev/null is opened and closed */
 	MT_DEED_IPV4,     /* sockets on 127.0.0.1 connect, send, are bound, listen and are closed */
 	MT_DEED_IPV6,     /* the same on ::1 */
+	MT_DEED_URING,    /* io_uring is given an operation that does nothing */
 	MT_DEED_FUNCTION, /* mt_deed_function is called */
 };
 
