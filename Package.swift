@@ -63,7 +63,8 @@ let package = Package(
     .testTarget(
       name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation"],
       exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
-    .testTarget(name: "LiveViewTests", dependencies: ["KernelSensor", "LiveView"], swiftSettings: strict),
+    .testTarget(
+      name: "LiveViewTests", dependencies: ["KernelSensor", "LiveView", "Observation"], swiftSettings: strict),
     .testTarget(
       name: "ExportTests", dependencies: ["KernelSensor", "Observation", "Export"], swiftSettings: strict),
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),

@@ -67,8 +67,8 @@ extension Sensor {
       options.bulkRingBytes = 1 << 16
       let sensor = try Sensor(objects: programs, options: options, provesAll: true)
       diagnosis.functions = sensor.choices.map { choice in
-        let attached = choice.hooks.filter { sensor.hooks.map(\.program).contains($0.program) }
-        let isProven = !attached.isEmpty && attached.allSatisfy { sensor.provenPrograms.contains($0.program) }
+        let tried = choice.hooks.filter { !ProgramName.isTail($0.program) }
+        let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }
     } catch {

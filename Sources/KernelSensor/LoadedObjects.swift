@@ -273,6 +273,16 @@ extension LoadedObjects {
             advice: Sensor.rejectionAdvice))
       }
     }
+    if all {
+      for program in programs where program.name.isCalled {
+        do throws(SensorError) {
+          try call(program.name.name)
+        } catch {
+          throw .program(program.name.name, reason: "cannot be run: \(error.description)", error)
+        }
+        proven.insert(program.name.name)
+      }
+    }
     return proven
   }
 

@@ -14,7 +14,8 @@ struct ProgramName: Sendable, Hashable {
   /// "sys_exit" of "tp_btf/sys_exit".
   var target: String { String(section.drop { $0 != "/" }.dropFirst()) }
   /// Whether it is called from the program array `handlers` instead of being attached.
-  var isTail: Bool { name.hasPrefix("on_") }
+  var isTail: Bool { Self.isTail(name) }
+  static func isTail(_ name: String) -> Bool { name.hasPrefix("on_") }
   /// Whether user space runs it instead.
   var isCalled: Bool { section == "raw_tp" }
   var isAttached: Bool { !isTail && !isCalled }

@@ -1,4 +1,5 @@
 import Glibc
+import Observation
 import Testing
 
 @testable import Export

@@ -1,5 +1,6 @@
 import Glibc
 import KernelSensor
+import Observation
 import Testing
 
 extension KernelTests {
