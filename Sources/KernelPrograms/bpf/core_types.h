@@ -317,6 +317,26 @@ struct io_close {
 	__u32 file_slot;
 };
 
+/* In 7.3 a name is a pointer in a structure of its own. */
+struct delayed_filename {
+	struct filename *__incomplete_filename;
+};
+struct io_open___delayed {
+	struct delayed_filename filename;
+};
+struct io_rename___delayed {
+	struct delayed_filename oldpath, newpath;
+};
+struct io_unlink___delayed {
+	struct delayed_filename filename;
+};
+struct io_mkdir___delayed {
+	struct delayed_filename filename;
+};
+struct io_link___delayed {
+	struct delayed_filename oldpath, newpath;
+};
+
 #pragma clang attribute pop
 
 /* The contexts of cgroup programs: uapi, no relocation. */

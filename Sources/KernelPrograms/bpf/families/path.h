@@ -288,10 +288,12 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-static __always_inline const void *name_of(struct filename *filename)
-{
-	return READ(filename, struct filename, name);
-}
+/* The string of NAME(io, io_open, filename), a field that is a pointer to a name, or holds one. */
+#define NAME(io, type, field)                                                                                          \
+	READ(read_word((const __u8 *)(io) + (bpf_core_field_exists(struct type##___delayed, field) ?                   \
+						     bpf_core_field_offset(struct type##___delayed, field) :           \
+						     bpf_core_field_offset(struct type, field))),                      \
+	     struct filename, name)
 
 /*
  * What a task gives to io_uring. Operations on names are recorded here, as asked for, since their strings are
@@ -314,30 +316,30 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 	switch (opcode) {
 	case IORING_OP_RENAMEAT:
 		request->first.dirfd = READ(io, struct io_rename, old_dfd);
-		request->first.string = name_of(READ(io, struct io_rename, oldpath));
+		request->first.string = NAME(io, io_rename, oldpath);
 		request->second.dirfd = READ(io, struct io_rename, new_dfd);
-		request->second.string = name_of(READ(io, struct io_rename, newpath));
+		request->second.string = NAME(io, io_rename, newpath);
 		request->call_flags = READ(io, struct io_rename, flags);
 		break;
 	case IORING_OP_LINKAT:
 		request->first.dirfd = READ(io, struct io_link, old_dfd);
-		request->first.string = name_of(READ(io, struct io_link, oldpath));
+		request->first.string = NAME(io, io_link, oldpath);
 		request->second.dirfd = READ(io, struct io_link, new_dfd);
-		request->second.string = name_of(READ(io, struct io_link, newpath));
+		request->second.string = NAME(io, io_link, newpath);
 		request->call_flags = READ(io, struct io_link, flags);
 		break;
 	case IORING_OP_SYMLINKAT: /* the same structure: oldpath is the text */
 		request->first.dirfd = READ(io, struct io_link, new_dfd);
-		request->first.string = name_of(READ(io, struct io_link, newpath));
+		request->first.string = NAME(io, io_link, newpath);
 		break;
 	case IORING_OP_UNLINKAT:
 		request->call_flags = READ(io, struct io_unlink, flags);
 		request->first.dirfd = READ(io, struct io_unlink, dfd);
-		request->first.string = name_of(READ(io, struct io_unlink, filename));
+		request->first.string = NAME(io, io_unlink, filename);
 		break;
 	default: /* IORING_OP_MKDIRAT */
 		request->first.dirfd = READ(io, struct io_mkdir, dfd);
-		request->first.string = name_of(READ(io, struct io_mkdir, filename));
+		request->first.string = NAME(io, io_mkdir, filename);
 		request->argument = READ(io, struct io_mkdir, mode);
 	}
 	send_path_op(record, task, job);
@@ -354,7 +356,7 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 		body->open_flags = READ(io, struct io_open, how.flags);
 		request->first.is_kernel = 1;
 		request->first.dirfd = READ(io, struct io_open, dfd);
-		request->first.string = name_of(READ(io, struct io_open, filename));
+		request->first.string = NAME(io, io_open, filename);
 		body->dir = add_operand(record, 0, job, &introduced);
 	}
 	if (send(record))
