@@ -3,8 +3,8 @@ import Glibc
 
 /// While it lives, the kernel counts the runs of every BPF program of the machine and the time they take.
 ///
-/// That costs each run two readings of the clock, 20 to 40 ns, so it is off unless somebody wants to know. It is
-/// switched on by a descriptor (`BPF_ENABLE_STATS` of bpf(2), Linux 5.8) and not by the sysctl
+/// That costs each run two readings of the clock, some 70 ns (docs/benchmarks.md), so it is off unless somebody wants
+/// to know. It is switched on by a descriptor (`BPF_ENABLE_STATS` of bpf(2), Linux 5.8) and not by the sysctl
 /// `kernel.bpf_stats_enabled`: when the process ends, however it ends, the kernel closes the descriptor and stops.
 public final class RunTimeStatistics: Sendable {
   private let descriptor: Int32

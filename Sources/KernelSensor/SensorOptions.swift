@@ -21,7 +21,7 @@ public struct SensorOptions: Sendable {
   public static let sizedMaps = ["processes", "writers", "sockets"]
   /// When the kernel side wakes the reader.
   public var wakeup = Wakeup.adaptive
-  /// Count the programs' runs and their time, which costs each run 20 to 40 ns: see ``RunTimeStatistics``.
+  /// Count the programs' runs and their time, which costs each run some 70 ns: see ``RunTimeStatistics``.
   public var countsRunTime = false
 
   /// When the kernel side wakes the reader, which also looks by itself at an interval of its own.

@@ -66,7 +66,7 @@ struct RunCommand: ParsableCommand {
         + "which slows the command down.", valueName: "mode"))
   var wakeup = SensorOptions.Wakeup.adaptive
 
-  @Flag(help: "Report how often each kernel program ran and how long. Costs each run 20 to 40 ns.")
+  @Flag(help: "Report how often each kernel program ran and how long. Costs each run some 70 ns.")
   var programStats = false
 
   @Option(

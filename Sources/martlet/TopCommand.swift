@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import KernelSensor
 import LiveView
+import Observation
 
 /// `martlet top`.
 struct TopCommand: ParsableCommand {
@@ -10,7 +11,7 @@ struct TopCommand: ParsableCommand {
     abstract: "Shows live what BPF programs cost, and how full a running martlet's rings and maps are.",
     discussion: """
       On a terminal it refreshes until q is pressed; ? lists the keys. Elsewhere it prints one sample and ends. The \
-      kernel counts the programs' run time only while somebody looks, which costs each run 20 to 40 ns, and stops when \
+      kernel counts the programs' run time only while somebody looks, which costs each run some 70 ns, and stops when \
       this ends, however it ends. Needs root.
       """)
 
