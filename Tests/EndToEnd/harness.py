@@ -23,6 +23,11 @@ PROBE = os.environ.get("LAUNCH_PROBE")
 # How long a step may hang before the test gives up: not a bound on speed.
 PATIENCE = 60
 
+# A shell starts what runs in its background with these ignored, and martlet does as it is told.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 needs_root = unittest.skipUnless(os.geteuid() == 0, "needs root")
 needs_sensor = unittest.skipIf(PROBE, "needs the sensor, and LAUNCH_PROBE is set")
 
