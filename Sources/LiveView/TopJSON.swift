@@ -30,23 +30,19 @@ public enum TopJSON {
     json.member("missed", rate.program.missed)
     json.member("verifiedInstructions", rate.program.verifiedInstructions)
     json.member("runsPerSecond", rate.runsPerSecond)
-    if let time = rate.nanosecondsPerRun {
-      json.member("nanosecondsPerRun", time)
-    } else {
-      json.null("nanosecondsPerRun")
-    }
+    json.member("nanosecondsPerRun", orNull: rate.nanosecondsPerRun)
     json.member("cpuPercent", rate.cpuPercent)
   }
 
   private static func write(_ watcher: TopSnapshot.Watcher, to json: inout JSONOutput) {
-    if let process = watcher.process { json.member("pid", process) } else { json.null("pid") }
+    json.member("pid", orNull: watcher.process)
     json.member("recordsPerSecond", watcher.recordsPerSecond)
     json.member("lost", watcher.lost)
     json.array("rings") { json in
       for ring in watcher.status.rings {
         json.object { json in
           json.member("ring", ring.kind)
-          if let cpu = ring.cpu { json.member("cpu", cpu) } else { json.null("cpu") }
+          json.member("cpu", orNull: ring.cpu)
           json.member("bytes", ring.statistics.capacity)
           json.member("availableBytes", ring.statistics.available)
           json.member("highWaterBytes", ring.statistics.highWater)
@@ -57,8 +53,8 @@ public enum TopJSON {
       for map in watcher.status.maps {
         json.object { json in
           json.member("map", map.name)
-          if let used = map.used { json.member("entries", used) } else { json.null("entries") }
-          if let capacity = map.capacity { json.member("capacity", capacity) } else { json.null("capacity") }
+          json.member("entries", orNull: map.used)
+          json.member("capacity", orNull: map.capacity)
           json.member("refused", map.refused)
         }
       }

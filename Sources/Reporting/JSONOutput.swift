@@ -88,6 +88,14 @@ package struct JSONOutput {
     needsComma = true
   }
 
+  package mutating func member(_ key: StaticString, orNull value: (some BinaryInteger)?) {
+    if let value { member(key, value) } else { null(key) }
+  }
+
+  package mutating func member(_ key: StaticString, orNull value: Double?) {
+    if let value { member(key, value) } else { null(key) }
+  }
+
   package mutating func member(_ key: StaticString? = nil, _ value: String) {
     self.key(key)
     string(value)

@@ -123,7 +123,7 @@ extension SensorHealth {
       for ring in rings {
         json.object { json in
           json.member("ring", ring.kind)
-          if let cpu = ring.cpu { json.member("cpu", cpu) } else { json.null("cpu") }
+          json.member("cpu", orNull: ring.cpu)
           json.member("bytes", ring.capacity)
           json.member("availableBytes", ring.available)
           json.member("highWaterBytes", ring.highWater)
@@ -134,9 +134,9 @@ extension SensorHealth {
       for map in maps {
         json.object { json in
           json.member("map", map.name)
-          if let capacity = map.capacity { json.member("capacity", capacity) } else { json.null("capacity") }
-          if let used = map.used { json.member("entries", used) } else { json.null("entries") }
-          if let most = map.highWater { json.member("highWaterEntries", most) } else { json.null("highWaterEntries") }
+          json.member("capacity", orNull: map.capacity)
+          json.member("entries", orNull: map.used)
+          json.member("highWaterEntries", orNull: map.highWater)
         }
       }
     }

@@ -37,8 +37,8 @@ struct BenchCommand: ParsableCommand {
         json.lines("hooks", rows) { json, row in
           json.member("operation", row.operation)
           json.member("hook", row.hook)
-          if let time = row.nanoseconds { json.member("nanoseconds", time) } else { json.null("nanoseconds") }
-          if let added = row.added { json.member("addedNanoseconds", added) } else { json.null("addedNanoseconds") }
+          json.member("nanoseconds", orNull: row.nanoseconds)
+          json.member("addedNanoseconds", orNull: row.added)
           if let reason = row.reason { json.member("reason", reason) }
         }
       }
