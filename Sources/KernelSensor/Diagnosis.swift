@@ -49,12 +49,9 @@ extension Sensor {
   /// run. Takes a second, and leaves nothing behind.
   public static func diagnose() -> Diagnosis {
     var diagnosis = Diagnosis()
-    var names = utsname()
-    uname(&names)
-    diagnosis.kernelRelease = withUnsafeBytes(of: names.release) {
-      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-    }
-    diagnosis.machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    let kernel = KernelName()
+    diagnosis.kernelRelease = kernel.release
+    diagnosis.machine = kernel.machine
     diagnosis.facts = MachineFacts(release: diagnosis.kernelRelease).all
     if let types = try? KernelTypes() {
       let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))

@@ -34,12 +34,7 @@ extension Sensor {
 
 extension SensorError {
   static func kernelTooOld(lacks feature: String) -> SensorError {
-    var names = utsname()
-    uname(&names)
-    let release = withUnsafeBytes(of: names.release) { bytes in
-      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-    }
-    return SensorError(.kernelTooOld, "The kernel \(release) has no \(feature)", advice: Sensor.upgradeAdvice)
+    SensorError(.kernelTooOld, "The kernel \(KernelName().release) has no \(feature)", advice: Sensor.upgradeAdvice)
   }
 
   static func noBTF(errno: Int32) -> SensorError {

@@ -1,5 +1,20 @@
 import Glibc
 
+/// What uname(2) says.
+public struct KernelName: Sendable {
+  /// `6.18.1`; empty if it cannot be told.
+  public var release = ""
+  /// `x86_64`.
+  public var machine = ""
+
+  public init() {
+    var names = utsname()
+    guard uname(&names) == 0 else { return }
+    release = withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  }
+}
+
 /// All of a small file of procfs or sysfs, at most 1 MiB; nil if it cannot be read.
 func readText(_ path: String) -> String? {
   let descriptor = open(path, O_RDONLY | O_CLOEXEC)

@@ -110,13 +110,13 @@ private func bench<Result>(
   if shows { Message.write("\r\u{1b}[K", to: STDERR_FILENO) }
   let cpus = sysconf(Int32(_SC_NPROCESSORS_ONLN))
   guard asksForJSON else {
-    let machine = "Linux \(RunReport.kernelRelease), \(cpus) CPUs, \(processorName)\n"
+    let machine = "Linux \(KernelName().release), \(cpus) CPUs, \(processorName)\n"
     return Message.write(machine + asText(result), to: STDOUT_FILENO)
   }
   var json = JSONOutput()
   json.object { json in
     json.member("schema", "martlet.bench/v1")
-    json.member("kernel", RunReport.kernelRelease)
+    json.member("kernel", KernelName().release)
     json.member("cpus", cpus)
     json.member("processor", processorName)
     json.newLine()

@@ -29,7 +29,7 @@ final class RunMetricsExport: @unchecked Sendable {
     self.exporter = exporter
     clockOffset = report.clockOffset
     metrics = RunMetrics(
-      version: Version.current, kernelRelease: RunReport.kernelRelease,
+      version: Version.current, kernelRelease: KernelName().release,
       startedAt: Self.seconds(report.startedAt, clockOffset), status: first)
     exporter.publish(metrics)
     try exporter.start()

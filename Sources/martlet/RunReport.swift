@@ -29,7 +29,7 @@ struct RunReport {
     input.jobIdentifier = identifier
     input.clock = WallClock(offset: clockOffset)
     input.version = Version.current
-    input.kernelRelease = Self.kernelRelease
+    input.kernelRelease = KernelName().release
     input.command = Self.masked(arguments, masker)
     input.workingDirectory = Self.workingDirectory(masker)
     input.hooks = hooks
@@ -106,12 +106,6 @@ struct RunReport {
     var buffer = ByteBuffer(capacity: 256)
     _ = masker.maskText(UnsafeRawBufferPointer(start: path, count: strlen(path)), into: &buffer)
     return Name(bytes: buffer.array)
-  }
-
-  static var kernelRelease: String {
-    var names = utsname()
-    guard uname(&names) == 0 else { return "" }
-    return withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
   }
 
   private static func hex(_ value: UInt64) -> String {
