@@ -368,6 +368,7 @@ struct bpf_sock_addr {
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#define __VMLINUX_H__ /* for libbpf: `struct pt_regs` has the kernel's names */
 #include <bpf/bpf_tracing.h>
 
 /*

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One body, several ways to have it called. A body takes the arguments of the kernel's function as numbers, whatever
+ * the way: those of a fentry or LSM program lie in its context, those of a kprobe in registers. User space chooses one
+ * way of each (HookTable.swift), so only one of the programs that these macros make is ever loaded.
+ */
+#ifndef MARTLET_HOOKS_H
+#define MARTLET_HOOKS_H
+
+#include "core_types.h"
+
+/* Where a body finds argument `n` of the function, from 0. */
+#define ARGUMENT(arguments, n, type) ((type)(arguments)[n])
+
+#define REGISTER_ARGUMENTS(regs)                                                                                       \
+	{                                                                                                              \
+		PT_REGS_PARM1(regs), PT_REGS_PARM2(regs), PT_REGS_PARM3(regs), PT_REGS_PARM4(regs), PT_REGS_PARM5(regs) \
+	}
+
+/* fentry_NAME and kprobe_NAME on the kernel's function NAME. */
+#define ON_ENTRY(function, body)                                                                                       \
+	SEC("fentry/" #function)                                                                                       \
+	int fentry_##function(__u64 *context)                                                                          \
+	{                                                                                                              \
+		body(context);                                                                                         \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	SEC("kprobe/" #function)                                                                                       \
+	int kprobe_##function(struct pt_regs *regs)                                                                    \
+	{                                                                                                              \
+		const __u64 arguments[] = REGISTER_ARGUMENTS(regs);                                                    \
+                                                                                                                       \
+		body(arguments);                                                                                       \
+		return 0;                                                                                              \
+	}
+
+/*
+ * lsm_HOOK, fentry_security_HOOK and kprobe_security_HOOK, which see the same arguments: the kernel's function
+ * security_HOOK calls the LSM hook HOOK. Both come before the deed, which may yet fail, or be refused by others.
+ */
+#define ON_SECURITY(hook, body)                                                                                        \
+	SEC("lsm/" #hook)                                                                                              \
+	int lsm_##hook(__u64 *context)                                                                                 \
+	{                                                                                                              \
+		body(context);                                                                                         \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	ON_ENTRY(security_##hook, body)
+
+#endif
