@@ -207,6 +207,8 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_IPV6: return sockets(AF_INET6);
 	case MT_DEED_URING: return uring();
 	case MT_DEED_FUNCTION: mt_deed_function(); return 0;
+	case MT_DEED_DESCRIPTORS: return mt_deed_descriptors();
+	case MT_DEED_NAMES: return mt_deed_names();
 	}
 	return -EINVAL;
 }

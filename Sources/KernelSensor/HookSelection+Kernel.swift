@@ -7,16 +7,15 @@ extension HookSelection {
     let types = try KernelTypes()
     var objections: [String: String?] = [:]
     for (name, signature) in candidates {
-      let objection: String?
-      if let type = name.traceType {
-        let key = "\(type) \(signature ?? "")"
-        objection = objections[key] ?? types.objection(to: type, wanting: signature)
-        objections[key] = .some(objection)
-      } else if name.canBeSilent, let kind = HookKind(rawValue: name.kind) {
+      var objection: String?
+      if name.canBeSilent, let kind = HookKind(rawValue: name.kind) {
         objection = objections[name.kind] ?? kind.trial(types, cgroupRoot: cgroupRoot).objection
         objections[name.kind] = .some(objection)
-      } else {
-        continue
+      }
+      if objection == nil, let type = name.attachType {
+        let key = "\(type.name) \(signature ?? "")"
+        objection = objections[key] ?? types.objection(to: type.name, isTypedef: type.isTypedef, wanting: signature)
+        objections[key] = .some(objection)
       }
       guard let objection else { continue }
       try overcome(

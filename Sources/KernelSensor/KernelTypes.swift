@@ -22,9 +22,11 @@ struct KernelTypes: ~Copyable {
     return id > 0 ? UInt32(id) : nil
   }
 
-  /// What speaks against a program on a tracepoint, whose typedef is `btf_trace_NAME`; nil if nothing does.
-  borrowing func objection(to typedef: String, wanting prefix: String?) -> String? {
-    guard let id = id(of: typedef, isTypedef: true) else { return "this kernel does not have it" }
+  /// What speaks against a program on a function or a tracepoint, whose typedef is `btf_trace_NAME`; nil if nothing does.
+  ///
+  /// - Parameter prefix: of a tracepoint, what its signature must begin with
+  borrowing func objection(to name: String, isTypedef: Bool = true, wanting prefix: String?) -> String? {
+    guard let id = id(of: name, isTypedef: isTypedef) else { return "this kernel does not have it" }
     guard let prefix else { return nil }
     guard let signature = signature(id), signature.hasPrefix(prefix) else {
       return "this kernel gives it other arguments"

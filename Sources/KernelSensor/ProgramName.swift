@@ -19,8 +19,15 @@ struct ProgramName: Sendable, Hashable {
   /// Whether user space runs it instead.
   var isCalled: Bool { section == "raw_tp" }
   var isAttached: Bool { !isTail && !isCalled }
-  /// The typedef that the kernel's BTF has if it has the tracepoint.
-  var traceType: String? { kind == "tp_btf" ? "btf_trace_\(target)" : nil }
+  /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
+  var attachType: (name: String, isTypedef: Bool)? {
+    return switch kind {
+    case "tp_btf": ("btf_trace_\(target)", true)
+    case "lsm": ("bpf_lsm_\(target)", false)
+    case "fentry", "fexit", "kprobe", "kretprobe": (target, false)
+    default: nil
+    }
+  }
 
   func hook(family: String) -> Hook { Hook(family: family, kind: kind, target: target, program: name) }
 
@@ -38,6 +45,15 @@ struct ProgramName: Sendable, Hashable {
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
     case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete": MT_DEED_URING
+    case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "file_close_fd", "close_fd", "do_dup2",
+      "__x64_sys_close_range", "mmap_file", "security_mmap_file", "do_pipe2", "__sys_socketpair",
+      "unix_stream_connect", "security_unix_stream_connect", "unix_may_send", "security_unix_may_send":
+      MT_DEED_DESCRIPTORS
+    case "do_sendfile", "do_splice", "do_tee", "vfs_copy_file_range", "ioctl_file_clone", "notify_change", "path_mount",
+      "__x64_sys_move_mount", "__x64_sys_pivot_root", "file_truncate", "security_file_truncate":
+      MT_DEED_NAMES
+    case _ where target.hasPrefix("path_") || target.hasPrefix("security_path_") || target.hasPrefix("vfs_"):
+      MT_DEED_NAMES
     default: nil
     }
   }

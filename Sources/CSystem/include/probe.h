@@ -23,10 +23,15 @@ enum mt_deed {
 	MT_DEED_IPV6,     /* the same on ::1 */
 	MT_DEED_URING,    /* io_uring is given an operation that does nothing */
 	MT_DEED_FUNCTION, /* mt_deed_function is called */
+	MT_DEED_DESCRIPTORS, /* files, pipes and sockets get numbers, are duplicated, passed on, mapped and closed */
+	MT_DEED_NAMES,    /* files in a file system that is mounted nowhere are made, named, changed, copied and removed */
 };
 
 /* Does it. Returns 0, or a negative errno if it cannot be done here. */
 int mt_deed(enum mt_deed deed);
+
+int mt_deed_descriptors(void);
+int mt_deed_names(void);
 
 /* Does nothing, for a probe to be put on. */
 void mt_deed_function(void);

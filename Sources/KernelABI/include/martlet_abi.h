@@ -315,6 +315,14 @@ struct mt_inflight {
 	mt_u64 pad[7];
 };
 
+/* What a task is in the middle of, in mt_tag.flags. */
+enum mt_tag_flag {
+	MT_TAG_RECEIVES = 1,   /* descriptors that come to it now arrive in a message… */
+	MT_TAG_RECEIVES_PIDFD = 2, /* …or by pidfd_getfd */
+	MT_TAG_TRUNCATED = 4,  /* the file that it is opening: the one that it would last have changed by name */
+	MT_TAG_PIPES = 8,      /* its new descriptors are a pipe's */
+};
+
 /* Task storage: what makes a task part of a job. */
 struct mt_tag {
 	mt_u64 image;        /* time of the exec or fork that made this process image */
@@ -348,12 +356,27 @@ struct mt_writer {
 	struct mt_file file;
 };
 
+/*
+ * What hooks on the functions that do it see, and not the one on the end of system calls. User space sets the bit once
+ * it has chosen the programs, so that nothing is told twice.
+ */
+enum mt_typed {
+	MT_TYPED_OPEN = 1,
+	MT_TYPED_DUP = 2,
+	MT_TYPED_RECEIVE = 4,
+	MT_TYPED_ACCEPT = 8,
+	MT_TYPED_SOCKET = 16,
+	MT_TYPED_PATH = 32,
+};
+
 /* Values in `.rodata.config` of every object, set by user space before the load. */
 struct mt_config {
 	mt_u64 seed[2];      /* secret: keys the hashes that an attacker could otherwise collide */
 	mt_u32 critical_edge, bulk_edge; /* bytes after which a producer wakes the reader itself */
 	mt_u32 mount_namespace; /* inode number of martlet's own */
 	mt_u32 cpu_count;    /* possible CPUs */
+	mt_u32 typed;        /* enum mt_typed */
+	mt_u32 reserved;
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The

@@ -44,7 +44,7 @@ enum {
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pt_regs {
-	unsigned long bp, bx, r9, r8, r10, cx, dx, si, di, orig_ax;
+	unsigned long bp, bx, r9, r8, r10, ax, cx, dx, si, di, orig_ax;
 };
 
 struct thread_info {
@@ -128,12 +128,26 @@ struct path {
 	struct dentry *dentry;
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+/* 6.13 and later: 0 is one reference. */
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
 struct file {
 	__u32 f_mode;
 	void *private_data;
 	struct inode *f_inode;
 	unsigned int f_flags;
 	struct path f_path;
+	file_ref_t f_ref;
+};
+/* up to 6.12 */
+struct file___counted {
+	atomic64_t f_count;
 };
 
 struct fdtable {
@@ -272,9 +286,29 @@ struct socket {
 	struct sock *sk;
 };
 
+struct sockaddr_un {
+	__u16 sun_family;
+};
+
+struct unix_address {
+	int len; /* of the whole address: the family's two bytes and the name */
+	struct sockaddr_un name[0];
+};
+
 struct unix_sock {
 	struct sock sk;
+	struct unix_address *addr;
+	struct path path;
 	struct sock *peer;
+};
+
+struct iattr {
+	unsigned int ia_valid;
+	__s64 ia_size;
+};
+
+struct renamedata {
+	struct dentry *old_dentry;
 };
 
 struct filename {

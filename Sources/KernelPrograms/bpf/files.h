@@ -286,15 +286,12 @@ static __always_inline void remember(struct introduced *introduced)
 		*(volatile __u64 *)entry = introduced->entry;
 }
 
-/* Adds where an open file is: its directory's id and its name, or the whole path where it has no directory. */
-static __always_inline __u64 add_location(struct record *record, struct file *file, __u16 job,
-					  struct introduced *introduced)
+/* Adds where (mnt, dentry) is: its directory's id and its name, or the whole path where it has no directory. */
+static __always_inline __u64 add_place(struct record *record, struct vfsmount *mnt, struct dentry *dentry, __u16 job,
+				       struct introduced *introduced)
 {
-	struct dentry *dentry = READ(file, struct file, f_path.dentry);
-	struct vfsmount *mnt = READ(file, struct file, f_path.mnt);
 	struct dentry *parent = READ(dentry, struct dentry, d_parent);
 	struct dentry *root = READ(mnt, struct vfsmount, mnt_root);
-	__u64 id;
 
 	introduced->entry = 0;
 	if (dentry == root || dentry == parent) {
@@ -303,8 +300,15 @@ static __always_inline __u64 add_location(struct record *record, struct file *fi
 	}
 	add_kernel_bytes(record, MT_STR_NAME, READ(dentry, struct dentry, d_name.name),
 			 READ(dentry, struct dentry, d_name.len), MT_NAME_MAX);
-	id = add_directory(record, MT_STR_DIR, mnt, parent, job, introduced);
-	return id;
+	return add_directory(record, MT_STR_DIR, mnt, parent, job, introduced);
+}
+
+/* Adds where an open file is. */
+static __always_inline __u64 add_location(struct record *record, struct file *file, __u16 job,
+					  struct introduced *introduced)
+{
+	return add_place(record, READ(file, struct file, f_path.mnt), READ(file, struct file, f_path.dentry), job,
+			 introduced);
 }
 
 #endif

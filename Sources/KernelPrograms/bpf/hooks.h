@@ -47,4 +47,26 @@
 	}                                                                                                              \
 	ON_ENTRY(security_##hook, body)
 
+
+/*
+ * fexit_NAME: `body(arguments, result)` when the kernel's function NAME has returned. Where its result lies in the
+ * context depends on the number of its arguments, which kernels change: the helper (5.17) knows.
+ */
+#define ON_RETURN(function, body)                                                                                      \
+	SEC("fexit/" #function)                                                                                        \
+	int fexit_##function(__u64 *context)                                                                           \
+	{                                                                                                              \
+		__u64 result = 0;                                                                                      \
+                                                                                                                       \
+		bpf_get_func_ret(context, &result);                                                                    \
+		body(context, result);                                                                                 \
+		return 0;                                                                                              \
+	}
+
+/* Whether a function failed that returns an int, a long or a pointer: an int's upper half may be anything but a pointer's. */
+static __always_inline int has_failed(__u64 result)
+{
+	return result >= -4095ull || (result >> 32 == 0 && (__s32)result < 0);
+}
+
 #endif

@@ -49,6 +49,14 @@ static __always_inline int is_other_socket(__u32 family, __u32 type)
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
+static __always_inline void count_failed_open(__u32 tgid)
+{
+	struct mt_process *process = process_of(tgid);
+
+	if (process)
+		__sync_fetch_and_add(&process->failed_opens, 1);
+}
+
 /* Whether what has this fingerprint was sent before and is still remembered. */
 static __always_inline int was_sent(__u64 fingerprint)
 {

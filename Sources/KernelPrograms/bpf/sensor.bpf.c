@@ -9,5 +9,7 @@
 #include "families/path.h"
 #include "families/flow.h"
 #include "families/network.h"
+#include "families/names.h"
+#include "families/descriptors.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -36,19 +36,15 @@ static __always_inline int is_of_interest(const struct done *done)
 static __always_inline void count_failure(struct task_struct *task, const struct done *done)
 {
 	__u32 call = done->call.call, type;
-	struct mt_process *process;
 
 	if (call >= CALL_COUNT)
 		return;
 	type = call_types[call];
-	if (type == MT_NONE)
+	if (type == MT_NONE || (type == MT_OPEN && (config.typed & MT_TYPED_OPEN)))
 		return;
 	COUNT(type, failed);
-	if (type == MT_OPEN) {
-		process = process_of(task->tgid);
-		if (process)
-			__sync_fetch_and_add(&process->failed_opens, 1);
-	}
+	if (type == MT_OPEN)
+		count_failed_open(task->tgid);
 }
 
 static __always_inline __u32 flags_of(const struct done *done)
@@ -120,10 +116,10 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		count_failure(task, &done);
 		return 0;
 	}
-	if (handler == MT_HANDLER_OPEN)
-		opened(task, tag, &done, ret);
-	else
+	if (handler != MT_HANDLER_OPEN)
 		bpf_tail_call(ctx, &handlers, handler);
+	else if (!(config.typed & MT_TYPED_OPEN))
+		opened(task, tag, &done, ret);
 	return 0;
 }
 
@@ -157,30 +153,52 @@ static __always_inline __u64 bits_between(__u32 word, __u32 first, __u32 last)
 	return bits;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
+static __always_inline void close_between(struct task_struct *task, __u32 first, __u32 last, __u32 flags)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct done done = done_of(regs, task);
-	struct mt_tag *tag = own_tag(task);
 	struct closing closing = {.why = MT_CLOSE_CALL};
-	__u32 first, last;
+	struct mt_tag *tag = own_tag(task);
 
-	if (!tag || (argument(&done, 2) & CLOSE_RANGE_CLOEXEC))
-		return 0;
+	if (!tag || (flags & CLOSE_RANGE_CLOEXEC))
+		return;
 	closing.process = process_of(task->tgid);
 	if (!closing.process)
-		return 0;
+		return;
 	closing.actor = actor_of(task, tag);
-	first = argument(&done, 0);
-	last = argument(&done, 1);
 	closing.left = writing_of(closing.process);
 	closing.left.words[0] &= bits_between(0, first, last);
 	closing.left.words[1] &= bits_between(1, first, last);
 	closing.left.words[2] &= bits_between(2, first, last);
 	closing.left.words[3] &= bits_between(3, first, last);
 	close_all(&closing);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+
+	close_between(task, argument(&done, 0), argument(&done, 1), argument(&done, 2));
 	return 0;
+}
+
+/* A descriptor that stands for the same open file as another one, which can write it. */
+static __always_inline void duplicated(const struct actor *actor, struct mt_process *process,
+				       const struct mt_writer *writer, __s32 old_fd, __u32 fd, __u32 flags)
+{
+	struct record record;
+	struct mt_dup *body;
+
+	add_writer(actor->tgid, process, fd, writer);
+	COUNT(MT_DUP, seen);
+	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), actor))
+		return;
+	HEADER(&record)->flags = flags;
+	body = BODY(&record, struct mt_dup);
+	body->file = writer->file;
+	body->old_fd = old_fd;
+	body->new_fd = fd;
+	send(&record);
 }
 
 SEC("tp_btf/sys_exit")
@@ -192,8 +210,6 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 	struct mt_process *process;
 	struct mt_writer_key key;
 	struct mt_writer *found, writer;
-	struct record record;
-	struct mt_dup *body;
 	struct actor actor;
 
 	if (!tag)
@@ -210,16 +226,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 	if (!found)
 		return 0;
 	writer = *found;
-	add_writer(key.tgid, process, ret, &writer);
-	COUNT(MT_DUP, seen);
-	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), &actor))
-		return 0;
-	HEADER(&record)->flags = flags_of(&done);
-	body = BODY(&record, struct mt_dup);
-	body->file = writer.file;
-	body->old_fd = key.fd;
-	body->new_fd = ret;
-	send(&record);
+	duplicated(&actor, process, &writer, key.fd, ret, flags_of(&done));
 	return 0;
 }
 
@@ -235,6 +242,31 @@ static __always_inline int mmap_arguments(const struct done *done, __u32 values[
 	return 0;
 }
 
+/* Protection can be added later, so every shared mapping of a writable descriptor may write. */
+static __always_inline int may_write_through(struct file *file)
+{
+	return file && (READ(file, struct file, f_mode) & MT_FMODE_WRITE) &&
+	       (READ(READ(file, struct file, f_inode), struct inode, i_mode) & S_IFMT) == S_IFREG;
+}
+
+static __always_inline void mapped(const struct actor *actor, struct file *file, __u64 length, __u32 prot,
+				   __u32 map_flags, __u32 flags)
+{
+	struct record record;
+	struct mt_mmap *body;
+
+	COUNT(MT_MMAP_SHARED, seen);
+	if (!begin(&record, MT_MMAP_SHARED, MT_BULK, sizeof(*body), actor))
+		return;
+	HEADER(&record)->flags = flags;
+	body = BODY(&record, struct mt_mmap);
+	body->file = identity_of(READ(file, struct file, f_inode));
+	body->length = length;
+	body->prot = prot;
+	body->map_flags = map_flags;
+	send(&record);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
@@ -242,9 +274,6 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};
-	struct record record;
-	struct mt_mmap *body;
-	struct inode *inode;
 	struct actor actor;
 	struct file *file;
 
@@ -253,22 +282,9 @@ int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 	if (!(values[3] & MAP_SHARED) || (values[3] & MAP_ANONYMOUS))
 		return 0;
 	file = file_of(task, (__s32)values[4]);
-	if (!file || !(READ(file, struct file, f_mode) & MT_FMODE_WRITE))
-		return 0;
-	/* Protection can be added later, so every shared mapping of a writable descriptor may write. */
-	inode = READ(file, struct file, f_inode);
-	if ((READ(inode, struct inode, i_mode) & S_IFMT) != S_IFREG)
+	if (!may_write_through(file))
 		return 0;
 	actor = actor_of(task, tag);
-	COUNT(MT_MMAP_SHARED, seen);
-	if (!begin(&record, MT_MMAP_SHARED, MT_BULK, sizeof(*body), &actor))
-		return 0;
-	HEADER(&record)->flags = flags_of(&done);
-	body = BODY(&record, struct mt_mmap);
-	body->file = identity_of(inode);
-	body->length = done.compat ? values[1] : argument(&done, 1);
-	body->prot = values[2];
-	body->map_flags = values[3];
-	send(&record);
+	mapped(&actor, file, done.compat ? values[1] : argument(&done, 1), values[2], values[3], flags_of(&done));
 	return 0;
 }

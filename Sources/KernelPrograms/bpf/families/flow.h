@@ -11,68 +11,36 @@
 #define SOCKETCALL_ACCEPT4 18
 #define UNIX_PATH_MAX 108
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct done done = done_of(regs, task);
-	struct mt_tag *tag = own_tag(task);
-	__u64 hash = hash_begin('c'), bytes = ret;
-	__u32 kind;
+/* Data that went from one open file to another inside the kernel; what is not known is 0, of descriptors -1. */
+struct transfer {
 	struct file *from, *to;
+	__u64 bytes;
+	__s32 in, out;
+	__u32 kind; /* enum mt_copy_kind */
+	__u32 flags;
+};
+
+static __always_inline void transferred(struct task_struct *task, struct mt_tag *tag, const struct transfer *transfer)
+{
+	struct actor actor = actor_of(task, tag);
+	struct file *from = transfer->from, *to = transfer->to;
+	__u64 hash = hash_begin('c');
 	struct record record;
 	struct mt_copy *body;
-	struct actor actor;
-	__s32 in, out;
-	__s64 clone_source = 0;
 
-	if (!tag)
-		return 0;
-	switch (done.call.call) {
-	case CALL_SENDFILE:
-		kind = MT_COPY_SENDFILE;
-		out = argument(&done, 0);
-		in = argument(&done, 1);
-		break;
-	case CALL_SPLICE:
-	case CALL_COPY_FILE_RANGE:
-		kind = done.call.call == CALL_SPLICE ? MT_COPY_SPLICE : MT_COPY_RANGE;
-		in = argument(&done, 0);
-		out = argument(&done, 2);
-		break;
-	case CALL_TEE:
-		kind = MT_COPY_TEE;
-		in = argument(&done, 0);
-		out = argument(&done, 1);
-		break;
-	default:
-		kind = MT_COPY_REFLINK;
-		out = argument(&done, 0);
-		in = argument(&done, 2);
-		if ((__u32)argument(&done, 1) == FICLONERANGE) {
-			/* struct file_clone_range begins with the source's descriptor. */
-			bpf_probe_read_user(&clone_source, sizeof(clone_source), pointer_argument(&done, 2));
-			in = clone_source;
-		}
-	}
-	if (kind != MT_COPY_REFLINK && !bytes)
-		return 0;
-	actor = actor_of(task, tag);
 	COUNT(MT_COPY, seen);
-	from = file_of(task, in);
-	to = file_of(task, out);
 	hash = hash_word(hash, actor.image ^ actor.tgid);
-	hash = hash_word(hash, READ(READ(from, struct file, f_inode), struct inode, i_ino) ^ kind);
+	hash = hash_word(hash, READ(READ(from, struct file, f_inode), struct inode, i_ino) ^ transfer->kind);
 	hash = hash_word(hash, (__u64)READ(from, struct file, f_inode));
 	hash = hash_word(hash, READ(READ(to, struct file, f_inode), struct inode, i_ino));
 	hash = hash_end(hash_word(hash, (__u64)READ(to, struct file, f_inode)));
 	if (was_sent(hash)) {
 		COUNT(MT_COPY, deduplicated);
-		return 0;
+		return;
 	}
 	if (!begin(&record, MT_COPY, MT_BULK, sizeof(*body), &actor))
-		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
+		return;
+	HEADER(&record)->flags = transfer->flags;
 	if (!from || !to)
 		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	body = BODY(&record, struct mt_copy);
@@ -80,37 +48,75 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 		body->from = identity_of(READ(from, struct file, f_inode));
 	if (to)
 		body->to = identity_of(READ(to, struct file, f_inode));
-	body->bytes = bytes;
-	body->from_fd = in;
-	body->to_fd = out;
-	body->kind = kind;
+	body->bytes = transfer->bytes;
+	body->from_fd = transfer->in;
+	body->to_fd = transfer->out;
+	body->kind = transfer->kind;
 	if (send(&record))
 		remember_open(hash);
-	return 0;
 }
 
 SEC("tp_btf/sys_exit")
-int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
+int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
-	int is_pipe = done.call.call == CALL_PIPE;
-	__u32 type = is_pipe ? MT_PIPE : MT_SOCKETPAIR;
-	struct record record;
-	struct mt_pair *body;
-	struct actor actor;
-	struct file *a, *b;
-	__s32 fds[2] = {-1, -1};
+	struct transfer transfer = {.bytes = ret, .flags = done.compat ? MT_FLAG_COMPAT : 0};
+	__s64 clone_source = 0;
 
 	if (!tag)
 		return 0;
-	actor = actor_of(task, tag);
+	switch (done.call.call) {
+	case CALL_SENDFILE:
+		transfer.kind = MT_COPY_SENDFILE;
+		transfer.out = argument(&done, 0);
+		transfer.in = argument(&done, 1);
+		break;
+	case CALL_SPLICE:
+	case CALL_COPY_FILE_RANGE:
+		transfer.kind = done.call.call == CALL_SPLICE ? MT_COPY_SPLICE : MT_COPY_RANGE;
+		transfer.in = argument(&done, 0);
+		transfer.out = argument(&done, 2);
+		break;
+	case CALL_TEE:
+		transfer.kind = MT_COPY_TEE;
+		transfer.in = argument(&done, 0);
+		transfer.out = argument(&done, 1);
+		break;
+	default:
+		transfer.kind = MT_COPY_REFLINK;
+		transfer.out = argument(&done, 0);
+		transfer.in = argument(&done, 2);
+		if ((__u32)argument(&done, 1) == FICLONERANGE) {
+			/* struct file_clone_range begins with the source's descriptor. */
+			bpf_probe_read_user(&clone_source, sizeof(clone_source), pointer_argument(&done, 2));
+			transfer.in = clone_source;
+		}
+	}
+	if (transfer.kind != MT_COPY_REFLINK && !transfer.bytes)
+		return 0;
+	transfer.from = file_of(task, transfer.in);
+	transfer.to = file_of(task, transfer.out);
+	transferred(task, tag, &transfer);
+	return 0;
+}
+
+/* A pipe or a pair of sockets; `numbers` is where the caller has its two descriptors. */
+static __always_inline void pair_made(struct task_struct *task, struct mt_tag *tag, __u32 type, const void *numbers,
+				      __u32 family, __u32 flags)
+{
+	struct actor actor = actor_of(task, tag);
+	__s32 fds[2] = {-1, -1};
+	struct record record;
+	struct mt_pair *body;
+	struct file *a, *b;
+
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
-		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
-	if (bpf_probe_read_user(fds, sizeof(fds), is_pipe ? pointer_argument(&done, 0) : pointer_argument(&done, 3)))
+		return;
+	HEADER(&record)->flags = flags;
+	if (bpf_probe_read_user(fds, sizeof(fds), numbers))
 		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	a = file_of(task, fds[0]);
 	b = file_of(task, fds[1]);
@@ -120,15 +126,29 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 	if (a && b) {
 		body->a_ino = READ(READ(a, struct file, f_inode), struct inode, i_ino);
 		body->b_ino = READ(READ(b, struct file, f_inode), struct inode, i_ino);
-		if (!is_pipe) {
+		if (type == MT_SOCKETPAIR) {
 			body->a_sock = opaque(sock_of(a));
 			body->b_sock = opaque(sock_of(b));
-			body->family = argument(&done, 0);
+			body->family = family;
 		}
 	} else {
 		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
 	}
 	send(&record);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct done done = done_of(regs, task);
+	struct mt_tag *tag = own_tag(task);
+	int is_pipe = done.call.call == CALL_PIPE;
+
+	if (tag)
+		pair_made(task, tag, is_pipe ? MT_PIPE : MT_SOCKETPAIR,
+			  is_pipe ? pointer_argument(&done, 0) : pointer_argument(&done, 3), argument(&done, 0),
+			  done.compat ? MT_FLAG_COMPAT : 0);
 	return 0;
 }
 
@@ -167,6 +187,11 @@ struct received {
 static __always_inline __u32 is_compat(void)
 {
 	return (((struct task_struct *)bpf_get_current_task_btf())->thread_info.status & TS_COMPAT) != 0;
+}
+
+static __always_inline __u32 compat_flag(void)
+{
+	return is_compat() ? MT_FLAG_COMPAT : 0;
 }
 
 /* Takes up a message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
@@ -318,19 +343,51 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/* A socket that was accepted as `fd`. */
+static __always_inline void accepted(const struct actor *actor, struct sock *sk, struct file *file, __s32 fd,
+				     __u32 flags)
+{
+	struct flow flow = {.inbound = 1}, *found;
+	struct record record;
+	struct mt_unix *body;
+	__u64 sock;
+
+	if (family_of(sk) == AF_UNIX) {
+		COUNT(MT_UNIX_ACCEPT, seen);
+		if (!begin(&record, MT_UNIX_ACCEPT, MT_CRITICAL, sizeof(*body), actor))
+			return;
+		body = BODY(&record, struct mt_unix);
+		describe_unix(body, sk, file, fd);
+		HEADER(&record)->flags = flags;
+		send(&record);
+		return;
+	}
+	sock = (__u64)sk;
+	flow.actor = *actor;
+	flow.sock = opaque(sk);
+	flow.flags = flags;
+	flow.started = flow.established = bpf_ktime_get_boot_ns();
+	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
+		tell_flow(MT_FLOW_OPEN, sk, &flow);
+		return;
+	}
+	/* One that was reset before somebody accepted it has its end behind it. */
+	if (READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE) {
+		found = bpf_map_lookup_elem(&sockets, &sock);
+		if (found)
+			end_flow(sock, sk, found);
+	}
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
-	struct flow flow = {.inbound = 1}, *found;
-	struct record record;
-	struct mt_unix *body;
 	struct actor actor;
 	struct file *file;
 	struct sock *sk;
-	__u64 sock;
 	__u32 kind;
 
 	if (!tag)
@@ -343,32 +400,27 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
-	if (family_of(sk) == AF_UNIX) {
-		COUNT(MT_UNIX_ACCEPT, seen);
-		if (!begin(&record, MT_UNIX_ACCEPT, MT_CRITICAL, sizeof(*body), &actor))
-			return 0;
-		body = BODY(&record, struct mt_unix);
-		describe_unix(body, sk, file, ret);
-		HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
-		send(&record);
-		return 0;
-	}
-	sock = (__u64)sk;
-	flow.actor = actor;
-	flow.sock = opaque(sk);
-	flow.flags = done.compat ? MT_FLAG_COMPAT : 0;
-	flow.started = flow.established = bpf_ktime_get_boot_ns();
-	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
-		tell_flow(MT_FLOW_OPEN, sk, &flow);
-		return 0;
-	}
-	/* One that was reset before somebody accepted it has its end behind it. */
-	if (READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE) {
-		found = bpf_map_lookup_elem(&sockets, &sock);
-		if (found)
-			end_flow(sock, sk, found);
-	}
+	accepted(&actor, sk, file, ret, done.compat ? MT_FLAG_COMPAT : 0);
 	return 0;
+}
+
+/* A socket that neither the hooks of TCP and UDP nor those of unix sockets tell of. */
+static __always_inline void socket_made(const struct actor *actor, __u64 sock, __u32 family, __u32 type,
+					__u32 protocol, __u32 flags)
+{
+	struct record record;
+	struct mt_sock *body;
+
+	COUNT(MT_SOCKET, seen);
+	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), actor))
+		return;
+	HEADER(&record)->flags = flags;
+	body = BODY(&record, struct mt_sock);
+	body->sock = sock;
+	body->family = family;
+	body->type = type;
+	body->protocol = protocol;
+	send(&record);
 }
 
 SEC("tp_btf/sys_exit")
@@ -377,26 +429,14 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
-	__u32 family = argument(&done, 0), type = argument(&done, 1) & SOCK_TYPE_MASK;
-	struct record record;
-	struct mt_sock *body;
 	struct actor actor;
 	struct file *file;
 
 	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
-	COUNT(MT_SOCKET, seen);
-	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), &actor))
-		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
-	body = BODY(&record, struct mt_sock);
 	file = file_of(task, (__s32)ret);
-	if (file)
-		body->sock = opaque(sock_of(file));
-	body->family = family;
-	body->type = type;
-	body->protocol = argument(&done, 2);
-	send(&record);
+	socket_made(&actor, file ? opaque(sock_of(file)) : 0, argument(&done, 0), argument(&done, 1) & SOCK_TYPE_MASK,
+		    argument(&done, 2), done.compat ? MT_FLAG_COMPAT : 0);
 	return 0;
 }

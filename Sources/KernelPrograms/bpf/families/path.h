@@ -381,7 +381,7 @@ static __always_inline int submitted(struct io_kiocb *io)
 		return 0;
 	}
 	type = uring_types[opcode & 63];
-	if (opcode > 63 || type == MT_NONE)
+	if (opcode > 63 || type == MT_NONE || (type != MT_URING && (config.typed & MT_TYPED_PATH)))
 		return 0;
 	/* An open into the descriptor table is recorded when it is done; a direct descriptor never gets there. */
 	if ((opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
@@ -427,7 +427,7 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 	opcode = READ(request, struct io_kiocb, opcode);
 	if (opcode == IORING_OP_RENAMEAT)
 		next_epoch();
-	if (!tag)
+	if (!tag || (config.typed & MT_TYPED_OPEN))
 		return;
 	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
 		return;
