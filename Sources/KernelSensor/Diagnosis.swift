@@ -35,6 +35,8 @@ public struct Diagnosis: Sendable {
   public var trials: [HookTrial] = []
   /// Empty if there is no sensor.
   public var functions: [Function] = []
+  /// The tier that was asked for.
+  public var forcedTier: HookTier?
   /// Why there is no sensor.
   public var error: SensorError?
 
@@ -47,8 +49,11 @@ public struct Diagnosis: Sendable {
 extension Sensor {
   /// Looks at the machine, tries every kind of hook, and opens a sensor to see which hooks it chooses and whether they
   /// run. Takes a second, and leaves nothing behind.
-  public static func diagnose() -> Diagnosis {
+  ///
+  /// - Parameter hooks: as in ``SensorOptions/hooks``
+  public static func diagnose(hooks: HookTier? = nil) -> Diagnosis {
     var diagnosis = Diagnosis()
+    diagnosis.forcedTier = hooks
     let kernel = KernelName()
     diagnosis.kernelRelease = kernel.release
     diagnosis.machine = kernel.machine
@@ -62,6 +67,7 @@ extension Sensor {
       var options = SensorOptions()
       options.criticalRingBytes = 1 << 16
       options.bulkRingBytes = 1 << 16
+      options.hooks = hooks
       let sensor = try Sensor(objects: programs, options: options, provesAll: true)
       diagnosis.functions = sensor.choices.map { choice in
         let tried = choice.hooks.filter { !ProgramName.isTail($0.program) }

@@ -19,6 +19,8 @@ public struct HookChoice: Sendable, Equatable {
   public var hooks: [Hook]
   /// The best first.
   public var passedOver: [PassedOver]
+  /// Which tier these hooks are; nil if they belong to every tier, or there are none.
+  public var tier: HookTier?
 
   /// What speaks against each way that there is, for what is not seen.
   var reasons: String { passedOver.map(\.reason).joined(separator: "; ") }
@@ -42,6 +44,8 @@ enum Obstacle: Error {
 struct HookSelection {
   private let functions: [HookFunction]
   private let names: [String: ProgramName]
+  /// The tier to prefer to all others, better or worse: `--hooks`.
+  private let forced: HookTier?
   /// What speaks against programs, by name.
   private(set) var refusals: [String: String] = [:]
   /// What speaks against maps, by name.
@@ -51,7 +55,9 @@ struct HookSelection {
   ///   - table: functions; of these only ways count whose programs are all there
   ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
   ///     function of their own, in a family that is called as the object.
-  init(table: [HookFunction], programs: [(name: ProgramName, object: String)]) {
+  ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
+  init(table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil) {
+    self.forced = forced
     let names = Dictionary(programs.map { ($0.name.name, $0.name) }, uniquingKeysWith: { first, _ in first })
     var functions: [HookFunction] = []
     var used: Set<String> = []
@@ -90,15 +96,30 @@ struct HookSelection {
 
   var choices: [HookChoice] {
     functions.map { function in
-      let bad = function.ways.prefix { !isWorking($0) }
+      let best = best(of: function)
+      // What would have been taken had nothing been forced, and what was to be taken before what was.
+      let better = function.ways.prefix { $0 != best }
+      let preferred = inOrder(function).prefix { $0 != best }
       return HookChoice(
         family: function.family, function: function.name, isRequired: function.need == .required,
-        hooks: hooks(best(of: function) ?? [], function.family),
-        passedOver: bad.map { way in
-          let reasons = way.compactMap { part in refusals[part.program].map { "\(part.program): \($0)" } }
-          return .init(hooks: hooks(way, function.family), reason: reasons.joined(separator: ", "))
-        })
+        hooks: hooks(best ?? [], function.family),
+        passedOver: function.ways.filter { better.contains($0) || preferred.contains($0) }.map { way in
+          let reasons = reasons(way)
+          let unwanted = forced.map { "not asked for (--hooks \($0.rawValue))" } ?? ""
+          return .init(
+            hooks: hooks(way, function.family), reason: reasons.isEmpty ? unwanted : reasons.joined(separator: ", "))
+        },
+        tier: best.flatMap { tier($0) })
     }
+  }
+
+  /// - Throws: if a tier is forced that no function has a way in, or none that works
+  func checkForcedTier() throws(SensorError) {
+    guard let forced else { return }
+    let ways = functions.flatMap(\.ways).filter { tier($0) == forced }
+    if ways.contains(where: isWorking) { return }
+    let reasons = ways.flatMap(reasons)
+    throw .noHooks(of: forced, reason: reasons.first, all: reasons)
   }
 
   /// Learns what failed.
@@ -119,9 +140,24 @@ struct HookSelection {
     }
   }
 
-  private func best(of function: HookFunction) -> [HookFunction.Part]? { function.ways.first(where: isWorking) }
+  private func best(of function: HookFunction) -> [HookFunction.Part]? { inOrder(function).first(where: isWorking) }
+
+  /// The ways of a function, what is preferred first.
+  private func inOrder(_ function: HookFunction) -> [[HookFunction.Part]] {
+    guard let forced else { return function.ways }
+    let tiers = function.ways.map { tier($0) ?? forced }
+    let ways = zip(function.ways, tiers)
+    return (ways.filter { $1 == forced } + ways.filter { $1 < forced } + ways.filter { $1 > forced }).map(\.0)
+  }
+
+  private func tier(_ way: [HookFunction.Part]) -> HookTier? { .of(way.compactMap { names[$0.program] }) }
 
   private func isWorking(_ way: [HookFunction.Part]) -> Bool { way.allSatisfy { refusals[$0.program] == nil } }
+
+  /// What speaks against the programs of a way.
+  private func reasons(_ way: [HookFunction.Part]) -> [String] {
+    way.compactMap { part in refusals[part.program].map { "\(part.program): \($0)" } }
+  }
 
   private func hooks(_ way: [HookFunction.Part], _ family: String) -> [Hook] {
     way.compactMap { names[$0.program]?.hook(family: family) }

@@ -81,7 +81,8 @@ public final class Sensor {
         .merging(options.mapEntries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0])
     let assembly = try Self.assemble(
-      parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, provesAll: provesAll)
+      parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, forced: options.hooks,
+      provesAll: provesAll)
     objects = assembly.objects
     choices = assembly.choices
     provenPrograms = assembly.proven
@@ -111,7 +112,7 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, provesAll: Bool
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, forced: HookTier?, provesAll: Bool
   ) throws(SensorError) -> Assembly {
     var selected: HookSelection?
     while true {
@@ -120,9 +121,10 @@ public final class Sensor {
       if let selected {
         selection = selected
       } else {
-        selection = HookSelection(table: table, programs: objects.contents)
+        selection = HookSelection(table: table, programs: objects.contents, forced: forced)
         try selection.leaveOutWhatCannotWork(cgroupRoot: cgroupRoot)
       }
+      try selection.checkForcedTier()
       do throws(Obstacle) {
         try objects.load(selection, settings)
         do {

@@ -30,6 +30,8 @@ public struct SensorError: Error, Sendable {
     case mapFailed
     /// A program is loaded but could not be attached.
     case attachFailed
+    /// A tier of hooks was asked for by which nothing can be seen here.
+    case tierUnavailable
     /// Memory for a map or a ring was refused.
     case memoryLimit
     /// A system call failed that has nothing to do with BPF.
@@ -72,6 +74,19 @@ extension SensorError {
     return SensorError(
       .notRoot, "Loading the kernel programs takes \(names.joined(separator: ", ")), which this process lacks",
       advice: "Run martlet as root, or start its container with these capabilities")
+  }
+
+  /// - Parameters:
+  ///   - reason: what stands in the way of the first program of the tier; nil if martlet has no program of it
+  ///   - all: likewise of each
+  static func noHooks(of tier: HookTier, reason: String?, all: [String]) -> SensorError {
+    let name = tier.rawValue
+    let context =
+      reason.map { "Nothing can be seen by \(name) hooks here, which --hooks asks for: \($0)" }
+      ?? "martlet sees nothing by \(name) hooks, which --hooks asks for: it has no programs of that kind"
+    return SensorError(
+      .tierUnavailable, context, advice: "Ask for another kind, or leave the choice to martlet",
+      detail: all.joined(separator: "\n"))
   }
 
   static func mapFailed(_ name: String, _ doing: String, errno: Int32) -> SensorError {

@@ -21,6 +21,8 @@ public struct SensorOptions: Sendable {
   public static let sizedMaps = ["processes", "writers", "sockets"]
   /// When the kernel side wakes the reader.
   public var wakeup = Wakeup.adaptive
+  /// The kind of hooks to prefer, for tests and comparisons; nil: of each function the best that works.
+  public var hooks: HookTier?
   /// Count the programs' runs and their time, which costs each run some 70 ns: see ``RunTimeStatistics``.
   public var countsRunTime = false
 

@@ -136,6 +136,15 @@ extension HTMLReport {
       for text in [hook.target, hook.program] { html.cell { $0.code(text, limit: 120) } }
       html.markup("</tr>\n")
     }
-    html.markup("</tbody></table></div></details>\n")
+    html.markup("</tbody></table></div>\n")
+    if let forced = input.forcedHooks {
+      html.markup("<p class=\"hint\">")
+      html.text("Hooks of the kind \(forced.tier) were preferred on request.", limit: 200)
+      if !forced.others.isEmpty {
+        html.text(" Seen by others all the same: \(forced.others.joined(separator: ", ")).", limit: 2000)
+      }
+      html.markup("</p>\n")
+    }
+    html.markup("</details>\n")
   }
 }

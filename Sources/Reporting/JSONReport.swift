@@ -78,6 +78,12 @@ public enum JSONReport {
         }
       }
       write(input.completeness, to: &json)
+      if let forced = input.forcedHooks {
+        json.object("forcedHooks") { json in
+          json.member("tier", forced.tier)
+          json.array("others") { json in for other in forced.others { json.member(nil, other) } }
+        }
+      }
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
       input.health.write(to: &json)

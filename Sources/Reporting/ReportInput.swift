@@ -36,9 +36,23 @@ public struct ReportInput: Sendable {
     public init() {}
   }
 
+  /// What came of a kind of hooks that was preferred on request.
+  public struct ForcedHooks: Sendable, Equatable {
+    /// `lsm`, `tp_btf`.
+    public var tier: String
+    /// What is seen by hooks of another kind all the same: `file: open`.
+    public var others: [String]
+
+    public init(tier: String, others: [String]) {
+      self.tier = tier
+      self.others = others
+    }
+  }
+
   public var snapshot = JobSnapshot()
   public var completeness = Completeness()
   public var hooks: [Hook] = []
+  public var forcedHooks: ForcedHooks?
   /// As uname(2) gives it: `6.18.1`.
   public var kernelRelease = ""
   /// martlet's own version.

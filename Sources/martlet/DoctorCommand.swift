@@ -19,8 +19,11 @@ struct DoctorCommand: ParsableCommand {
   @Flag(help: "Print a JSON object instead, schema martlet.doctor/v1.")
   var json = false
 
+  @Option(help: RunHelp.hooks)
+  var hooks: HookTier?
+
   func run() throws {
-    var diagnosis = Sensor.diagnose()
+    var diagnosis = Sensor.diagnose(hooks: hooks)
     let namespace = PidNamespace.objection
     diagnosis.facts.append(
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))

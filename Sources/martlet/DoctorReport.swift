@@ -17,18 +17,21 @@ enum DoctorReport {
       }
     }
     if !diagnosis.functions.isEmpty {
-      text += "\nWhat martlet sees, and by which hooks:\n"
-      for function in diagnosis.functions { text += line(function) }
+      let forced = diagnosis.forcedTier
+      let preferred = forced.map { " (\($0.rawValue) preferred)" } ?? ""
+      text += "\nWhat martlet sees, and by which hooks\(preferred):\n"
+      for function in diagnosis.functions { text += line(function, forced) }
     }
     text += "\n" + verdict(diagnosis)
     return Array(text.utf8)
   }
 
-  private static func line(_ function: Diagnosis.Function) -> String {
+  private static func line(_ function: Diagnosis.Function, _ forced: HookTier?) -> String {
     let choice = function.choice
     let title = "\(padded(choice.family, 9)) \(padded(choice.function, 24))"
     var text = "\(mark(!choice.hooks.isEmpty)) \(title) "
     text += choice.hooks.isEmpty ? "not seen" : hooks(choice.hooks)
+    if let forced, let tier = choice.tier, tier != forced { text += " (not by \(forced.rawValue))" }
     text += choice.hooks.isEmpty || function.isProven ? "\n" : " (not tried)\n"
     for other in choice.passedOver { text += "      passed over: \(other.reason)\n" }
     return text
@@ -38,7 +41,7 @@ enum DoctorReport {
   private static func hooks(_ hooks: [Hook]) -> String {
     var seen: [String] = []
     for hook in hooks {
-      let text = "\(hook.kind) \(hook.target)"
+      let text = hook.target.isEmpty ? "run by martlet" : "\(hook.kind) \(hook.target)"
       if !seen.contains(text) { seen.append(text) }
     }
     return seen.joined(separator: ", ")
@@ -102,12 +105,17 @@ enum DoctorReport {
         json.member("outcome", trial.outcome.rawValue)
         if !trial.reason.isEmpty { json.member("reason", trial.reason) }
       }
+      if let tier = diagnosis.forcedTier {
+        json.newLine()
+        json.member("forcedTier", tier.rawValue)
+      }
       json.newLine()
       json.lines("functions", diagnosis.functions) { json, function in
         json.member("family", function.choice.family)
         json.member("function", function.choice.function)
         json.member("required", function.choice.isRequired)
         json.member("proven", function.isProven)
+        if let tier = function.choice.tier { json.member("tier", tier.rawValue) }
         write("hooks", function.choice.hooks, to: &json)
         json.array("passedOver") { json in
           for other in function.choice.passedOver {

@@ -66,6 +66,9 @@ struct RunCommand: ParsableCommand {
         + "which slows the command down.", valueName: "mode"))
   var wakeup = SensorOptions.Wakeup.adaptive
 
+  @Option(help: RunHelp.hooks)
+  var hooks: HookTier?
+
   @Flag(help: "Report how often each kernel program ran and how long. Costs each run some 70 ns.")
   var programStats = false
 
@@ -107,6 +110,7 @@ struct RunCommand: ParsableCommand {
     ringSize?.apply(to: &sensor)
     mapSize?.apply(to: &sensor)
     sensor.wakeup = wakeup
+    sensor.hooks = hooks
     sensor.countsRunTime = programStats
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.

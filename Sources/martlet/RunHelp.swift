@@ -1,6 +1,12 @@
+import ArgumentParser
+
 /// The long part of `martlet run --help`, kept apart from the options. A paragraph is one line, which the parser breaks
 /// to the width of the terminal; lines that must stay as they are have at most 78 columns.
 enum RunHelp {
+  static let hooks = ArgumentHelp(
+    "Prefer this kind of hooks to those that martlet would choose, for tests and comparisons. What has none of this "
+      + "kind is seen by the next worse.", valueName: "kind")
+
   static let text = """
     Runs COMMAND as if martlet were not there: same terminal, same standard streams, same working directory, \
     environment, limits and open files. Its standard output is its own; martlet writes to standard error only, a \

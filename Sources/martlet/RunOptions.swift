@@ -78,6 +78,8 @@ struct MapSizes: ExpressibleByArgument, Equatable {
 
 extension SensorOptions.Wakeup: ExpressibleByArgument {}
 
+extension HookTier: ExpressibleByArgument {}
+
 extension ListenAddress: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }

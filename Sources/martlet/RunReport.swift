@@ -15,6 +15,10 @@ struct RunReport {
   let clockOffset: Int64
   /// CLOCK_BOOTTIME when the command was let go.
   var startedAt: UInt64 = 0
+  var forcedHooks: ReportInput.ForcedHooks? {
+    get { input.forcedHooks }
+    set { input.forcedHooks = newValue }
+  }
   /// Read when the hooks had just been attached.
   private let attached = ProcessCost()
   private let ringBytes: UInt64

@@ -47,6 +47,31 @@ class Doctor(Case):
                 self.assertTrue(other["reason"], function)
 
     @needs_root
+    def test_a_tier_is_forced_or_refused_with_a_reason(self):
+        result = self.doctor("--json", "--hooks", "tp_btf")
+        self.assertEqual(result.returncode, 0)
+        report = json.loads(result.stdout)
+        self.assertEqual(report["forcedTier"], "tp_btf")
+        for function in report["functions"]:
+            self.assertIn(function.get("tier", "tp_btf"), ("tp_btf", "raw_tp", "tracepoint"), function)
+        # There is no program of this kind, and there are no hooks of a kind that does not exist.
+        report = json.loads(self.doctor("--json", "--hooks", "raw_tp").stdout)
+        self.assertEqual(report["error"]["code"], "tierUnavailable")
+        self.assertEqual(report["functions"], [])
+        self.assertEqual(self.doctor("--hooks", "xdp").returncode, 125)
+
+    @needs_root
+    def test_a_run_can_be_told_which_hooks_to_use(self):
+        result = self.run_martlet("true", options=["--hooks", "tp_btf"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        forced = self.report()["sensor"]["forcedHooks"]
+        self.assertEqual(forced["tier"], "tp_btf")
+        result = self.run_martlet("touch", "ran", options=["--hooks", "raw_tp"])
+        self.assertEqual(result.returncode, 125)
+        self.assertIn(b"raw_tp", result.stderr)
+        self.assertFalse(os.path.exists(self.path("ran")), "the command was run all the same")
+
+    @needs_root
     def test_without_capabilities_it_says_what_is_missing_and_what_to_do(self):
         plain = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
         if subprocess.run([*plain, "test", "-x", MARTLET]).returncode:

@@ -85,6 +85,74 @@ struct HookSelectionTests {
     #expect(selection.choices.map(\.hooks.isEmpty) == [true, false])
   }
 
+  /// Ways by LSM, by fentry and by tp_btf for `open`, by fentry and by tp_btf for `copy`.
+  private func forced(_ tier: HookTier) -> HookSelection {
+    HookSelection(table: table, programs: programs, forced: tier)
+  }
+
+  @Test("a forced tier is taken where there is one, and better ones are passed over as not asked for")
+  func forcedTier() throws {
+    let selection = forced(.typedTracepoint)
+    #expect(selection.wanted == ["dispatch", "on_open", "on_copy", "stranger"])
+    let open = try choice(selection, "open")
+    #expect(open.tier == .typedTracepoint)
+    #expect(open.passedOver.map(\.hooks.first?.program) == ["lsm_open", "fentry_open"])
+    #expect(open.passedOver.allSatisfy { $0.reason == "not asked for (--hooks tp_btf)" })
+    try selection.checkForcedTier()
+
+    // What belongs to every tier has none.
+    #expect(try choice(selection, "stranger").tier == nil)
+    #expect(try choice(self.selection, "open").tier == .lsm)
+  }
+
+  @Test("where the forced tier has no way the next worse is taken, a better one only if that fails too")
+  func forcedTierMissing() throws {
+    var selection = forced(.lsm)
+    #expect(selection.wanted == ["lsm_open", "fentry_copy", "stranger"])
+    #expect(try choice(selection, "copy").passedOver.isEmpty)
+
+    selection = forced(.kprobe)
+    #expect(selection.wanted == ["dispatch", "on_open", "on_copy", "stranger"])
+    try selection.overcome(refusal("dispatch", "no such tracepoint"))
+    #expect(selection.wanted == ["lsm_open", "fentry_copy", "stranger"])
+    let open = try choice(selection, "open")
+    #expect(open.tier == .lsm)
+    // Nothing is better than what was taken, but this was preferred to it.
+    #expect(open.passedOver.map(\.reason) == ["dispatch: no such tracepoint"])
+  }
+
+  @Test("a forced tier that martlet has no programs of, or that works nowhere, is an error that says so")
+  func forcedTierImpossible() throws {
+    let none = try #require(throws: SensorError.self) { try forced(.tracepoint).checkForcedTier() }
+    #expect(none.code == .tierUnavailable)
+    #expect(none.context.contains("tracepoint") && none.context.contains("no programs"))
+
+    var selection = forced(.fentry)
+    try selection.overcome(refusal("fentry_close", "Operation not permitted"))
+    try selection.checkForcedTier()
+    try selection.overcome(refusal("fentry_copy", "Operation not permitted"))
+    let all = try #require(throws: SensorError.self) { try selection.checkForcedTier() }
+    #expect(all.code == .tierUnavailable)
+    #expect(all.context.contains("fentry_close: Operation not permitted"))
+    #expect(all.detail == "fentry_close: Operation not permitted\nfentry_copy: Operation not permitted")
+  }
+
+  @Test("the tier of programs that work together")
+  func tiers() {
+    func tier(_ sections: String...) -> HookTier? { .of(sections.map { ProgramName(name: "x", section: $0) }) }
+    #expect(tier("lsm.s/bprm_check_security", "fentry/filp_close") == .lsm)
+    #expect(tier("fexit/do_sys_open") == .fentry)
+    #expect(tier("kretprobe/x", "tp_btf/sys_exit") == .kprobe)
+    #expect(tier("tp_btf/sys_exit", "tracepoint/x") == .tracepoint, "typed tracepoints are there for all")
+    #expect(tier("tp_btf/sys_exit", "cgroup/connect4") == .typedTracepoint)
+    #expect(tier("raw_tp/x") == .rawTracepoint)
+    // Run by user space, and what nothing competes with.
+    #expect(tier("raw_tp") == nil)
+    #expect(tier("cgroup/connect4", "uprobe") == nil)
+    #expect(tier() == nil)
+    #expect(HookTier.allCases.sorted(by: >) == HookTier.allCases, "the best first")
+  }
+
   @Test("functions that no object has programs for are left out; programs that no function has are functions")
   func strangers() throws {
     #expect(selection.choices.map(\.function) == ["open", "copy", "stranger"])

@@ -5,7 +5,7 @@ import Testing
 extension KernelTests {
   /// What `martlet doctor` finds out, by trying, on kernels that differ.
   @Suite struct Doctor {
-    private static let diagnosis = Sensor.diagnose()
+    private static let diagnosis = Sensor.diagnose(hooks: (try? Bench.hooks()) ?? nil)
 
     private func trial(_ kind: HookKind) throws -> HookTrial {
       try #require(Self.diagnosis.trials.first { $0.kind == kind })

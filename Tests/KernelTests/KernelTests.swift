@@ -14,6 +14,16 @@ struct KernelTests {
     #expect(Set(sensor.hooks.map(\.family)).isSuperset(of: ["process", "file", "network"]))
   }
 
+  /// Where another tier sees something it is because the one that was asked for does not, and that has a reason.
+  @Test(.enabled(if: (try? Bench.hooks()) != .some(nil), "no --hooks")) func aForcedTierIsUsed() throws {
+    let sensor = try Bench.shared.get().sensor
+    let tier = try #require(try Bench.hooks())
+    #expect(sensor.choices.contains { $0.tier == tier })
+    for choice in sensor.choices {
+      #expect(choice.passedOver.allSatisfy { !$0.reason.isEmpty }, "\(choice)")
+    }
+  }
+
   /// They hold at any time; each test here adds events of its own first.
   @Suite struct Counters {
     @Test func seenIsTheSumOfItsParts() throws {

@@ -22,7 +22,16 @@ final class Bench {
 
   private init() throws {
     actor = try findActor()
-    sensor = try Sensor(options: SensorOptions())
+    var options = SensorOptions()
+    options.hooks = try Self.hooks()
+    sensor = try Sensor(options: options)
+  }
+
+  /// The tier that the tests are to run in: `Kernels/test --hooks`.
+  static func hooks() throws -> HookTier? {
+    guard let name = getenv("MARTLET_TEST_HOOKS").map({ String(cString: $0) }), !name.isEmpty else { return nil }
+    guard let tier = HookTier(rawValue: name) else { throw CallFailed("MARTLET_TEST_HOOKS=\(name)", EINVAL) }
+    return tier
   }
 
   /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
