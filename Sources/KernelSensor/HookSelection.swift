@@ -1,3 +1,4 @@
+internal import KernelABI
 public import Observation
 
 /// Which hooks see one thing on this kernel.
@@ -86,7 +87,18 @@ struct HookSelection {
 
   /// The programs to load.
   var wanted: Set<String> {
-    Set(functions.flatMap { function in (best(of: function) ?? []).map(\.program) })
+    Set(
+      functions.flatMap { function in
+        (best(of: function) ?? []).filter { !$0.isOptional || refusals[$0.program] == nil }.map(\.program)
+      })
+  }
+
+  /// Bits of `mt_typed`, for the programs.
+  var typed: UInt32 {
+    functions.reduce(0) { bits, function in
+      guard let typed = function.typed, let best = best(of: function) else { return bits }
+      return best.contains { $0.program == "sys_exit" } ? bits : bits | typed.rawValue
+    }
   }
 
   /// What a program is needed for first.
@@ -152,14 +164,29 @@ struct HookSelection {
 
   private func tier(_ way: [HookFunction.Part]) -> HookTier? { .of(way.compactMap { names[$0.program] }) }
 
-  private func isWorking(_ way: [HookFunction.Part]) -> Bool { way.allSatisfy { refusals[$0.program] == nil } }
+  private func isWorking(_ way: [HookFunction.Part]) -> Bool {
+    way.allSatisfy { $0.isOptional || refusals[$0.program] == nil }
+  }
 
   /// What speaks against the programs of a way.
   private func reasons(_ way: [HookFunction.Part]) -> [String] {
-    way.compactMap { part in refusals[part.program].map { "\(part.program): \($0)" } }
+    var reasons: [(reason: String, programs: [String])] = []
+    for part in way where !part.isOptional {
+      guard let reason = refusals[part.program] else { continue }
+      if let known = reasons.firstIndex(where: { $0.reason == reason }) {
+        reasons[known].programs.append(part.program)
+      } else {
+        reasons.append((reason, [part.program]))
+      }
+    }
+    return reasons.map { reason, programs in
+      let others = programs.count > 2 ? "\(programs[0]) and \(programs.count - 1) more" : programs.joined(separator: ", ")
+      return "\(others): \(reason)"
+    }
   }
 
   private func hooks(_ way: [HookFunction.Part], _ family: String) -> [Hook] {
-    way.compactMap { names[$0.program]?.hook(family: family) }
+    way.filter { !$0.isOptional || refusals[$0.program] == nil }
+      .compactMap { names[$0.program]?.hook(family: family) }
   }
 }

@@ -1,3 +1,5 @@
+internal import KernelABI
+
 /// Something that martlet wants to see, and the ways to see it.
 struct HookFunction: Sendable, Equatable {
   enum Need: Sendable, Equatable {
@@ -13,10 +15,13 @@ struct HookFunction: Sendable, Equatable {
     /// What the tracepoint's arguments must begin with, see ``KernelTypes/objection(to:wanting:)``: for programs that
     /// would misread another kernel's.
     var signature: String?
+    /// Whether the way does without it where the kernel does not have what it is for.
+    var isOptional: Bool
 
-    init(_ program: String, signature: String? = nil) {
+    init(_ program: String, signature: String? = nil, isOptional: Bool = false) {
       self.program = program
       self.signature = signature
+      self.isOptional = isOptional
     }
 
     init(stringLiteral program: String) { self.init(program) }
@@ -29,16 +34,24 @@ struct HookFunction: Sendable, Equatable {
   var need: Need
   /// The best first. Each is a set of programs that do it together; programs may have a part in several functions.
   var ways: [[Part]]
+  /// What programs have to know when `sys_exit` has no part in the way chosen.
+  var typed: mt_typed?
 
-  init(_ family: String, _ name: String, _ need: Need, _ ways: [Part]...) {
-    self.init(family, name, need, ways: ways)
+  init(_ family: String, _ name: String, _ need: Need, _ ways: [Part]..., typed: mt_typed? = nil) {
+    self.init(family, name, need, ways: ways, typed: typed)
   }
 
-  init(_ family: String, _ name: String, _ need: Need, ways: [[Part]]) {
+  init(_ family: String, _ name: String, _ need: Need, ways: [[Part]], typed: mt_typed? = nil) {
     self.family = family
     self.name = name
     self.need = need
     self.ways = ways
+    self.typed = typed
+  }
+
+  static func == (a: HookFunction, b: HookFunction) -> Bool {
+    a.family == b.family && a.name == b.name && a.need == b.need && a.ways == b.ways
+      && a.typed?.rawValue == b.typed?.rawValue
   }
 }
 
@@ -50,19 +63,48 @@ extension HookFunction {
     HookFunction("process", "exec", .required, ["sched_process_exec"]),
     HookFunction("process", "exit", .required, ["sched_process_exit"]),
 
-    HookFunction("file", "open", .required, ["sys_exit"]),
-    HookFunction("file", "close", .required, ["sys_exit", "on_close"]),
-    HookFunction("file", "close of many", .optional, ["sys_exit", "on_close_range"]),
-    HookFunction("file", "copies of descriptors", .optional, ["sys_exit", "on_dup"]),
+    HookFunction(
+      "file", "open", .required,
+      ["fentry_fd_install", "fentry_put_unused_fd", "fentry_do_pipe2", "fexit_do_pipe2"], ["sys_exit"],
+      ["kprobe_fd_install", "kprobe_put_unused_fd", "kprobe_do_pipe2", "kretprobe_do_pipe2"], typed: MT_TYPED_OPEN),
+    // Up to 6.6 it is close_fd, which later kernels have for other things.
+    HookFunction(
+      "file", "close", .required, ["fentry_file_close_fd"], ["fentry_close_fd"], ["sys_exit", "on_close"],
+      ["kprobe_file_close_fd"], ["kprobe_close_fd"]),
+    HookFunction(
+      "file", "close of many", .optional,
+      ["fentry___x64_sys_close_range", Part("fentry___ia32_sys_close_range", isOptional: true)],
+      ["sys_exit", "on_close_range"],
+      ["kprobe___x64_sys_close_range", Part("kprobe___ia32_sys_close_range", isOptional: true)]),
+    HookFunction(
+      "file", "copies of descriptors", .optional, ["fentry_fd_install", "fentry_do_dup2"], ["sys_exit", "on_dup"],
+      ["kprobe_fd_install", "kprobe_do_dup2"], typed: MT_TYPED_DUP),
     HookFunction("file", "inherited descriptors", .optional, ["exec_descriptors"]),
-    HookFunction("file", "shared mappings", .optional, ["sys_exit", "on_mmap"]),
+    HookFunction(
+      "file", "shared mappings", .optional, ["lsm_mmap_file"], ["fentry_security_mmap_file"], ["sys_exit", "on_mmap"],
+      ["kprobe_security_mmap_file"]),
 
-    HookFunction("path", "operations by name", .required, ["sys_exit", "on_path"]),
-    HookFunction("path", "operations by descriptor", .optional, ["sys_exit", "on_descriptor"]),
+    HookFunction(
+      "path", "operations by name", .required, names("lsm_"), names("fentry_security_"), ["sys_exit", "on_path"],
+      typed: MT_TYPED_PATH),
+    HookFunction(
+      "path", "operations by descriptor", .optional, names("lsm_"), names("fentry_security_"),
+      ["sys_exit", "on_descriptor"]),
 
-    HookFunction("flow", "copies between files", .optional, ["sys_exit", "on_copy"]),
-    HookFunction("flow", "pipes and socket pairs", .optional, ["sys_exit", "on_pair"]),
-    HookFunction("flow", "descriptors in messages", .optional, ["sys_exit", "on_receive"]),
+    HookFunction(
+      "flow", "copies between files", .optional,
+      [
+        "fexit_do_sendfile", "fexit_do_splice", "fexit_do_tee", "fexit_vfs_copy_file_range", "fexit_ioctl_file_clone",
+      ], ["sys_exit", "on_copy"]),
+    HookFunction(
+      "flow", "pipes and socket pairs", .optional,
+      ["fentry_fd_install", "fentry_do_pipe2", "fexit_do_pipe2", "fexit___sys_socketpair"], ["sys_exit", "on_pair"]),
+    // Up to 6.7 all that is received goes through __receive_fd, and receive_fd is one way to it.
+    HookFunction(
+      "flow", "descriptors in messages", .optional, ["fentry_fd_install", "fentry___receive_fd"],
+      ["fentry_fd_install", "fentry_receive_fd"], ["sys_exit", "on_receive"],
+      ["kprobe_fd_install", "kprobe___receive_fd"], ["kprobe_fd_install", "kprobe_receive_fd"],
+      typed: MT_TYPED_RECEIVE),
 
     HookFunction("network", "connect", .required, ["connect4", "connect6"]),
     HookFunction("network", "TCP states", .required, ["inet_sock_set_state"]),
@@ -70,9 +112,16 @@ extension HookFunction {
     HookFunction("network", "datagrams", .optional, ["sendmsg4", "sendmsg6"]),
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
-    HookFunction("network", "unix sockets", .optional, ["sys_exit", "on_connect"]),
-    HookFunction("network", "accept", .optional, ["sys_exit", "on_accept"]),
-    HookFunction("network", "other sockets", .optional, ["sys_exit", "on_socket"]),
+    HookFunction(
+      "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],
+      ["fentry_security_unix_stream_connect", "fentry_security_unix_may_send"], ["sys_exit", "on_connect"],
+      ["kprobe_security_unix_stream_connect", "kprobe_security_unix_may_send"]),
+    HookFunction(
+      "network", "accept", .optional, ["fentry_fd_install"], ["sys_exit", "on_accept"], ["kprobe_fd_install"],
+      typed: MT_TYPED_ACCEPT),
+    HookFunction(
+      "network", "other sockets", .optional, ["fentry_fd_install"], ["sys_exit", "on_socket"], ["kprobe_fd_install"],
+      typed: MT_TYPED_SOCKET),
 
     // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
     HookFunction(
@@ -83,4 +132,17 @@ extension HookFunction {
       "io_uring", "completion", .optional, [Part("uring_complete", signature: "pppp")],
       [Part("uring_complete_result", signature: "pppi")]),
   ]
+
+  /// What sees operations on names: the hooks before them, which know the mount, and those that tell how they ended.
+  private static func names(_ kind: String) -> [Part] {
+    let before = ["unlink", "rmdir", "mkdir", "mknod", "symlink", "rename", "link", "chmod", "chown", "truncate"]
+    let after = [
+      "vfs_unlink", "vfs_rmdir", "vfs_mkdir", "vfs_mknod", "vfs_create", "vfs_symlink", "vfs_link", "vfs_rename",
+      "notify_change", "path_mount", "__x64_sys_move_mount", "__x64_sys_pivot_root",
+    ]
+    // Truncation by descriptor has a hook of its own from 6.2 on. Without 32-bit programs there are no such calls.
+    let optional = ["\(kind)file_truncate", "fexit___ia32_sys_move_mount", "fexit___ia32_sys_pivot_root"]
+    return before.map { Part("\(kind)path_\($0)") } + after.map { Part("fexit_\($0)") }
+      + optional.map { Part($0, isOptional: true) }
+  }
 }

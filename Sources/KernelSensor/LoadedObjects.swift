@@ -54,6 +54,8 @@ final class LoadedObjects {
   /// Loads what is wanted.
   func load(_ selection: HookSelection, _ settings: ObjectSettings) throws(Obstacle) {
     let wanted = selection.wanted
+    var settings = settings
+    settings.config.typed = selection.typed
     for object in objects {
       LibbpfLog.start()
       do {

@@ -194,7 +194,7 @@ struct HookSelectionTests {
   func names() {
     let sleepable = ProgramName(name: "x", section: "lsm.s/bprm_check_security")
     #expect(sleepable.kind == "lsm" && sleepable.target == "bprm_check_security")
-    #expect(sleepable.canBeSilent && sleepable.traceType == nil)
+    #expect(sleepable.canBeSilent && sleepable.attachType?.name == "bpf_lsm_bprm_check_security")
     let tail = ProgramName(name: "on_open", section: "tp_btf/sys_exit")
     #expect(tail.isTail && tail.deed == nil && !tail.canBeSilent)
     #expect(ProgramName(name: "sys_exit", section: "tp_btf/sys_exit").deed != nil)

@@ -18,13 +18,14 @@
 	}
 
 /* fentry_NAME and kprobe_NAME on the kernel's function NAME. */
-#define ON_ENTRY(function, body)                                                                                       \
+#define ON_FENTRY(function, body)                                                                                      \
 	SEC("fentry/" #function)                                                                                       \
 	int fentry_##function(__u64 *context)                                                                          \
 	{                                                                                                              \
 		body(context);                                                                                         \
 		return 0;                                                                                              \
-	}                                                                                                              \
+	}
+#define ON_KPROBE(function, body)                                                                                      \
 	SEC("kprobe/" #function)                                                                                       \
 	int kprobe_##function(struct pt_regs *regs)                                                                    \
 	{                                                                                                              \
@@ -33,20 +34,20 @@
 		body(arguments);                                                                                       \
 		return 0;                                                                                              \
 	}
+#define ON_ENTRY(function, body) ON_FENTRY(function, body) ON_KPROBE(function, body)
 
 /*
- * lsm_HOOK, fentry_security_HOOK and kprobe_security_HOOK, which see the same arguments: the kernel's function
- * security_HOOK calls the LSM hook HOOK. Both come before the deed, which may yet fail, or be refused by others.
+ * lsm_HOOK, fentry_security_HOOK and kprobe_security_HOOK, where they see the same arguments: the kernel's function
+ * security_HOOK calls the LSM hook HOOK. All come before the deed, which may yet fail, or be refused by others.
  */
-#define ON_SECURITY(hook, body)                                                                                        \
+#define ON_LSM(hook, body)                                                                                             \
 	SEC("lsm/" #hook)                                                                                              \
 	int lsm_##hook(__u64 *context)                                                                                 \
 	{                                                                                                              \
 		body(context);                                                                                         \
 		return 0;                                                                                              \
-	}                                                                                                              \
-	ON_ENTRY(security_##hook, body)
-
+	}
+#define ON_SECURITY(hook, body) ON_LSM(hook, body) ON_ENTRY(security_##hook, body)
 
 /*
  * fexit_NAME: `body(arguments, result)` when the kernel's function NAME has returned. Where its result lies in the

@@ -283,6 +283,17 @@ static __always_inline void pipe_made(const __u64 *arguments, __u64 result)
 }
 ON_RETURN(do_pipe2, pipe_made)
 
+/* A kretprobe has no arguments: with kprobes it is the end of the call that tells of pipes. */
+SEC("kretprobe/do_pipe2")
+int kretprobe_do_pipe2(void *context)
+{
+	struct mt_tag *tag = own_tag(bpf_get_current_task_btf());
+
+	if (tag)
+		tag->flags &= ~MT_TAG_PIPES;
+	return 0;
+}
+
 /* __sys_socketpair(family, type, protocol, numbers) */
 static __always_inline void socket_pair_made(const __u64 *arguments, __u64 result)
 {
@@ -398,10 +409,10 @@ static __always_inline void unix_reached(struct sock *sk, struct sock *other, __
 /* (socket, who listens, the socket that it will accept): nothing can fail after this. */
 static __always_inline void unix_connecting(const __u64 *arguments)
 {
-	struct sock *made = ARGUMENT(arguments, 2, struct sock *);
+	const void *made = ARGUMENT(arguments, 2, const void *);
 
-	unix_reached(ARGUMENT(arguments, 0, struct sock *), ARGUMENT(arguments, 1, struct sock *),
-		     opaque((const void *)number_of(made)));
+	unix_reached((struct sock *)number_of(ARGUMENT(arguments, 0, const void *)),
+		     ARGUMENT(arguments, 1, struct sock *), opaque((const void *)number_of(made)));
 }
 ON_SECURITY(unix_stream_connect, unix_connecting)
 

@@ -8,7 +8,9 @@
 #include "hooks.h"
 
 #define ATTR_OPEN (1 << 15) /* iattr.ia_valid: truncated by open(2) */
-#define S_IALLUGO 07777
+
+/* Not by kprobes: what tells of the outcome has no arguments there, and could not be told from what lies below. */
+#define ON_NAME(hook, body) ON_LSM(hook, body) ON_FENTRY(security_##hook, body)
 
 struct pending {
 	__u64 dentry;     /* that is acted on: where there are two, the existing one */
@@ -73,13 +75,13 @@ static __always_inline void unlinking(const __u64 *arguments)
 {
 	pend(MT_UNLINK, ARGUMENT(arguments, 1, struct dentry *), ARGUMENT(arguments, 0, struct path *));
 }
-ON_SECURITY(path_unlink, unlinking)
+ON_NAME(path_unlink, unlinking)
 
 static __always_inline void removing_directory(const __u64 *arguments)
 {
 	pend(MT_RMDIR, ARGUMENT(arguments, 1, struct dentry *), ARGUMENT(arguments, 0, struct path *));
 }
-ON_SECURITY(path_rmdir, removing_directory)
+ON_NAME(path_rmdir, removing_directory)
 
 /* (directory, entry, mode) */
 static __always_inline void making_directory(const __u64 *arguments)
@@ -90,7 +92,7 @@ static __always_inline void making_directory(const __u64 *arguments)
 	if (pending)
 		pending->argument = arguments[2];
 }
-ON_SECURITY(path_mkdir, making_directory)
+ON_NAME(path_mkdir, making_directory)
 
 /* (directory, entry, mode, device); also before an open that may create, which then never gets to vfs_create. */
 static __always_inline void making_node(const __u64 *arguments)
@@ -101,7 +103,7 @@ static __always_inline void making_node(const __u64 *arguments)
 	if (pending)
 		pending->argument = arguments[2];
 }
-ON_SECURITY(path_mknod, making_node)
+ON_NAME(path_mknod, making_node)
 
 /* (directory, entry, text) */
 static __always_inline void making_symlink(const __u64 *arguments)
@@ -112,7 +114,7 @@ static __always_inline void making_symlink(const __u64 *arguments)
 	if (pending)
 		pending->text = number_of(ARGUMENT(arguments, 2, const void *));
 }
-ON_SECURITY(path_symlink, making_symlink)
+ON_NAME(path_symlink, making_symlink)
 
 /* (directory, entry, directory, entry, flags) */
 static __always_inline void renaming(const __u64 *arguments)
@@ -127,7 +129,7 @@ static __always_inline void renaming(const __u64 *arguments)
 	pending->length2 = copy_name(pending->name2, ARGUMENT(arguments, 3, struct dentry *));
 	pending->call_flags = arguments[4];
 }
-ON_SECURITY(path_rename, renaming)
+ON_NAME(path_rename, renaming)
 
 /* (existing entry, directory, new entry) */
 static __always_inline void linking(const __u64 *arguments)
@@ -143,7 +145,7 @@ static __always_inline void linking(const __u64 *arguments)
 	pending->length2 = copy_name(pending->name2, ARGUMENT(arguments, 2, struct dentry *));
 	pending->file = identity_of(READ(existing, struct dentry, d_inode));
 }
-ON_SECURITY(path_link, linking)
+ON_NAME(path_link, linking)
 
 /* Changes of a file itself: by name or by descriptor, it is the same hook. */
 static __always_inline struct pending *pend_change(__u32 type, struct path *path)
@@ -164,7 +166,7 @@ static __always_inline void changing_mode(const __u64 *arguments)
 	if (pending)
 		pending->argument = (__u16)arguments[1];
 }
-ON_SECURITY(path_chmod, changing_mode)
+ON_NAME(path_chmod, changing_mode)
 
 /* (path, user, group) */
 static __always_inline void changing_owner(const __u64 *arguments)
@@ -174,13 +176,13 @@ static __always_inline void changing_owner(const __u64 *arguments)
 	if (pending)
 		pending->argument = arguments[1] << 32 | (__u32)arguments[2];
 }
-ON_SECURITY(path_chown, changing_owner)
+ON_NAME(path_chown, changing_owner)
 
 static __always_inline void truncating(const __u64 *arguments)
 {
 	pend_change(MT_TRUNCATE, ARGUMENT(arguments, 0, struct path *));
 }
-ON_SECURITY(path_truncate, truncating)
+ON_NAME(path_truncate, truncating)
 
 /* By descriptor, from 6.2 on. */
 static __always_inline void truncating_file(const __u64 *arguments)
@@ -189,7 +191,7 @@ static __always_inline void truncating_file(const __u64 *arguments)
 
 	pend_change(MT_TRUNCATE, (struct path *)(number_of(file) + bpf_core_field_offset(struct file, f_path)));
 }
-ON_SECURITY(file_truncate, truncating_file)
+ON_NAME(file_truncate, truncating_file)
 
 /* What the current task has pending on one of these; 0 if that is nothing. */
 static __always_inline struct pending *pending_on(const void *a, const void *b, const void *c)
