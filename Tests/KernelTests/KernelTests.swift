@@ -78,6 +78,8 @@ struct KernelTests {
       let after = try Bench.shared.get().sensor.counters().types
       for change in changes {
         act.none(change)
+        // What is refused before a file system is asked, no hook on what it does ever sees.
+        guard try Bench.tellsCalls("path", "operations by name") else { continue }
         #expect(after[Int(change.rawValue)].failed - before[Int(change.rawValue)].failed == 1, "\(change.name)")
       }
     }

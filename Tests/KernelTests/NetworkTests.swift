@@ -193,7 +193,8 @@ extension KernelTests {
       let client = try act.file("client")
       let accepted = try act.file("accepted")
       let asked = try act.only(.unixConnect)
-      #expect(asked.unix.fd == client.descriptor && asked.unix.ino == client.inode)
+      #expect(asked.unix.fd == (try Bench.tellsCalls("network", "unix sockets") ? client.descriptor : -1))
+      #expect(asked.unix.ino == client.inode)
       #expect(Int(asked.unix.type) == (try act.number("type")))
       let path = try act.text("path")
       #expect((path.first == 0 ? asked.string(.path) : asked.path) == path, "\(asked)")
@@ -216,7 +217,7 @@ extension KernelTests {
       let act = try Bench.act("unix-refused")
       act.none(.unixConnect)
       let after = try Bench.shared.get().sensor.counters().types[type].failed
-      #expect(after - before == 1)
+      #expect(after - before == (try Bench.tellsCalls("network", "unix sockets") ? 1 : 0))
     }
   }
 }

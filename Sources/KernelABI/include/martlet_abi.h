@@ -187,7 +187,8 @@ struct mt_open {
 	mt_u64 dir;          /* directory's id within the job, 0: the string PATH is whole */
 	mt_u64 size;         /* bytes */
 	mt_s32 fd;
-	mt_u32 open_flags;   /* O_* as given, in the numbering of x86-64 */
+	mt_u32 open_flags;   /* O_* in the numbering of x86-64: as given, or with MT_TYPED_OPEN as the file has them and
+			      * O_CREAT, O_TRUNC if that was done */
 	mt_u32 fmode;
 	mt_u16 how;          /* enum mt_open_how */
 	mt_u16 deleted;      /* 1: the name is gone */
@@ -221,7 +222,7 @@ struct mt_path_op {
 	mt_u64 dir, dir2;    /* what PATH and PATH2 are relative to, as ids */
 	mt_u64 argument;     /* truncate: length; chmod, mkdir, mknod: mode; chown: uid << 32 | gid */
 	mt_u32 call_flags;   /* AT_* or RENAME_* */
-	mt_s32 fd;           /* of descriptor-based calls, else -1 */
+	mt_s32 fd;           /* of descriptor-based calls, else -1; always with MT_TYPED_PATH */
 };
 
 struct mt_mmap {

@@ -34,6 +34,21 @@ final class Bench {
     return tier
   }
 
+  /// Whether a family of calls is told by the hook on their end, which knows what was asked for, and all that failed.
+  /// Hooks on the functions that do it know what was done, however it was asked for.
+  static func tellsCalls(_ family: String, _ function: String) throws -> Bool {
+    let choice = try shared.get().sensor.choices.first { $0.family == family && $0.function == function }
+    return try #require(choice).hooks.contains { $0.program == "sys_exit" }
+  }
+
+  /// The flags of an open as they are told: those given, or what the kernel keeps of them and what they came to.
+  static func openFlags(_ given: Int32, creates: Bool = false) throws -> UInt32 {
+    let given = UInt32(bitPattern: given)
+    if try tellsCalls("file", "open") { return given }
+    let forgotten = UInt32(bitPattern: O_EXCL | O_NOCTTY | O_CLOEXEC | (creates ? O_TRUNC : 0))
+    return given & ~forgotten
+  }
+
   /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
   ///
   /// - Parameter until: what else has to have arrived; the wait ends after 20 s whatever has.
