@@ -71,8 +71,10 @@ extension EventSerializer {
   }
 
   @inline(__always)
-  private func writeDescriptor(_ descriptor: Int32, to out: inout Line) {
-    out.append(",\"fd\":")
+  /// The hooks on what the kernel does know of files, and not always under which number a process has them.
+  func writeDescriptor(_ name: StaticString = ",\"fd\":", _ descriptor: Int32, to out: inout Line) {
+    if descriptor < 0 { return }
+    out.append(name)
     out.append(number: descriptor)
   }
 
@@ -133,8 +135,7 @@ extension EventSerializer {
     let body = record.dup
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     writeDescriptor(body.old_fd, to: &out)
-    out.append(",\"new_fd\":")
-    out.append(number: body.new_fd)
+    writeDescriptor(",\"new_fd\":", body.new_fd, to: &out)
   }
 
   func writePathOperation(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
@@ -165,8 +166,11 @@ extension EventSerializer {
   func writeMapping(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.mmap
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
-    out.append(",\"length\":")
-    out.append(number: body.length)
+    // A hook that does not see it leaves 0, which no mapping has.
+    if body.length != 0 {
+      out.append(",\"length\":")
+      out.append(number: body.length)
+    }
     out.append(",\"prot\":")
     out.append(number: body.prot)
     out.append(",\"map_flags\":")
@@ -181,10 +185,9 @@ extension EventSerializer {
     out.append("},\"file_result\":{\"uid\":\"")
     writeIdentity(body.to.dev, body.to.ino, to: &out)
     writeType(body.to.mode, to: &out)
-    out.append("},\"fd\":")
-    out.append(number: body.from_fd)
-    out.append(",\"new_fd\":")
-    out.append(number: body.to_fd)
+    out.append("}")
+    writeDescriptor(body.from_fd, to: &out)
+    writeDescriptor(",\"new_fd\":", body.to_fd, to: &out)
     let kind: StaticString =
       switch body.kind {
       case MT_COPY_SENDFILE.rawValue: ",\"how\":\"sendfile\",\"bytes\":"
@@ -207,8 +210,7 @@ extension EventSerializer {
       out.append(number: body.b_ino)
     }
     writeDescriptor(body.a_fd, to: &out)
-    out.append(",\"new_fd\":")
-    out.append(number: body.b_fd)
+    writeDescriptor(",\"new_fd\":", body.b_fd, to: &out)
     if body.a_sock != 0 { writeSocketID(",\"socket\":\"", body.a_sock, to: &out) }
     if body.b_sock != 0 { writeSocketID(",\"peer\":\"", body.b_sock, to: &out) }
     if body.family != 0 {

@@ -179,8 +179,7 @@ extension EventSerializer {
     if body.peer != 0 { writeSocketID(",\"peer\":\"", body.peer, to: &out) }
     out.append(record.type == .unixAccept ? ",\"direction_id\":1},\"ino\":" : ",\"direction_id\":2},\"ino\":")
     out.append(number: body.ino)
-    out.append(",\"fd\":")
-    out.append(number: body.fd)
+    writeDescriptor(body.fd, to: &out)
     out.append(",\"type\":")
     out.append(number: body.type)
   }

@@ -23,7 +23,7 @@ public struct Diagnosis: Sendable {
   /// How a function is seen.
   public struct Function: Sendable {
     public var choice: HookChoice
-    /// Whether each of its hooks was seen to run, apart from those that only other programs call.
+    /// Whether each of its hooks was seen to run, apart from those that only other programs call, or 32-bit ones.
     public var isProven: Bool
   }
 
@@ -70,7 +70,8 @@ extension Sensor {
       options.hooks = hooks
       let sensor = try Sensor(objects: programs, options: options, provesAll: true)
       diagnosis.functions = sensor.choices.map { choice in
-        let tried = choice.hooks.filter { !ProgramName.isTail($0.program) }
+        // Whether 32-bit programs may run is told by running one, and that they may not by being killed.
+        let tried = choice.hooks.filter { !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") }
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }

@@ -10,11 +10,13 @@ extension KernelTests {
       let act = try Bench.act("dup", kind)
       let file = try act.file("file")
       let record = try act.only(.dup) { file.isIdentity(of: $0.file) }
-      #expect(record.dup.old_fd == file.descriptor)
+      // What is duplicated is the open file; under which number that was, only the call's arguments say.
+      let tellsCalls = try Bench.tellsCalls("file", "copies of descriptors")
+      #expect(record.dup.old_fd == (tellsCalls ? file.descriptor : -1))
       #expect(Int(record.dup.new_fd) == (try act.number("copy")))
       // Both end with the process.
       let closed = act.all(.close) { file.isIdentity(of: $0.file) }
-      #expect(Set(closed.map(\.close.fd)) == [record.dup.old_fd, record.dup.new_fd], "\(act.summary)")
+      #expect(Set(closed.map(\.close.fd)) == [file.descriptor, record.dup.new_fd], "\(act.summary)")
     }
 
     struct Closing: Sendable, CustomTestStringConvertible {
@@ -105,7 +107,8 @@ extension KernelTests {
       let file = try act.file("file")
       let record = try act.only(.mmapShared)
       #expect(file.isIdentity(of: record.file))
-      #expect(Int(record.mmap.length) == (try act.number("length")))
+      let length = try act.number("length")
+      #expect(Int(record.mmap.length) == (try Bench.tellsCalls("file", "shared mappings") ? length : 0))
       #expect(Int(record.mmap.prot) == (try act.number("prot")))
       #expect(Int(record.mmap.map_flags) & 0xf == (try act.number("flags")))
     }
@@ -131,8 +134,10 @@ extension KernelTests {
       let to = try act.file("to")
       let record = try act.only(.copy)
       #expect(record.copy.kind == copying.expected.rawValue)
-      #expect(from.isIdentity(of: record.copy.from) && record.copy.from_fd == from.descriptor, "\(record)")
-      #expect(to.isIdentity(of: record.copy.to) && record.copy.to_fd == to.descriptor, "\(record)")
+      #expect(from.isIdentity(of: record.copy.from) && to.isIdentity(of: record.copy.to), "\(record)")
+      let tellsCalls = try Bench.tellsCalls("flow", "copies between files") || copying.expected == MT_COPY_SENDFILE
+      #expect(record.copy.from_fd == (tellsCalls ? from.descriptor : -1))
+      #expect(record.copy.to_fd == (tellsCalls ? to.descriptor : -1))
       #expect(Int(record.copy.bytes) == (try act.number("bytes")))
     }
 
