@@ -187,19 +187,35 @@ public final class Sensor {
     var process = mt_process()
     process.image = image
     process.job = job
-    var result = bpf_map_update_elem(processes, &tgid, &process, 0)
-    if result != 0 { throw .mapFailed("processes", "update", errno: -result) }
+    let isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
 
     var task = pidfd
     var tag = mt_tag()
     tag.image = image
     tag.tgid = tgid
     tag.job = job
-    result = bpf_map_update_elem(tags, &task, &tag, 0)
-    if result != 0 {
-      bpf_map_delete_elem(processes, &tgid)
-      throw .mapFailed("tags", "update", errno: -result)
+    let isNewTag: Bool
+    do {
+      isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
+    } catch {
+      if isNewProcess { bpf_map_delete_elem(processes, &tgid) }
+      throw error
     }
+    guard let mapUsed = objects.maps["map_used"] else { return }
+    for (map, isNew) in [(MT_MAP_PROCESSES, isNewProcess), (MT_MAP_TAGS, isNewTag)] where isNew {
+      try SensorCounters.countEntry(map, in: mapUsed, possibleCPUs: possibleCPUs)
+    }
+  }
+
+  /// - Returns: whether there was no such entry
+  private static func put<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+    _ value: inout Value, at key: inout Key, of map: Int32, named name: String
+  ) throws(SensorError) -> Bool {
+    var result = bpf_map_update_elem(map, &key, &value, UInt64(BPF_NOEXIST))
+    if result == 0 { return true }
+    if result == -EEXIST { result = bpf_map_update_elem(map, &key, &value, 0) }
+    if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+    return false
   }
 
   /// What became of the events, as the kernel side counts it, summed over all CPUs.
