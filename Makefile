@@ -19,7 +19,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib $(SWIFT_FLAGS) -Xlinker -L$(AR
 	-Xswiftc -Xclang-linker -Xswiftc -static-libgcc
 
 .PHONY: help build release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick bench-instructions \
-	bench-fold honesty lint clean
+	bench-fold matrix honesty lint clean
 
 help:
 	@echo 'make demo                build, then watch a real C package being built, and show the report'
@@ -29,6 +29,7 @@ help:
 	@echo 'make unit-test           without privileges'
 	@echo 'make kernel-test         the kernel programs, on this host, as root'
 	@echo 'make vm-test             the same in VMs; VM_KERNELS="5.10 7.3" chooses others'
+	@echo 'make matrix              doctor on each kernel, with BPF LSM and without: docs/kernels.md'
 	@echo 'make e2e                 the command, from outside, as root'
 	@echo 'make fuzz                each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make bench               what martlet costs, against the bare workload and what others use; half an hour'
@@ -75,6 +76,10 @@ vm-test:
 	@scripts/bootstrap test
 	Kernels/test --no-build $(VM_KERNELS)
 	Kernels/test --no-build --append lsm=landlock,yama --filter KernelTests/Doctor 6.12
+
+matrix: release
+	@scripts/bootstrap test
+	$(AS_ROOT) Kernels/matrix --martlet $(MARTLET) $(MATRIX_FLAGS)
 
 e2e:
 	@scripts/bootstrap test

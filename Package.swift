@@ -18,6 +18,7 @@ let package = Package(
     // Libraries of the system.
     .systemLibrary(name: "CLibbpf", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // The kernel side, compiled for the bpf target and embedded.
@@ -32,7 +33,8 @@ let package = Package(
     .target(name: "CSystem"),
     .target(name: "Observation", dependencies: ["KernelABI"], swiftSettings: strict),
     .target(
-      name: "KernelSensor", dependencies: ["CLibbpf", "CSystem", "KernelABI", "KernelPrograms", "Observation"],
+      name: "KernelSensor",
+      dependencies: ["CLibbpf", "CZlib", "CSystem", "KernelABI", "KernelPrograms", "Observation"],
       swiftSettings: strict),
     .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation"], swiftSettings: strict),
     .target(

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Why metrics cannot be published.
+/// Why metrics or an archive cannot be written.
 public struct ExportError: Error, Sendable, CustomStringConvertible {
   public let description: String
 

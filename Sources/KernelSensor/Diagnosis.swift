@@ -33,8 +33,19 @@ public struct Diagnosis: Sendable {
   public var machine = ""
   public var facts: [Fact] = []
   public var trials: [HookTrial] = []
+  /// Whether a program can signal the process that it runs for: `bpf_send_signal`.
+  public var signalTrial: HookTrial?
+  /// What this kernel allows to be done about what is forbidden; empty if no kind of hook could be tried.
+  public var controls: [Control] { Control.all(trials, signals: signalTrial) }
   /// Empty if there is no sensor.
   public var functions: [Function] = []
+  /// Every program that martlet has for what it wants to see, used or not.
+  public var programs: [ProgramTrial] = []
+  /// Of the programs that are in use; nil where there are none.
+  public var verifiedInstructions: Int? {
+    let counts = programs.filter(\.reason.isEmpty).compactMap(\.verifiedInstructions)
+    return counts.isEmpty ? nil : counts.reduce(0, +)
+  }
   /// The tier that was asked for.
   public var forcedTier: HookTier?
   /// Why there is no sensor.
@@ -52,6 +63,12 @@ extension Sensor {
   ///
   /// - Parameter hooks: as in ``SensorOptions/hooks``
   public static func diagnose(hooks: HookTier? = nil) -> Diagnosis {
+    diagnose(hooks: hooks, objects: programs, table: HookFunction.table)
+  }
+
+  static func diagnose(
+    hooks: HookTier?, objects: [(name: String, bytes: [UInt8])], table: [HookFunction]
+  ) -> Diagnosis {
     var diagnosis = Diagnosis()
     diagnosis.forcedTier = hooks
     let kernel = KernelName()
@@ -61,14 +78,16 @@ extension Sensor {
     if let types = try? KernelTypes() {
       let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))
       diagnosis.trials = HookKind.allCases.map { $0.trial(types, cgroupRoot: cgroupRoot) }
+      diagnosis.signalTrial = HookKind.typedTracepoint.trial(types, cgroupRoot: cgroupRoot, signals: true)
     }
+    let notes = TrialNotes()
     do {
       try preflight()
       var options = SensorOptions()
       options.criticalRingBytes = 1 << 16
       options.bulkRingBytes = 1 << 16
       options.hooks = hooks
-      let sensor = try Sensor(objects: programs, options: options, provesAll: true)
+      let sensor = try Sensor(objects: objects, options: options, table: table, notes: notes)
       diagnosis.functions = sensor.choices.map { choice in
         // Whether 32-bit programs may run is told by running one, and that they may not by being killed.
         let tried = choice.hooks.filter { !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") }
@@ -78,6 +97,7 @@ extension Sensor {
     } catch {
       diagnosis.error = error
     }
+    diagnosis.programs = notes.programs
     return diagnosis
   }
 }

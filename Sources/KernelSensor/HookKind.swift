@@ -48,7 +48,8 @@ extension HookKind {
   /// - Parameters:
   ///   - types: the kernel's
   ///   - cgroupRoot: where the cgroup v2 hierarchy is mounted, nil if nowhere
-  func trial(_ types: borrowing KernelTypes, cgroupRoot: String?) -> HookTrial {
+  ///   - signals: try whether it can signal the process that it runs for, too
+  func trial(_ types: borrowing KernelTypes, cgroupRoot: String?, signals: Bool = false) -> HookTrial {
     let plan = plan
     func ended(_ outcome: HookTrial.Outcome, _ reason: String = "") -> HookTrial {
       HookTrial(kind: self, target: plan.target, outcome: outcome, reason: reason)
@@ -62,7 +63,7 @@ extension HookKind {
     }
     do {
       let counter = try RunCounter()
-      let program = try counter.program(plan, type: type)
+      let program = try counter.program(plan, type: type, signals: signals)
       let attached = try attach(program, plan, cgroupRoot)
       let deed = mt_deed(plan.deed)
       // Its programs run for whoever reads from it.

@@ -20,7 +20,7 @@ extension HookSelection {
       guard let objection else { continue }
       try overcome(
         .program(
-          name.name, reason: objection,
+          name.name, at: .choice, reason: objection,
           SensorError(
             .kernelTooOld, "The hook \(name.section) is needed, and \(objection)", advice: Sensor.upgradeAdvice)))
     }

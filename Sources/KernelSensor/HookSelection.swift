@@ -29,9 +29,21 @@ public struct HookChoice: Sendable, Equatable {
 
 /// What stands in the way of a sensor.
 enum Obstacle: Error {
+  /// How far a program came.
+  enum Stage: Sendable {
+    /// It was not tried: the kernel does not have its tracepoint, or runs no program of its kind.
+    case choice
+    /// The verifier, or what comes before it, refused it.
+    case load
+    /// It is in the kernel and could not be attached.
+    case attachment
+    /// It is attached and did not run when it should have.
+    case run
+  }
+
   /// The kernel does not have, does not take, does not attach or does not run a program. The error is for those who
   /// cannot do without it.
-  case program(String, reason: String, SensorError)
+  case program(String, at: Stage = .load, reason: String, SensorError)
   /// The kernel does not know a kind of map.
   case map(String, reason: String, SensorError)
   /// Nothing that another program could help.
@@ -49,6 +61,8 @@ struct HookSelection {
   private let forced: HookTier?
   /// What speaks against programs, by name.
   private(set) var refusals: [String: String] = [:]
+  /// How far these came, and the end of the verifier's log.
+  private(set) var failures: [String: (stage: Obstacle.Stage, log: String)] = [:]
   /// What speaks against maps, by name.
   private(set) var refusedMaps: [String: String] = [:]
 
@@ -139,8 +153,9 @@ struct HookSelection {
   /// - Throws: if a required function has no way left, or the obstacle does not go away by doing without a program.
   mutating func overcome(_ obstacle: Obstacle) throws(SensorError) {
     switch obstacle {
-    case .program(let program, let reason, let error):
+    case .program(let program, let stage, let reason, let error):
       guard refusals[program] == nil else { throw error }
+      failures[program] = (stage, error.detail)
       // A program that wants a map that could not be made is refused for a reason that says nothing.
       let map = refusedMaps.first { reason.contains("'\($0.key)'") }
       refusals[program] = map.map { "its map \($0.key): \($0.value)" } ?? reason

@@ -71,20 +71,29 @@ struct RunCounter {
     return value
   }
 
-  /// - Parameter type: the BTF id of the target, or 0
-  func program(_ plan: HookPlan, type: UInt32) throws(TrialError) -> Descriptor {
+  /// - Parameters:
+  ///   - type: the BTF id of the target, or 0
+  ///   - signals: send signal 0, which asks whether one can be sent, to whoever the program runs for, and count only
+  ///     if that succeeds
+  func program(_ plan: HookPlan, type: UInt32, signals: Bool = false) throws(TrialError) -> Descriptor {
     // Each as in linux/bpf.h: code, registers (destination in the lower half), offset, immediate.
-    func instruction(_ code: UInt64, _ registers: UInt64, _ immediate: UInt32) -> UInt64 {
-      code | registers << 8 | UInt64(immediate) << 32
+    func instruction(_ code: UInt64, _ registers: UInt64, _ immediate: UInt32, skip: UInt64 = 0) -> UInt64 {
+      code | registers << 8 | skip << 16 | UInt64(immediate) << 32
     }
-    let words = [
-      // r1 = the address of the map's value: BPF_LD | BPF_DW | BPF_IMM with BPF_PSEUDO_MAP_VALUE.
-      instruction(0x18, 0x21, UInt32(bitPattern: map.number)), 0,
-      instruction(0xB7, 0x02, 1),  // r2 = 1
-      instruction(0xDB, 0x21, 0),  // lock *(u64 *)r1 += r2
-      instruction(0xB7, 0x00, plan.result),
-      instruction(0x95, 0, 0),  // return r0
+    let prefix = [
+      instruction(0xB7, 0x01, 0),  // r1 = 0
+      instruction(0x85, 0, BPF_FUNC_send_signal.rawValue),  // r0 = bpf_send_signal(r1)
+      instruction(0x55, 0x00, 0, skip: 4),  // if r0 != 0, go on behind the addition
     ]
+    let words =
+      (signals ? prefix : []) + [
+        // r1 = the address of the map's value: BPF_LD | BPF_DW | BPF_IMM with BPF_PSEUDO_MAP_VALUE.
+        instruction(0x18, 0x21, UInt32(bitPattern: map.number)), 0,
+        instruction(0xB7, 0x02, 1),  // r2 = 1
+        instruction(0xDB, 0x21, 0),  // lock *(u64 *)r1 += r2
+        instruction(0xB7, 0x00, plan.result),
+        instruction(0x95, 0, 0),  // return r0
+      ]
     var log = [CChar](repeating: 0, count: 4096)
     let result = words.withUnsafeBytes { words in
       log.withUnsafeMutableBufferPointer { log in

@@ -52,6 +52,20 @@ enum LibbpfLog {
     return nil
   }
 
+  /// By program, from `libbpf: prog 'NAME': -- BEGIN PROG LOAD LOG --` and, below it, `processed 123 insns (limit …`.
+  static func verifiedInstructions(in text: String) -> [String: Int] {
+    var counts: [String: Int] = [:]
+    var name = ""
+    for line in text.split(separator: "\n") {
+      if line.hasPrefix("libbpf: prog '"), line.contains("BEGIN PROG LOAD LOG") {
+        name = String(line.dropFirst("libbpf: prog '".count).prefix { $0 != "'" })
+      } else if line.hasPrefix("processed "), let count = Int(line.dropFirst("processed ".count).prefix { $0 != " " }) {
+        counts[name] = count
+      }
+    }
+    return counts
+  }
+
   /// The last lines of the verifier's log, or of all that libbpf said if there is none; at most `count` lines.
   static func tail(of text: String, lines count: Int = 24) -> String {
     var lines = text.split(separator: "\n")
@@ -99,7 +113,10 @@ enum LibbpfLog {
 private func keepMessage(
   _ level: libbpf_print_level, _ format: UnsafePointer<CChar>?, _ arguments: CVaListPointer
 ) -> Int32 {
-  guard level != LIBBPF_DEBUG, let text = mt_format(format, arguments) else { return 0 }
+  // At this level are the verifier's logs of programs that it took, which are only written if somebody wants them.
+  guard let format, level != LIBBPF_DEBUG || strstr(format, "BEGIN PROG LOAD LOG") != nil,
+    let text = mt_format(format, arguments)
+  else { return 0 }
   LibbpfLog.append(UnsafeRawBufferPointer(start: text, count: strlen(text)))
   free(text)
   return 0

@@ -52,7 +52,9 @@ final class LoadedObjects {
   }
 
   /// Loads what is wanted.
-  func load(_ selection: HookSelection, _ settings: ObjectSettings) throws(Obstacle) {
+  ///
+  /// - Parameter logLevel: what the verifier is to write, apart from why it refuses something
+  func load(_ selection: HookSelection, _ settings: ObjectSettings, logLevel: UInt32 = 0) throws(Obstacle) {
     let wanted = selection.wanted
     var settings = settings
     settings.config.typed = selection.typed
@@ -65,7 +67,8 @@ final class LoadedObjects {
       }
       let all = Self.programs(of: object.handle)
       for program in all {
-        let result = bpf_program__set_autoload(program.handle, wanted.contains(program.name.name))
+        var result = bpf_program__set_autoload(program.handle, wanted.contains(program.name.name))
+        if result == 0, logLevel > 0 { result = bpf_program__set_log_level(program.handle, logLevel) }
         if result != 0 {
           throw .other(SensorError(.programRejected, "Could not choose \(program.name.name)", errno: -result))
         }
@@ -78,6 +81,20 @@ final class LoadedObjects {
         programs.append(Program(name: program.name, family: family, handle: program.handle))
       }
     }
+  }
+
+  /// Loads what is wanted, of which it is known that it can be, to have the verifier say how many instructions of
+  /// each program it looked at.
+  func counts(_ selection: HookSelection, _ settings: ObjectSettings) throws(SensorError) -> [String: Int] {
+    do throws(Obstacle) {
+      // BPF_LOG_STATS of the kernel's bpf_verifier.h.
+      try load(selection, settings, logLevel: 4)
+    } catch {
+      switch error {
+      case .program(_, _, _, let error), .map(_, _, let error), .other(let error): throw error
+      }
+    }
+    return LibbpfLog.verifiedInstructions(in: LibbpfLog.text)
   }
 
   private static func open(_ name: String, _ bytes: [UInt8]) throws(SensorError) -> OpaquePointer {
@@ -230,7 +247,7 @@ extension LoadedObjects {
         let error = errno
         let context = "Could not attach \(program.name.name) to \(program.name.section)"
         throw .program(
-          program.name.name, reason: "could not be attached: \(errorText(error))",
+          program.name.name, at: .attachment, reason: "could not be attached: \(errorText(error))",
           error == EPERM
             ? .bpfRefused(context, errno: error)
             : SensorError(
@@ -269,7 +286,7 @@ extension LoadedObjects {
       } else if let deed = program.name.deed, results[deed.rawValue] == 0 {
         let reason = "can be attached, but does not run"
         throw .program(
-          program.name.name, reason: reason,
+          program.name.name, at: .run, reason: reason,
           SensorError(
             .attachFailed, "\(program.name.name) \(reason) when \(program.name.target) should call it",
             advice: Sensor.rejectionAdvice))
@@ -280,7 +297,7 @@ extension LoadedObjects {
         do throws(SensorError) {
           try call(program.name.name)
         } catch {
-          throw .program(program.name.name, reason: "cannot be run: \(error.description)", error)
+          throw .program(program.name.name, at: .run, reason: "cannot be run: \(error.description)", error)
         }
         proven.insert(program.name.name)
       }

@@ -55,10 +55,10 @@ public final class Sensor {
 
   /// - Parameters:
   ///   - table: what to see
-  ///   - provesAll: look whether each program runs, and not only those that might not
+  ///   - notes: take down how each program fared, and look of each whether it runs, not only of those that might not
   init(
     objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions,
-    table: [HookFunction] = HookFunction.table, provesAll: Bool = false
+    table: [HookFunction] = HookFunction.table, notes: TrialNotes? = nil
   ) throws(SensorError) {
     guard let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) else {
       throw .cgroup2Missing
@@ -82,7 +82,7 @@ public final class Sensor {
       innerRing: bulk.descriptors[0])
     let assembly = try Self.assemble(
       parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, forced: options.hooks,
-      provesAll: provesAll)
+      notes: notes)
     objects = assembly.objects
     choices = assembly.choices
     provenPrograms = assembly.proven
@@ -112,18 +112,13 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, forced: HookTier?, provesAll: Bool
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, forced: HookTier?, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
-    var selected: HookSelection?
+    var objects = try LoadedObjects(parts)
+    var selection = HookSelection(table: table, programs: objects.contents, forced: forced)
+    defer { notes?.note(selection) }
+    try selection.leaveOutWhatCannotWork(cgroupRoot: cgroupRoot)
     while true {
-      let objects = try LoadedObjects(parts)
-      var selection: HookSelection
-      if let selected {
-        selection = selected
-      } else {
-        selection = HookSelection(table: table, programs: objects.contents, forced: forced)
-        try selection.leaveOutWhatCannotWork(cgroupRoot: cgroupRoot)
-      }
       try selection.checkForcedTier()
       do throws(Obstacle) {
         try objects.load(selection, settings)
@@ -134,11 +129,19 @@ public final class Sensor {
           throw .other(error)
         }
         try objects.attach(cgroupRoot: cgroupRoot)
-        let proven = try objects.prove(all: provesAll)
+        let proven = try objects.prove(all: notes != nil)
+        if let notes {
+          do {
+            try notes.note(objects, proven)
+            if notes.isWithoutCounts { notes.note(counts: try LoadedObjects(parts).counts(selection, settings)) }
+          } catch {
+            throw .other(error)
+          }
+        }
         return Assembly(objects: objects, choices: selection.choices, proven: proven)
       } catch {
         try selection.overcome(error)
-        selected = selection
+        objects = try LoadedObjects(parts)
       }
     }
   }
@@ -184,19 +187,35 @@ public final class Sensor {
     var process = mt_process()
     process.image = image
     process.job = job
-    var result = bpf_map_update_elem(processes, &tgid, &process, 0)
-    if result != 0 { throw .mapFailed("processes", "update", errno: -result) }
+    let isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
 
     var task = pidfd
     var tag = mt_tag()
     tag.image = image
     tag.tgid = tgid
     tag.job = job
-    result = bpf_map_update_elem(tags, &task, &tag, 0)
-    if result != 0 {
-      bpf_map_delete_elem(processes, &tgid)
-      throw .mapFailed("tags", "update", errno: -result)
+    let isNewTag: Bool
+    do {
+      isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
+    } catch {
+      if isNewProcess { bpf_map_delete_elem(processes, &tgid) }
+      throw error
     }
+    guard let mapUsed = objects.maps["map_used"] else { return }
+    for (map, isNew) in [(MT_MAP_PROCESSES, isNewProcess), (MT_MAP_TAGS, isNewTag)] where isNew {
+      try SensorCounters.countEntry(map, in: mapUsed, possibleCPUs: possibleCPUs)
+    }
+  }
+
+  /// - Returns: whether there was no such entry
+  private static func put<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+    _ value: inout Value, at key: inout Key, of map: Int32, named name: String
+  ) throws(SensorError) -> Bool {
+    var result = bpf_map_update_elem(map, &key, &value, UInt64(BPF_NOEXIST))
+    if result == 0 { return true }
+    if result == -EEXIST { result = bpf_map_update_elem(map, &key, &value, 0) }
+    if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+    return false
   }
 
   /// What became of the events, as the kernel side counts it, summed over all CPUs.

@@ -23,7 +23,8 @@ public struct SensorCounters: Sendable, Equatable {
   }
 
   /// - Parameter mapUsed: by `mt_map` and CPU, entries that came minus entries that went: an entry can go on
-  ///   another CPU than it came on, so only the sum over all CPUs means anything.
+  ///   another CPU than it came on, so only the sum over all CPUs means anything. Behind the programs' counts are
+  ///   those of user space, see ``countEntry(_:_:_:possibleCPUs:)``.
   init(counters: Int32, mapFull: Int32, mapUsed: Int32?, possibleCPUs: Int) throws(SensorError) {
     var types = [Row](repeating: Row(), count: Int(MT_TYPE_COUNT.rawValue))
     var cpus = [Row](repeating: Row(), count: possibleCPUs)
@@ -47,10 +48,21 @@ public struct SensorCounters: Sendable, Equatable {
     var used = [UInt64](repeating: 0, count: full.count)
     for index in used.indices {
       let values: [Int64] = try perCPUValues(mapUsed, named: "map_used", index, possibleCPUs, zero: 0)
+      let own: [Int64] = try perCPUValues(mapUsed, named: "map_used", index + used.count, possibleCPUs, zero: 0)
       // Read one CPU after the other while they go on counting: an instant below zero is possible.
-      used[index] = UInt64(max(0, values.reduce(0, &+)))
+      used[index] = UInt64(max(0, (values + own).reduce(0, &+)))
     }
     self.mapUsed = used
+  }
+
+  /// Tells that user space has made an entry. It has counters of its own: it cannot change one CPU's value of a
+  /// program's without writing all of them.
+  static func countEntry(_ map: mt_map, in mapUsed: Int32, possibleCPUs: Int) throws(SensorError) {
+    var key = map.rawValue + MT_MAP_COUNT.rawValue
+    var values: [Int64] = try perCPUValues(mapUsed, named: "map_used", Int(key), possibleCPUs, zero: 0)
+    values[0] += 1
+    let result = values.withUnsafeBytes { bpf_map_update_elem(mapUsed, &key, $0.baseAddress, 0) }
+    if result != 0 { throw .mapFailed("map_used", "update", errno: -result) }
   }
 }
 

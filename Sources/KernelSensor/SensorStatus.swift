@@ -73,7 +73,9 @@ public struct MapStatistics: Sendable, Equatable {
   static func all(_ counters: SensorCounters, capacity: (String) -> UInt64?) -> [MapStatistics] {
     counters.mapFull.enumerated().map { index, refused in
       let name = index < names.count ? names[index] : "map \(index)"
-      return MapStatistics(name: name, capacity: capacity(name), used: counters.mapUsed?[index], refused: refused)
+      // Directories are an array whose places are taken again and again: it has no fill.
+      let used = index == Int(MT_MAP_DIRECTORIES.rawValue) ? nil : counters.mapUsed?[index]
+      return MapStatistics(name: name, capacity: capacity(name), used: used, refused: refused)
     }
   }
 }

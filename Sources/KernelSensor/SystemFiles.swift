@@ -6,11 +6,14 @@ public struct KernelName: Sendable {
   public var release = ""
   /// `x86_64`.
   public var machine = ""
+  /// When and how it was built: `#1 SMP PREEMPT_DYNAMIC Debian 6.12.1-1`.
+  public var build = ""
 
   public init() {
     var names = utsname()
     guard uname(&names) == 0 else { return }
     release = withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    build = withUnsafeBytes(of: names.version) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Export
 import Glibc
 import KernelSensor
 import Reporting
@@ -22,6 +23,12 @@ struct DoctorCommand: ParsableCommand {
   @Option(help: RunHelp.hooks)
   var hooks: HookTier?
 
+  @Option(
+    help: ArgumentHelp(
+      "Pack what was found into this tar archive, for a bug report: both outputs, the kernel's name and configuration, "
+        + "and what its verifier said. The host's name and the environment are not in it.", valueName: "file"))
+  var bundle: String?
+
   func run() throws {
     var diagnosis = Sensor.diagnose(hooks: hooks)
     let namespace = PidNamespace.objection
@@ -29,6 +36,15 @@ struct DoctorCommand: ParsableCommand {
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
     let output = json ? DoctorReport.json(diagnosis) : DoctorReport.text(diagnosis)
     output.withUnsafeBytes { _ = Message.write($0, to: STDOUT_FILENO) }
+    if let bundle {
+      do {
+        try DoctorBundle.write(diagnosis, to: bundle)
+        Message.say("the bundle is in \(bundle)")
+      } catch {
+        Message.say("no bundle: \(error)")
+        throw ExitCode(125)
+      }
+    }
     if !diagnosis.isComplete { throw ExitCode(1) }
   }
 }

@@ -22,6 +22,13 @@ enum DoctorReport {
       text += "\nWhat martlet sees, and by which hooks\(preferred):\n"
       for function in diagnosis.functions { text += line(function, forced) }
     }
+    if !diagnosis.controls.isEmpty {
+      text += "\nWhat this kernel allows to be done about what a policy forbids:\n"
+      for control in diagnosis.controls {
+        let note = control.note.isEmpty ? "" : "; \(control.note)"
+        text += "  \(padded(control.name, 16)) \(padded(control.strength.rawValue, 7)) \(control.means)\(note)\n"
+      }
+    }
     text += "\n" + verdict(diagnosis)
     return Array(text.utf8)
   }
@@ -86,6 +93,8 @@ enum DoctorReport {
       json.newLine()
       json.member("schema", "martlet.doctor/v1")
       json.newLine()
+      json.member("version", Version.current)
+      json.newLine()
       json.member("complete", diagnosis.isComplete)
       json.newLine()
       json.object("kernel") { json in
@@ -105,11 +114,24 @@ enum DoctorReport {
         json.member("outcome", trial.outcome.rawValue)
         if !trial.reason.isEmpty { json.member("reason", trial.reason) }
       }
-      if let tier = diagnosis.forcedTier {
+      json.lines("controls", diagnosis.controls) { json, control in
+        json.member("control", control.name)
+        json.member("allows", control.strength.rawValue)
+        json.member("means", control.means)
+        if !control.note.isEmpty { json.member("note", control.note) }
+      }
+      if let trial = diagnosis.signalTrial {
         json.newLine()
-        json.member("forcedTier", tier.rawValue)
+        json.object("signals") { json in
+          json.member("outcome", trial.outcome.rawValue)
+          if !trial.reason.isEmpty { json.member("reason", trial.reason) }
+        }
       }
       json.newLine()
+      if let tier = diagnosis.forcedTier {
+        json.member("forcedTier", tier.rawValue)
+        json.newLine()
+      }
       json.lines("functions", diagnosis.functions) { json, function in
         json.member("family", function.choice.family)
         json.member("function", function.choice.function)
@@ -125,6 +147,22 @@ enum DoctorReport {
             }
           }
         }
+      }
+      json.newLine()
+      json.lines("programs", diagnosis.programs) { json, program in
+        json.member("program", program.hook.program)
+        json.member("kind", program.hook.kind)
+        json.member("target", program.hook.target)
+        json.member("loaded", program.isLoaded)
+        if let isAttached = program.isAttached { json.member("attached", isAttached) }
+        if let fires = program.fires { json.member("fired", fires) }
+        if let count = program.verifiedInstructions { json.member("verifiedInstructions", count) }
+        if !program.reason.isEmpty { json.member("reason", program.reason) }
+        if !program.log.isEmpty { json.member("log", program.log) }
+      }
+      if let count = diagnosis.verifiedInstructions {
+        json.newLine()
+        json.member("verifiedInstructions", count)
       }
       json.newLine()
       json.lines("problems", problems(diagnosis)) { json, problem in

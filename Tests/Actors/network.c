@@ -259,6 +259,8 @@ static void held(int argc, char **argv)
 	char byte;
 
 	(void)argc, (void)argv;
+	/* Both processes can write it. */
+	check(open("kept", O_CREAT | O_WRONLY | O_CLOEXEC, 0600), "open");
 	bind_to(server, "127.0.0.1");
 	check(listen(server, 0), "listen");
 	fact("server-port", local_port(server));

@@ -1,7 +1,9 @@
 """martlet doctor: what a person and a program are told, and the exit status."""
 import json
 import os
+import stat
 import subprocess
+import tarfile
 import unittest
 
 from harness import MARTLET, Case, needs_root, needs_sensor
@@ -45,6 +47,47 @@ class Doctor(Case):
         for function in functions.values():
             for other in function["passedOver"]:
                 self.assertTrue(other["reason"], function)
+
+    @needs_root
+    def test_what_the_kernel_allows_follows_from_what_was_tried(self):
+        report = json.loads(self.doctor("--json").stdout)
+        fires = {k["kind"] for k in report["kinds"] if k["outcome"] == "fires"}
+        controls = {c["control"]: c["allows"] for c in report["controls"]}
+        self.assertEqual(set(controls), {"network", "packet sockets", "exec", "files", "memory"})
+        self.assertEqual(controls["network"] == "deny", bool(fires & {"cgroup", "lsm", "fmod_ret"}))
+        others = "deny" if fires & {"lsm", "fmod_ret"} else (
+            "kill" if report["signals"]["outcome"] == "fires" else "detect")
+        self.assertEqual({c for name, c in controls.items() if name != "network"}, {others})
+        self.assertIn("What this kernel allows", self.doctor().stdout.decode())
+
+    @needs_root
+    def test_a_bundle_has_all_of_it_and_no_host_name(self):
+        bundle = self.path("bundle.tar")
+        os.environ["MARTLET_TEST_SECRET"] = "hunter2-in-the-environment"
+        self.addCleanup(os.environ.pop, "MARTLET_TEST_SECRET")
+        result = self.doctor("--json", "--bundle", bundle)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(stat.S_IMODE(os.stat(bundle).st_mode), 0o600)
+        with tarfile.open(bundle) as archive:
+            content = {m.name: archive.extractfile(m).read() for m in archive.getmembers()}
+            self.assertTrue(all(m.isfile() and m.uid == 0 for m in archive.getmembers()))
+        self.assertEqual(
+            set(n for n in content if "/verifier/" not in n),
+            {"martlet-doctor/" + n for n in ("doctor.json", "doctor.txt", "uname.txt", "kernel-config.txt")})
+        self.assertEqual(content["martlet-doctor/doctor.json"], result.stdout)
+        self.assertIn(os.uname().release.encode(), content["martlet-doctor/uname.txt"])
+        # The system's own tar reads it, too.
+        listed = subprocess.run(["tar", "-tf", bundle], stdout=subprocess.PIPE, check=True).stdout.decode().split()
+        self.assertEqual(listed, list(content))
+        everything = b"".join(content.values())
+        self.assertNotIn(b"hunter2", everything)
+        if len(os.uname().nodename) > 3:
+            self.assertNotIn(os.uname().nodename.encode(), everything)
+        # What is there is not overwritten, nor what a link leads to.
+        self.assertEqual(self.doctor("--bundle", bundle).returncode, 125)
+        os.symlink(self.path("elsewhere"), self.path("link"))
+        self.assertEqual(self.doctor("--bundle", self.path("link")).returncode, 125)
+        self.assertFalse(os.path.exists(self.path("elsewhere")))
 
     @needs_root
     def test_a_tier_is_forced_or_refused_with_a_reason(self):

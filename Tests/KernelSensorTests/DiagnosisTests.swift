@@ -39,6 +39,21 @@ struct DiagnosisTests {
     #expect(MachineFacts.version(release) == (major, minor))
   }
 
+  @Test("of the kernel's configuration what has to do with hooks is kept, and nothing that could be a secret")
+  func configuration() {
+    let text = """
+      # Automatically generated file
+      CONFIG_BPF_SYSCALL=y
+      # CONFIG_BPF_LSM is not set
+      CONFIG_DEFAULT_HOSTNAME="bpf-builder"
+      CONFIG_SYSTEM_TRUSTED_KEYS="BPF.pem"
+      CONFIG_LSM="landlock,yama"
+      CONFIG_NET=y
+      """
+    let lines = ["CONFIG_BPF_SYSCALL=y", "# CONFIG_BPF_LSM is not set", "CONFIG_LSM=\"landlock,yama\""]
+    #expect(KernelConfiguration.relevant(text) == lines)
+  }
+
   @Test("where a function of this program is in its file")
   func ownFunction() {
     let maps = """

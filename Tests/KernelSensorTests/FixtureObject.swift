@@ -1,6 +1,9 @@
-/// The object of `bpf/writes.bpf.c`.
+/// The objects of `bpf/`.
 enum FixtureObject {
+  /// `writes.bpf.c`: a sensor in small.
   static let bytes: [UInt8] = decode(String(describing: KernelProgram.writesBase64))
+  /// `broken.bpf.c`: what no kernel takes.
+  static let broken: [UInt8] = decode(String(describing: KernelProgram.brokenBase64))
 
   private static func decode(_ text: String) -> [UInt8] {
     var bytes: [UInt8] = []

@@ -216,13 +216,49 @@ struct SensorTests {
       HookFunction("network", "connect", .optional, ["refused", "connect4"]),
     ]
     let sensor = try Sensor(
-      objects: [("writes", FixtureObject.bytes)], options: SensorOptions(), table: table, provesAll: true)
+      objects: [("writes", FixtureObject.bytes)], options: SensorOptions(), table: table, notes: TrialNotes())
     let fork = try #require(sensor.choices.first)
     #expect(fork.hooks.map(\.program) == ["sched_process_fork"])
     #expect(fork.passedOver.map { String($0.reason.prefix { $0 != ":" }) } == ["absent", "refused"])
     #expect(sensor.missingHooks.map(\.family) == ["network"])
     #expect(!sensor.hooks.map(\.program).contains("connect4"), "it has no part in anything else")
     #expect(sensor.provenPrograms == ["sched_process_fork", "sys_exit"])
+  }
+
+  @Test("of each program it is noted how far it came, what the verifier made of it, and why it is not used")
+  func programTrials() throws {
+    let table = [
+      HookFunction("process", "fork", .required, ["absent"], ["refused"], ["sched_process_fork"]),
+      HookFunction("file", "write", .required, ["sys_exit", "on_close"], ["connect4"]),
+    ]
+    let notes = TrialNotes()
+    let sensor = try Sensor(
+      objects: [("writes", FixtureObject.bytes)], options: SensorOptions(), table: table, notes: notes)
+    let trials = Dictionary(notes.programs.map { ($0.hook.program, $0) }, uniquingKeysWith: { first, _ in first })
+    #expect(notes.programs.count == 6)
+    let fork = try #require(trials["sched_process_fork"])
+    #expect(fork.isLoaded && fork.isAttached == true && fork.fires == true && fork.reason.isEmpty)
+    let tail = try #require(trials["on_close"])
+    #expect(tail.isLoaded && tail.isAttached == nil && tail.fires == nil)
+    let refused = try #require(trials["refused"])
+    #expect(!refused.isLoaded && refused.isAttached == false && refused.reason.hasPrefix("R"))
+    #expect(refused.log.contains("processed "), "the verifier's own last words: \(refused.log)")
+    #expect(trials["absent"]?.reason.contains("does not have it") == true)
+    let other = try #require(trials["connect4"])
+    #expect(!other.isLoaded && other.reason == "not needed: another way was taken")
+
+    // Kernels that do not tell the number say it in the log; it is the same.
+    let objects = try LoadedObjects([("writes", FixtureObject.bytes)])
+    let ring = try BulkRings(cpus: [0], byteCount: 4096)
+    var selection = HookSelection(table: table, programs: objects.contents)
+    for program in ["absent", "refused"] {
+      try selection.overcome(.program(program, reason: "", SensorError(.programRejected, program)))
+    }
+    let counts = try objects.counts(
+      selection, ObjectSettings(config: mt_config(), entries: ["inflight": 8], innerRing: ring.descriptors[0]))
+    #expect(counts.count == 3)
+    for (name, count) in counts { #expect(trials[name]?.verifiedInstructions == count, "\(name)") }
+    withExtendedLifetime(sensor) {}
   }
 
   @Test("without a tier that works for what is required there is no sensor, and the last reason is told")

@@ -1,7 +1,9 @@
+import CLibbpf
 import Glibc
-import KernelSensor
 import Observation
 import Testing
+
+@testable import KernelSensor
 
 extension KernelTests {
   /// What martlet says about itself, and about others' programs, compared with what is known otherwise.
@@ -49,6 +51,61 @@ extension KernelTests {
       #expect(RunningSensor.find(in: try census.take(), known: [outside]).contains { $0 === outside })
     }
 
+    private func used(_ sensor: Sensor) throws -> [String: UInt64] {
+      let maps = try sensor.status().maps
+      return Dictionary(uniqueKeysWithValues: maps.compactMap { map in map.used.map { (map.name, $0) } })
+    }
+
+    /// Goes through a map, entry by entry.
+    private func entries(_ sensor: Sensor, _ name: String) throws -> UInt64 {
+      let map = try sensor.objects.map(name)
+      var key = [UInt8](repeating: 0, count: 64)
+      var next = key
+      var count: UInt64 = 0
+      var result = bpf_map_get_next_key(map, nil, &next)
+      while result == 0 {
+        count += 1
+        swap(&key, &next)
+        result = bpf_map_get_next_key(map, &key, &next)
+      }
+      return count
+    }
+
+    @Test func fillOfTheMapsIsWhatIsInThem() throws {
+      let act = try Bench.held("held") { sensor in
+        // The connection that nobody answers goes on by itself: what is compared has to be of one moment.
+        var used: [String: UInt64] = [:]
+        var found: [String: UInt64] = [:]
+        for _ in 0..<50 where used.isEmpty || used != found {
+          used = try self.used(sensor)
+          used["tags"] = nil
+          found = [:]
+          for name in used.keys { found[name] = try entries(sensor, name) }
+        }
+        #expect(used == found)
+        #expect(used["processes"] == 2 && used["writers"] == 2, "\(used)")
+        #expect(used["sockets", default: 0] >= 3, "\(used)")
+        // Nothing lists task storage: two processes of one thread each.
+        #expect(try self.used(sensor)["tags"] == 2)
+        #expect(try sensor.status().maps.allSatisfy { $0.used ?? 0 <= $0.highWater ?? 0 })
+      }
+      #expect(act.facts["held"] != nil)
+    }
+
+    @Test func whatAJobPutsIntoTheMapsIsGoneWhenItHasEnded() throws {
+      let sensor = try Bench.shared.get().sensor
+      // What earlier tests left behind is there before and after.
+      let before = try used(sensor)
+      #expect(Set(before.keys) == ["tags", "processes", "writers", "sockets"])
+      for words in [["threads"], ["work"], ["inherited"], ["open", "open"]] {
+        let act = words.count == 1 ? try Bench.act(words[0]) : try Bench.act(words[0], words[1])
+        #expect(!act.all(.exit).isEmpty)
+      }
+      let after = try used(sensor)
+      #expect(after == before)
+      for name in ["processes", "writers", "sockets"] { #expect(try entries(sensor, name) == after[name]) }
+    }
+
     @Test func runsAreCountedOnlyWhileSomebodyLooks() throws {
       var census = ProgramCensus()
       func forks() throws -> UInt64 {
@@ -84,6 +141,35 @@ extension KernelTests {
         #expect((low.nanoseconds...high.nanoseconds).contains(program.nanoseconds), "\(program.name)")
       }
       #expect(ours.contains { before[$0.id] != nil && $0.runs > 0 && $0.nanoseconds > 0 })
+      withExtendedLifetime(statistics) {}
+    }
+
+    /// Both read at the start and at the end of one window: what they say has happened in it is the same.
+    @Test(.enabled(if: bpftool != nil, "there is no bpftool"))
+    func runTimesOfAWindowAreWithinFivePercentOfBpftools() throws {
+      let statistics = try RunTimeStatistics()
+      var census = ProgramCensus()
+      // In the same order both times: each sees the calls of one of the two bpftools.
+      let ownStart = try census.take()
+      let start = try Self.askBpftool()
+      for round in 0..<200_000 {
+        _ = getppid()
+        if round % 5 == 0 { close(open("/dev/null", O_RDONLY | O_CLOEXEC)) }
+      }
+      let ownEnd = try census.take()
+      let end = try Self.askBpftool()
+      let before = Dictionary(ownStart.programs.map { ($0.id, $0.nanoseconds) }, uniquingKeysWith: { $1 })
+      var compared = 0
+      for program in ownEnd.programs where program.isMartlets {
+        guard let first = start[program.id], let last = end[program.id], let own = before[program.id] else { continue }
+        let theirs = Double(last.nanoseconds - first.nanoseconds)
+        // What has run less depends on what else the machine did between the two.
+        guard theirs > 3_000_000 else { continue }
+        compared += 1
+        let ours = Double(program.nanoseconds - own)
+        #expect(abs(ours - theirs) <= 0.05 * theirs, "\(program.name): \(ours) ns, bpftool \(theirs) ns")
+      }
+      #expect(compared > 0, "nothing ran for 3 ms")
       withExtendedLifetime(statistics) {}
     }
 

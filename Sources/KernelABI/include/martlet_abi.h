@@ -298,7 +298,7 @@ struct mt_counters {
 	mt_u64 failed;       /* calls that returned an error: counted, not part of seen */
 };
 
-/* Maps that can refuse an entry, for `map_full`. */
+/* Maps that can refuse an entry, for `map_full` and `map_used`. */
 enum mt_map {
 	MT_MAP_TAGS = 0,
 	MT_MAP_PROCESSES = 1,

@@ -161,6 +161,14 @@ struct {
 	__type(value, __u64);
 } map_full SEC(".maps");
 
+/* Entries that came minus those that went; behind them the same again for user space, which alone writes there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * MT_MAP_COUNT);
+	__type(key, __u32);
+	__type(value, __s64);
+} map_used SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, MT_HANDLER_COUNT);
@@ -182,6 +190,15 @@ static __always_inline void count_full(__u32 map)
 
 	if (count)
 		__sync_fetch_and_add(count, 1);
+}
+
+/* Tells that an entry of `map` came (1) or went (-1), on whatever CPU: only the sum over all of them means anything. */
+static __always_inline void count_used(__u32 map, __s64 change)
+{
+	__s64 *count = bpf_map_lookup_elem(&map_used, &map);
+
+	if (count)
+		__sync_fetch_and_add(count, change);
 }
 
 /* A keyed 64-bit hash: each word is mixed in by a multiply and a rotation, twice over at the end. */

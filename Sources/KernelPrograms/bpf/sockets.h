@@ -94,12 +94,21 @@ static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct 
 	send(&record);
 }
 
+/* Forgets a flow. Returns 0 to others if two see its end: only one deletes. */
+static __always_inline int forget_flow(__u64 sock)
+{
+	if (bpf_map_delete_elem(&sockets, &sock))
+		return 0;
+	count_used(MT_MAP_SOCKETS, -1);
+	return 1;
+}
+
 /* Ends the flow of the socket with this number: of two that see its end only one deletes, and tells. */
 static __always_inline void end_flow(__u64 sock, struct sock *sk, const struct flow *found)
 {
 	struct flow flow = *found;
 
-	if (bpf_map_delete_elem(&sockets, &sock) == 0)
+	if (forget_flow(sock))
 		tell_flow(MT_TCP_CLOSE, sk, &flow);
 }
 
@@ -115,10 +124,12 @@ static __always_inline int remember_flow(__u64 sock, const struct flow *flow)
 		last = bpf_map_lookup_elem(&sockets, &sock);
 		if (last)
 			end_flow(sock, (struct sock *)sock, last);
-		failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_ANY);
+		failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
 	}
 	if (failed)
 		count_full(MT_MAP_SOCKETS);
+	else
+		count_used(MT_MAP_SOCKETS, 1);
 	return !failed;
 }
 

@@ -62,6 +62,7 @@ static __always_inline void drop_writer(const struct actor *actor, struct mt_pro
 	/* Of two threads that close at once only one deletes. */
 	if (bpf_map_delete_elem(&writers, &key))
 		return;
+	count_used(MT_MAP_WRITERS, -1);
 	count = writer_count(key.tgid, fd);
 	if (count)
 		__sync_fetch_and_add(count, -1);
@@ -85,6 +86,8 @@ static __always_inline void add_writer(__u32 tgid, struct mt_process *process, _
 			count_full(MT_MAP_WRITERS);
 			return;
 		}
+	} else {
+		count_used(MT_MAP_WRITERS, 1);
 	}
 	if (process)
 		set_writing(process, fd, 1);

@@ -86,7 +86,9 @@ final class Bench {
   }
 
   /// Runs an actor that says when it waits to be killed, under a sensor of its own, which is taken off meanwhile.
-  static func held(_ words: String...) throws -> Act {
+  ///
+  /// - Parameter look: what to do before that
+  static func held(_ words: String..., look: (Sensor) throws -> Void = { _ in }) throws -> Act {
     let bench = try Bench()
     let directory = try TemporaryDirectory()
     defer { directory.remove() }
@@ -100,6 +102,7 @@ final class Bench {
     while child.facts["held"] == nil {
       guard child.readOutput(waiting: 100) else { throw CallFailed("the actor ended: \(child.facts)", EPIPE) }
     }
+    try look(bench.sensor)
     bench.sensor.detach()
     while try bench.sensor.rings.received < bench.sent() { bench.drain(into: &records, state) }
     #expect(bench.malformed == [] && bench.sensor.missingHooks.isEmpty)

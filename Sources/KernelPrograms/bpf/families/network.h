@@ -252,7 +252,7 @@ static long tell_open(void *map, const __u64 *key, struct flow *found, void *con
 	__u64 sock = *key;
 	struct sock *sk = (struct sock *)sock;
 
-	if (bpf_map_delete_elem(&sockets, &sock) == 0)
+	if (forget_flow(sock))
 		tell_flow(READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE ? MT_TCP_CLOSE : MT_FLOW_OPEN, sk,
 			  &flow);
 	return 0;

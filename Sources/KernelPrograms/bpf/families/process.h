@@ -65,6 +65,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		count_full(MT_MAP_TAGS);
 		return 0;
 	}
+	count_used(MT_MAP_TAGS, 1);
 	*made = *tag;
 	process = process_of(actor.tgid);
 	if (child_tgid == actor.tgid) {
@@ -80,8 +81,13 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	fresh.image = made->image;
 	fresh.leader_start = made->leader_start;
 	fresh.job = tag->job;
-	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_ANY))
-		count_full(MT_MAP_PROCESSES);
+	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_NOEXIST)) {
+		/* Full, or one of that number whose end was not seen. */
+		if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_EXIST))
+			count_full(MT_MAP_PROCESSES);
+	} else {
+		count_used(MT_MAP_PROCESSES, 1);
+	}
 	inherit_writers(process, actor.tgid, child_tgid);
 
 	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
@@ -290,6 +296,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct actor actor;
 	__u32 tgid, threads;
 
+	/* The kernel keeps the tag until the task is reaped; nothing looks at it any more. */
+	if (own_tag(task))
+		count_used(MT_MAP_TAGS, -1);
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
 	if (!tag || LOOSE(task)->signal->live.counter > 0)
 		return 0;
@@ -319,6 +328,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		body->failed_opens = process->failed_opens;
 		send(&record);
 	}
-	bpf_map_delete_elem(&processes, &tgid);
+	if (bpf_map_delete_elem(&processes, &tgid) == 0)
+		count_used(MT_MAP_PROCESSES, -1);
 	return 0;
 }
