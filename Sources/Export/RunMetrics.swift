@@ -60,11 +60,20 @@ public struct RunMetrics: Sendable {
           row[keyPath: family.value], ["type": type.name, "ring": type.isCritical ? "critical" : "bulk"])
       }
     }
-    // Of all types together: types times CPUs would be thousands of series.
-    text.family("martlet_cpu_records_sent_total", .counter, "Records put into a ring on this CPU.")
-    for (cpu, row) in status.counters.cpus.enumerated() { text.sample(row.sent, ["cpu": String(cpu)]) }
-    text.family("martlet_cpu_records_lost_total", .counter, "Events on this CPU for which there was no room.")
-    for (cpu, row) in status.counters.cpus.enumerated() { text.sample(row.lost, ["cpu": String(cpu)]) }
+    let perCPU: [(name: String, help: String, value: KeyPath<Row, UInt64>)] = [
+      ("cpu_records_sent_total", "Records put into a ring on this CPU.", \.sent),
+      ("cpu_events_deduplicated_total", "Events on this CPU that were known already.", \.deduplicated),
+      ("cpu_records_lost_total", "Events on this CPU for which there was no room.", \.lost),
+      ("cpu_records_truncated_total", "Records sent on this CPU with a string cut.", \.truncated),
+    ]
+    // Types times CPUs could be thousands of series: only those that there is something to say of.
+    let places = status.counters.places
+    for family in perCPU {
+      text.family("martlet_\(family.name)", .counter, family.help)
+      for place in places where place.row[keyPath: family.value] > 0 {
+        text.sample(place.row[keyPath: family.value], ["cpu": String(place.cpu), "type": place.type.name])
+      }
+    }
   }
 
   private func writeRings(to text: inout PrometheusText) {

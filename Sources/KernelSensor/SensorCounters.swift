@@ -10,6 +10,8 @@ public struct SensorCounters: Sendable, Equatable {
   public var types: [Row]
   /// By CPU, summed over all types: those that are possible.
   public var cpus: [Row] = []
+  /// By CPU and `mt_type`.
+  public var cpuTypes: [[Row]] = []
   /// Entries that a full map refused, by `mt_map`.
   public var mapFull: [UInt64]
 
@@ -22,22 +24,35 @@ public struct SensorCounters: Sendable, Equatable {
     self.mapUsed = mapUsed
   }
 
+  /// What happened where: CPUs and types with events.
+  public var places: [(cpu: Int, type: RecordType, row: Row)] {
+    cpuTypes.enumerated().flatMap { cpu, rows in
+      rows.enumerated().compactMap { index, row in
+        guard row.seen > 0, let type = RecordType(rawValue: UInt16(index)) else { return nil }
+        return (cpu, type, row)
+      }
+    }
+  }
+
   /// - Parameter mapUsed: by `mt_map` and CPU, entries that came minus entries that went: an entry can go on
   ///   another CPU than it came on, so only the sum over all CPUs means anything. Behind the programs' counts are
   ///   those of user space, see ``countEntry(_:_:_:possibleCPUs:)``.
   init(counters: Int32, mapFull: Int32, mapUsed: Int32?, possibleCPUs: Int) throws(SensorError) {
     var types = [Row](repeating: Row(), count: Int(MT_TYPE_COUNT.rawValue))
     var cpus = [Row](repeating: Row(), count: possibleCPUs)
+    var cpuTypes = [[Row]](repeating: types, count: possibleCPUs)
     for index in types.indices {
       let values: [mt_counters] = try perCPUValues(
         counters, named: "counters", index, possibleCPUs, zero: mt_counters())
       for (cpu, value) in values.enumerated() {
         types[index].add(value)
         cpus[cpu].add(value)
+        cpuTypes[cpu][index].add(value)
       }
     }
     self.types = types
     self.cpus = cpus
+    self.cpuTypes = cpuTypes
     var full = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
     for index in full.indices {
       let values: [UInt64] = try perCPUValues(mapFull, named: "map_full", index, possibleCPUs, zero: 0)

@@ -1,4 +1,5 @@
 internal import KernelSensor
+internal import Observation
 internal import Reporting
 
 /// One sample of `martlet top` for programs, schema `martlet.top/v1`.
@@ -56,6 +57,18 @@ public enum TopJSON {
           json.member("entries", orNull: map.used)
           json.member("capacity", orNull: map.capacity)
           json.member("refused", map.refused)
+        }
+      }
+    }
+    json.array("cpus") { json in
+      for (cpu, type, row) in watcher.status.counters.places {
+        json.object { json in
+          json.member("cpu", cpu)
+          json.member("type", type.name)
+          json.member("sent", row.sent)
+          json.member("deduplicated", row.deduplicated)
+          json.member("lost", row.lost)
+          json.member("truncated", row.truncated)
         }
       }
     }

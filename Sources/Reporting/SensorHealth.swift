@@ -40,9 +40,11 @@ public struct SensorHealth: Sendable, Equatable {
     }
   }
 
-  /// What became of the events of one CPU, of all types.
+  /// What became of the events of one CPU: of all types, or of one.
   public struct CPU: Sendable, Equatable {
     public var number: Int
+    /// Of one type each; empty in these themselves.
+    public var types: [(name: String, counts: CPU)] = []
     public var sent: UInt64
     public var deduplicated: UInt64
     public var lost: UInt64
@@ -54,6 +56,18 @@ public struct SensorHealth: Sendable, Equatable {
       self.deduplicated = deduplicated
       self.lost = lost
       self.truncated = truncated
+    }
+
+    public static func == (a: CPU, b: CPU) -> Bool {
+      a.number == b.number && a.sent == b.sent && a.deduplicated == b.deduplicated && a.lost == b.lost
+        && a.truncated == b.truncated && a.types.elementsEqual(b.types) { $0.name == $1.name && $0.counts == $1.counts }
+    }
+
+    fileprivate func write(to json: inout JSONOutput) {
+      json.member("sent", sent)
+      json.member("deduplicated", deduplicated)
+      json.member("lost", lost)
+      json.member("truncated", truncated)
     }
   }
 
@@ -144,10 +158,15 @@ extension SensorHealth {
       for cpu in cpus {
         json.object { json in
           json.member("cpu", cpu.number)
-          json.member("sent", cpu.sent)
-          json.member("deduplicated", cpu.deduplicated)
-          json.member("lost", cpu.lost)
-          json.member("truncated", cpu.truncated)
+          cpu.write(to: &json)
+          json.array("types") { json in
+            for type in cpu.types {
+              json.object { json in
+                json.member("type", type.name)
+                type.counts.write(to: &json)
+              }
+            }
+          }
         }
       }
     }

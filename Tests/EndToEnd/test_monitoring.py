@@ -356,7 +356,23 @@ class Metrics(Monitored):
         with open(self.path("m.prom")) as file:
             text = file.read()
         completeness = self.report()["sensor"]["completeness"]
-        self.assertEqual(sum(c["sent"] for c in self.report()["sensor"]["cpus"]), completeness["sent"])
+        cpus = self.report()["sensor"]["cpus"]
+        self.assertEqual(sum(c["sent"] for c in cpus), completeness["sent"])
+        # By type and CPU they add up in both directions.
+        for cpu in cpus:
+            for key in ("sent", "deduplicated", "lost", "truncated"):
+                self.assertEqual(sum(t[key] for t in cpu["types"]), cpu[key], (cpu, key))
+        for row in completeness["types"]:
+            of_type = [t for cpu in cpus for t in cpu["types"] if t["type"] == row["type"]]
+            self.assertEqual(sum(t["sent"] for t in of_type), row["sent"], row)
+        metrics = re.findall(r'^martlet_cpu_records_sent_total\{cpu="(\d+)",type="(\w+)"\} (\d+)$', text, re.M)
+        self.assertEqual(
+            {(int(cpu), name): int(value) for cpu, name, value in metrics},
+            {(c["cpu"], t["type"]): t["sent"] for c in cpus for t in c["types"] if t["sent"]})
+        maps = {m["map"]: m for m in self.report()["sensor"]["maps"]}
+        for name in ("tags", "processes", "writers", "sockets"):
+            self.assertEqual(maps[name]["entries"], 0, maps)
+        self.assertGreater(maps["processes"]["highWaterEntries"], 0)
         sent = sum(float(v) for v in re.findall(r"^martlet_records_sent_total\{.*\} (\d+)$", text, re.M))
         self.assertEqual(sent, completeness["sent"])
         self.assertEqual(self.value(text, "martlet_records_received_total"), completeness["received"])
