@@ -72,7 +72,7 @@ extension EventSerializer {
 
   @inline(__always)
   /// The hooks on what the kernel does know of files, and not always under which number a process has them.
-  func writeDescriptor(_ name: StaticString = ",\"fd\":", _ descriptor: Int32, to out: inout Line) {
+  private func writeDescriptor(_ descriptor: Int32, as name: StaticString = ",\"fd\":", to out: inout Line) {
     if descriptor < 0 { return }
     out.append(name)
     out.append(number: descriptor)
@@ -135,14 +135,14 @@ extension EventSerializer {
     let body = record.dup
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     writeDescriptor(body.old_fd, to: &out)
-    writeDescriptor(",\"new_fd\":", body.new_fd, to: &out)
+    writeDescriptor(body.new_fd, as: ",\"new_fd\":", to: &out)
   }
 
   func writePathOperation(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.pathOp
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)
     writeResult(applied, to: &out)
-    if body.fd >= 0 { writeDescriptor(body.fd, to: &out) }
+    writeDescriptor(body.fd, to: &out)
     switch record.type {
     case .truncate:
       out.append(",\"length\":")
@@ -187,7 +187,7 @@ extension EventSerializer {
     writeType(body.to.mode, to: &out)
     out.append("}")
     writeDescriptor(body.from_fd, to: &out)
-    writeDescriptor(",\"new_fd\":", body.to_fd, to: &out)
+    writeDescriptor(body.to_fd, as: ",\"new_fd\":", to: &out)
     let kind: StaticString =
       switch body.kind {
       case MT_COPY_SENDFILE.rawValue: ",\"how\":\"sendfile\",\"bytes\":"
@@ -210,7 +210,7 @@ extension EventSerializer {
       out.append(number: body.b_ino)
     }
     writeDescriptor(body.a_fd, to: &out)
-    writeDescriptor(",\"new_fd\":", body.b_fd, to: &out)
+    writeDescriptor(body.b_fd, as: ",\"new_fd\":", to: &out)
     if body.a_sock != 0 { writeSocketID(",\"socket\":\"", body.a_sock, to: &out) }
     if body.b_sock != 0 { writeSocketID(",\"peer\":\"", body.b_sock, to: &out) }
     if body.family != 0 {

@@ -179,7 +179,10 @@ extension EventSerializer {
     if body.peer != 0 { writeSocketID(",\"peer\":\"", body.peer, to: &out) }
     out.append(record.type == .unixAccept ? ",\"direction_id\":1},\"ino\":" : ",\"direction_id\":2},\"ino\":")
     out.append(number: body.ino)
-    writeDescriptor(body.fd, to: &out)
+    if body.fd >= 0 {
+      out.append(",\"fd\":")
+      out.append(number: body.fd)
+    }
     out.append(",\"type\":")
     out.append(number: body.type)
   }
