@@ -62,7 +62,10 @@ extension Sensor {
       var options = SensorOptions()
       options.criticalRingBytes = 1 << 16
       options.bulkRingBytes = 1 << 16
-      let sensor = try Sensor(objects: programs, options: options, provesAll: true)
+      let features = KernelFeature.available(without: [])
+      diagnosis.facts.append(.init(name: "helpers", value: features.summary))
+      let sensor = try Sensor(
+        objects: programs(with: features), options: options, features: features, provesAll: true)
       diagnosis.functions = sensor.choices.map { choice in
         let tried = choice.hooks.filter { !ProgramName.isTail($0.program) }
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }

@@ -77,7 +77,7 @@ extension HookFunction {
     // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
     HookFunction(
       "io_uring", "submission", .optional, [Part("uring_submit_req", signature: "pp")],
-      [Part("uring_submit_sqe", signature: "ppi")]),
+      [Part("uring_submit_sqe", signature: "ppi.")]),
     // Both take the request second; older kernels do not have it, but a number that a program chose.
     HookFunction(
       "io_uring", "completion", .optional, [Part("uring_complete", signature: "pppp")],

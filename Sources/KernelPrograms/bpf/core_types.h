@@ -379,7 +379,11 @@ struct bpf_sock_addr {
 enum special_kfunc_type { KF_bpf_rdonly_cast = 10 };
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
+#ifndef MARTLET_OLD
 #define HAVE_CAST bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rdonly_cast)
+#else
+#define HAVE_CAST 0
+#endif
 #define CAST(pointer, type) ((type *)bpf_rdonly_cast((pointer), bpf_core_type_id_kernel(type)))
 
 /* The 64-bit word stored at `address`. */

@@ -6,7 +6,7 @@
 #ifndef MARTLET_SYSCALLS_H
 #define MARTLET_SYSCALLS_H
 
-#include "core_types.h"
+#include "compat.h"
 #include "martlet_abi.h"
 
 #define MT_SYSCALLS 512
@@ -198,6 +198,11 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 #define X32_BIT 0x40000000ull /* the x32 interface: the same numbers */
 #define TS_COMPAT 2 /* thread_info.status: the system call is a 32-bit one */
 
+static __always_inline __u8 is_compat_task(struct task_struct *task)
+{
+	return (TASK(task, thread_info.status) & TS_COMPAT) != 0;
+}
+
 /* A finished system call. */
 struct done {
 	struct pt_regs *regs;
@@ -207,7 +212,7 @@ struct done {
 
 static __always_inline struct done done_of(struct pt_regs *regs, struct task_struct *task)
 {
-	struct done done = {.regs = regs, .compat = (task->thread_info.status & TS_COMPAT) != 0};
+	struct done done = {.regs = regs, .compat = is_compat_task(task)};
 	__u64 nr = regs->orig_ax & ~X32_BIT;
 
 	if (nr >= MT_SYSCALLS)

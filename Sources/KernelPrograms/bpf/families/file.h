@@ -45,9 +45,9 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 		return;
 	COUNT(type, failed);
 	if (type == MT_OPEN) {
-		process = process_of(task->tgid);
+		process = process_of(TASK(task, tgid));
 		if (process)
-			__sync_fetch_and_add(&process->failed_opens, 1);
+			ADD(&process->failed_opens, 1);
 	}
 }
 
@@ -94,7 +94,7 @@ static __always_inline void opened(struct task_struct *task, struct mt_tag *tag,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	__u8 handler = done.call.handler;
 	struct mt_tag *tag;
@@ -107,7 +107,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (handler == MT_HANDLER_NONE)
 		return 0;
 	/* The commonest of all, and of no interest nearly always, is told before the tag is looked for. */
-	if (handler == MT_HANDLER_CLOSE && !may_write(task->tgid, argument(&done, 0)))
+	if (handler == MT_HANDLER_CLOSE && !may_write(TASK(task, tgid), argument(&done, 0)))
 		return 0;
 	/* Connects of other families are told by the network's side. Their descriptor costs less than the tag. */
 	if (handler == MT_HANDLER_CONNECT && !unix_socket(file_of(task, (__s32)argument(&done, 0))))
@@ -130,7 +130,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
@@ -138,7 +138,7 @@ int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
-	drop_writer(&actor, process_of(task->tgid), argument(&done, 0), MT_CLOSE_CALL);
+	drop_writer(&actor, process_of(TASK(task, tgid)), argument(&done, 0), MT_CLOSE_CALL);
 	return 0;
 }
 
@@ -160,7 +160,7 @@ static __always_inline __u64 bits_between(__u32 word, __u32 first, __u32 last)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct closing closing = {.why = MT_CLOSE_CALL};
@@ -168,7 +168,7 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 
 	if (!tag || (argument(&done, 2) & CLOSE_RANGE_CLOEXEC))
 		return 0;
-	closing.process = process_of(task->tgid);
+	closing.process = process_of(TASK(task, tgid));
 	if (!closing.process)
 		return 0;
 	closing.actor = actor_of(task, tag);
@@ -186,7 +186,7 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
@@ -198,12 +198,12 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 
 	if (!tag)
 		return 0;
-	key.tgid = task->tgid;
+	key.tgid = TASK(task, tgid);
 	key.fd = argument(&done, 0);
 	if (key.fd == (__u32)ret)
 		return 0;
 	actor = actor_of(task, tag);
-	process = process_of(task->tgid);
+	process = process_of(TASK(task, tgid));
 	if (done.call.call == CALL_DUP2)
 		drop_writer(&actor, process, ret, MT_CLOSE_REPLACED);
 	found = bpf_map_lookup_elem(&writers, &key);
@@ -238,7 +238,7 @@ static __always_inline int mmap_arguments(const struct done *done, __u32 values[
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};

@@ -44,7 +44,7 @@ static __always_inline struct operand *operand_of(struct workspace *work, __u32 
  */
 __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct workspace *work = bpf_map_lookup_elem(&workspaces, &slot);
 	struct operand *operand;
 	struct path from = {};
@@ -60,13 +60,13 @@ __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 	else
 		bpf_probe_read_user(&first, 1, operand->string);
 	if (first == '/') {
-		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
-		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
+		from.mnt = READ(TASK(task, fs), struct fs_struct, root.mnt);
+		from.dentry = READ(TASK(task, fs), struct fs_struct, root.dentry);
 		if (!has_own_root(&from))
 			return 0;
 	} else if (operand->dirfd == AT_FDCWD) {
-		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt);
-		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry);
+		from.mnt = READ(TASK(task, fs), struct fs_struct, pwd.mnt);
+		from.dentry = READ(TASK(task, fs), struct fs_struct, pwd.dentry);
 	} else {
 		struct file *file = file_of(task, operand->dirfd);
 
@@ -169,7 +169,9 @@ struct shape {
 #define TWO(directory, path, directory2, path2, flags) {directory, path, directory2, path2, ABSENT, ABSENT, flags, 0, 0}
 #define TEXT(directory, path, text) {directory, path, CURRENT, text, ABSENT, ABSENT, ABSENT, 1, 0}
 
-static const struct shape shapes[CALL_PATHS_END] = {
+_Static_assert(CALL_PATHS_END <= 32, "on_path takes five bits of it");
+
+static const struct shape shapes[32] = {
 	[CALL_RENAME] = TWO(CURRENT, 0, CURRENT, 1, ABSENT),
 	[CALL_RENAMEAT] = TWO(0, 1, 2, 3, ABSENT),
 	[CALL_RENAMEAT2] = TWO(0, 1, 2, 3, 4),
@@ -197,7 +199,7 @@ static const struct shape shapes[CALL_PATHS_END] = {
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	__u32 type, call = done.call.call;
@@ -226,7 +228,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	work->arguments[CURRENT] = AT_FDCWD;
 	work->arguments[ABSENT] = 0;
 	barrier();
-	shape = &shapes[call];
+	shape = &shapes[BOUNDED(call, 31)];
 	work->first.string = (const void *)work->arguments[shape->path & 7];
 	work->first.dirfd = work->arguments[shape->directory & 7];
 	work->first.is_kernel = 0;
@@ -246,7 +248,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
@@ -365,7 +367,7 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 
 static __always_inline int submitted(struct io_kiocb *io)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 	struct record record;
 	struct actor actor;
@@ -377,7 +379,7 @@ static __always_inline int submitted(struct io_kiocb *io)
 	actor = actor_of(task, tag);
 	if (opcode == IORING_OP_CLOSE) {
 		if (!READ(io, struct io_close, file_slot))
-			drop_writer(&actor, process_of(task->tgid), READ(io, struct io_close, fd), MT_CLOSE_CALL);
+			drop_writer(&actor, process_of(TASK(task, tgid)), READ(io, struct io_close, fd), MT_CLOSE_CALL);
 		return 0;
 	}
 	type = uring_types[opcode & 63];
@@ -416,7 +418,7 @@ int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
 
 static __always_inline void completed(struct io_kiocb *request, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 	struct open_request opened = {.type = MT_OPEN, .flags = MT_FLAG_URING, .fd = result};
 	struct actor actor;
