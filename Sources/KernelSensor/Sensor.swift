@@ -168,6 +168,7 @@ public final class Sensor {
     config.critical_edge = wakeup.edge(ofRing: criticalBytes)
     config.bulk_edge = wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
+    config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
     return config
   }

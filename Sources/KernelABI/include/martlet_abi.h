@@ -362,7 +362,7 @@ struct mt_config {
 	mt_u32 mount_namespace; /* inode number of martlet's own */
 	mt_u32 cpu_count;    /* possible CPUs */
 	mt_u32 task_storage; /* 1: these programs may use it */
-	mt_u32 reserved;
+	mt_u32 page_size;    /* bytes */
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The

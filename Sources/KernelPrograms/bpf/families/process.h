@@ -3,7 +3,11 @@
 #include "opens.h"
 
 #define SIGNAL_GROUP_EXIT 4
+#if defined(__TARGET_ARCH_x86)
 #define PAGE_SIZE 4096
+#else
+#define PAGE_SIZE config.page_size
+#endif
 #define EXEC_STRINGS (MT_ARGV_MAX + 3 * MT_PATH_MAX)
 _Static_assert(sizeof(struct mt_header) + sizeof(struct mt_exec) + EXEC_STRINGS < MT_RECORD_MAX + 512,
 	       "the longest exec is close to the limit");
@@ -303,11 +307,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	__u32 tgid, threads;
 
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
-	if (!tag)
-		return 0;
-	if (LOOSE(task)->signal->live.counter > 0) {
+	if (!tag || LOOSE(task)->signal->live.counter > 0) {
 		/* The leader's tag is also for threads that have none. */
-		if (task->pid != task->tgid)
+		if (tag && task->pid != task->tgid)
 			drop_tag(task->pid);
 		return 0;
 	}
