@@ -99,7 +99,7 @@ struct MachineFacts {
 
   var all: [Diagnosis.Fact] {
     [btf, capabilities, lockdown, filter, namespace, securityModules, cgroup2, compiler, unprivilegedUse]
-      + (Self.version(release) < (5, 11) ? [memory] : [])
+      + (Self.version(release) < (5, 11) ? [memory] : []) + (Self.version(release) < (6, 0) ? [rings] : [])
   }
 
   private var btf: Diagnosis.Fact {
@@ -166,6 +166,12 @@ struct MachineFacts {
     return .init(
       name: "lockedMemory", value: lockedMemory.map { "\($0 >> 10) KiB" } ?? "unlimited",
       advice: enough ? nil : "Before Linux 5.11 maps count as locked memory: ulimit -l unlimited")
+  }
+
+  private var rings: Diagnosis.Fact {
+    .init(
+      name: "ioUring",
+      value: "before Linux 6.0 opens are told when they are asked for; whether and how they were done is not known")
   }
 
   /// 5 and 10 of "5.10.0-30-amd64".

@@ -98,17 +98,19 @@ static __always_inline void enter_mount(struct walk *walk, struct mount *mount)
 	walk->mount_root = (__u64)READ(mount, struct mount, mnt.mnt_root);
 }
 
+#define WALKED LOOP_POINTER(walk->work, work)
+
 /* One component, or one mount, upwards. Returns 1 when there is nothing more to do. */
 static long walk_step(__u32 index, struct walk *walk)
 {
-	struct workspace *work = LOOP_POINTER(walk->work, workspace_of(walk->slot));
+	OLD_ONLY(struct workspace *work = workspace_of(walk->slot));
 	struct dentry *dentry = (struct dentry *)walk->dentry, *parent;
 	const unsigned char *name;
 	__u32 length, at;
 
 	if (LOOP_MISSING(work))
 		return 1;
-	at = work->path_at;
+	at = WALKED->path_at;
 	parent = READ(dentry, struct dentry, d_parent);
 	if ((__u64)dentry == walk->mount_root || dentry == parent) {
 		struct mount *mount = (struct mount *)walk->mount;
@@ -116,7 +118,7 @@ static long walk_step(__u32 index, struct walk *walk)
 
 		/* A dentry that is its own parent without being its mount's root is a file without a path. */
 		if (above == mount || !above || (__u64)dentry != walk->mount_root) {
-			work->path_complete = 1;
+			WALKED->path_complete = 1;
 			return 1;
 		}
 		walk->dentry = (__u64)READ(mount, struct mount, mnt_mountpoint);
@@ -132,12 +134,12 @@ static long walk_step(__u32 index, struct walk *walk)
 	barrier_var(at);
 	if (at >= MT_PATH_MAX)
 		return 1;
-	work->path[at] = '/';
+	WALKED->path[at] = '/';
 	barrier_var(length);
 	if (length > MT_NAME_MAX)
 		return 1;
-	bpf_probe_read_kernel(&work->path[at + 1], length, name);
-	work->path_at = at;
+	bpf_probe_read_kernel(&WALKED->path[at + 1], length, name);
+	WALKED->path_at = at;
 	walk->dentry = (__u64)parent;
 	return 0;
 }

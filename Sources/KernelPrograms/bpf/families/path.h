@@ -187,7 +187,7 @@ static const struct shape shapes[32] = {
 	[CALL_MKNOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
 	[CALL_MKNODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
 	[CALL_TRUNCATE] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
-	[CALL_TRUNCATE64] = ONE(CURRENT, 0, 1, 2, ABSENT),
+	[CALL_TRUNCATE64] = ONE(CURRENT, 0, COMPAT_LENGTH, COMPAT_LENGTH + 1, ABSENT),
 	[CALL_CHMOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
 	[CALL_FCHMODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
 	[CALL_FCHMODAT2] = ONE(0, 1, 2, ABSENT, 3),
@@ -268,7 +268,9 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 		type = MT_CHOWN;
 		value = value << 32 | (__u32)argument(&done, 2);
 	} else if (done.call.call == CALL_FTRUNCATE64) {
-		value |= argument(&done, 2) << 32;
+		if (COMPAT_LENGTH != 1)
+			value = argument(&done, COMPAT_LENGTH);
+		value |= argument(&done, COMPAT_LENGTH + 1) << 32;
 	}
 	COUNT(type, seen);
 	file = file_of(task, (__s32)argument(&done, 0));
@@ -324,6 +326,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->call_flags = READ(io, struct io_rename, flags);
 		break;
 	case IORING_OP_LINKAT:
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_link)) break;)
 		request->first.dirfd = READ(io, struct io_link, old_dfd);
 		request->first.string = REQUEST_NAME(io, io_link, oldpath);
 		request->second.dirfd = READ(io, struct io_link, new_dfd);
@@ -331,6 +334,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->call_flags = READ(io, struct io_link, flags);
 		break;
 	case IORING_OP_SYMLINKAT: /* the same structure: oldpath is the text */
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_link)) break;)
 		request->first.dirfd = READ(io, struct io_link, new_dfd);
 		request->first.string = REQUEST_NAME(io, io_link, newpath);
 		break;
@@ -340,6 +344,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->first.string = REQUEST_NAME(io, io_unlink, filename);
 		break;
 	default: /* IORING_OP_MKDIRAT */
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_mkdir)) break;)
 		request->first.dirfd = READ(io, struct io_mkdir, dfd);
 		request->first.string = REQUEST_NAME(io, io_mkdir, filename);
 		request->argument = READ(io, struct io_mkdir, mode);
@@ -355,7 +360,7 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 
 	body->opcode = opcode;
 	if (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) {
-		body->open_flags = READ(io, struct io_open, how.flags);
+		body->open_flags = open_flags_of_x86(READ(io, struct io_open, how.flags));
 		request->first.is_kernel = 1;
 		request->first.dirfd = READ(io, struct io_open, dfd);
 		request->first.string = REQUEST_NAME(io, io_open, filename);
@@ -365,7 +370,8 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 		remember(&introduced);
 }
 
-static __always_inline int submitted(struct io_kiocb *io)
+/* `ends`: whether this kernel tells which operation is done. */
+static __always_inline int submitted(struct io_kiocb *io, int ends)
 {
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
@@ -386,7 +392,7 @@ static __always_inline int submitted(struct io_kiocb *io)
 	if (opcode > 63 || type == MT_NONE)
 		return 0;
 	/* An open into the descriptor table is recorded when it is done; a direct descriptor never gets there. */
-	if ((opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
+	if (ends && (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
 		return 0;
 	if (opcode == IORING_OP_UNLINKAT && (READ(io, struct io_unlink, flags) & AT_REMOVEDIR))
 		type = MT_RMDIR;
@@ -406,14 +412,14 @@ static __always_inline int submitted(struct io_kiocb *io)
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(uring_submit_req, struct io_kiocb *request)
 {
-	return submitted(request);
+	return submitted(request, 1);
 }
 
 /* The same point in 6.0 to 6.2. */
 SEC("tp_btf/io_uring_submit_sqe")
 int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
 {
-	return submitted(request);
+	return submitted(request, 1);
 }
 
 static __always_inline void completed(struct io_kiocb *request, __s32 result)
