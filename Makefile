@@ -75,6 +75,7 @@ vm-test:
 	@scripts/bootstrap test
 	Kernels/test --no-build $(VM_KERNELS)
 	Kernels/test --no-build --append lsm=landlock,yama --filter KernelTests/Doctor 6.12
+	Kernels/test --no-build --append preempt=full --filter KernelTests/Storms 6.12
 
 e2e:
 	@scripts/bootstrap test
