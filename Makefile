@@ -76,6 +76,7 @@ vm-test:
 	@scripts/bootstrap test
 	Kernels/test --no-build $(VM_KERNELS)
 	Kernels/test --no-build --append lsm=landlock,yama --filter KernelTests/Doctor 6.12
+	Kernels/test --no-build --append preempt=full --filter KernelTests/Storms 6.12
 
 matrix: release
 	@scripts/bootstrap test

@@ -1,12 +1,15 @@
 /// The kernel programs: relocatable BPF objects, as compiled from `bpf/*.bpf.c`.
 public enum KernelProgram: String, Sendable {
-  /// All families of the sensor.
+  /// All families of the sensor, for Linux 5.17 and later.
   case sensor
+  /// The same for older kernels, see `bpf/compat.h`.
+  case sensorOld = "sensor_old"
 
   /// The ELF object, ready for `bpf_object__open_mem`.
   public var object: [UInt8] {
     switch self {
     case .sensor: Self.decode(Self.sensorBase64, count: Self.sensorByteCount)
+    case .sensorOld: Self.decode(Self.sensor_oldBase64, count: Self.sensor_oldByteCount)
     }
   }
 

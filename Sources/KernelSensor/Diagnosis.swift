@@ -63,11 +63,11 @@ extension Sensor {
   ///
   /// - Parameter hooks: as in ``SensorOptions/hooks``
   public static func diagnose(hooks: HookTier? = nil) -> Diagnosis {
-    diagnose(hooks: hooks, objects: programs, table: HookFunction.table)
+    diagnose(hooks: hooks, objects: nil, table: HookFunction.table)
   }
 
   static func diagnose(
-    hooks: HookTier?, objects: [(name: String, bytes: [UInt8])], table: [HookFunction]
+    hooks: HookTier?, objects: [(name: String, bytes: [UInt8])]?, table: [HookFunction]
   ) -> Diagnosis {
     var diagnosis = Diagnosis()
     diagnosis.forcedTier = hooks
@@ -87,7 +87,10 @@ extension Sensor {
       options.criticalRingBytes = 1 << 16
       options.bulkRingBytes = 1 << 16
       options.hooks = hooks
-      let sensor = try Sensor(objects: objects, options: options, table: table, notes: notes)
+      let features = KernelFeature.available(without: [])
+      diagnosis.facts.append(.init(name: "helpers", value: features.summary))
+      let sensor = try Sensor(
+        objects: objects ?? programs(with: features), options: options, features: features, table: table, notes: notes)
       diagnosis.functions = sensor.choices.map { choice in
         // Whether 32-bit programs may run is told by running one, and that they may not by being killed.
         let tried = choice.hooks.filter { !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") }
@@ -123,7 +126,7 @@ struct MachineFacts {
 
   var all: [Diagnosis.Fact] {
     [btf, capabilities, lockdown, filter, namespace, securityModules, cgroup2, compiler, unprivilegedUse]
-      + (Self.version(release) < (5, 11) ? [memory] : [])
+      + (Self.version(release) < (5, 11) ? [memory] : []) + (Self.version(release) < (6, 0) ? [rings] : [])
   }
 
   private var btf: Diagnosis.Fact {
@@ -190,6 +193,12 @@ struct MachineFacts {
     return .init(
       name: "lockedMemory", value: lockedMemory.map { "\($0 >> 10) KiB" } ?? "unlimited",
       advice: enough ? nil : "Before Linux 5.11 maps count as locked memory: ulimit -l unlimited")
+  }
+
+  private var rings: Diagnosis.Fact {
+    .init(
+      name: "ioUring",
+      value: "before Linux 6.0 opens are told when they are asked for; whether and how they were done is not known")
   }
 
   /// 5 and 10 of "5.10.0-30-amd64".

@@ -123,14 +123,18 @@ extension HookFunction {
       "network", "other sockets", .optional, ["fentry_fd_install"], ["sys_exit", "on_socket"], ["kprobe_fd_install"],
       typed: MT_TYPED_SOCKET),
 
-    // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag.
+    // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag, 5.15 and what
+    // has its io_uring the request behind the ring.
     HookFunction(
       "io_uring", "submission", .optional, [Part("uring_submit_req", signature: "pp")],
-      [Part("uring_submit_sqe", signature: "ppi")]),
-    // Both take the request second; older kernels do not have it, but a number that a program chose.
+      [Part("uring_submit_sqe", signature: "ppi.")],
+      [Part("uring_submit_ring", signature: "pppi")]),
+    // The first two take the request second; older kernels do not have it, but a number that a program chose: there
+    // opens are told as asked for.
     HookFunction(
       "io_uring", "completion", .optional, [Part("uring_complete", signature: "pppp")],
-      [Part("uring_complete_result", signature: "pppi")]),
+      [Part("uring_complete_result", signature: "pppi")],
+      ["uring_submit_ring", Part("uring_complete_any", signature: "ppi")]),
   ]
 
   /// What sees operations on names: the hooks before them, which know the mount, and those that tell how they ended.

@@ -34,7 +34,8 @@ struct KernelTypes: ~Copyable {
     return nil
   }
 
-  /// The parameters of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number. The first
+  /// The parameters of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number, and "." at the
+  /// end. The first
   /// is the tracepoint's own pointer, which programs do not see.
   private borrowing func signature(_ typedef: UInt32) -> String? {
     guard let pointer = btf__type_by_id(btf, typedef), let function = btf__type_by_id(btf, pointer.pointee.type),
@@ -47,6 +48,6 @@ struct KernelTypes: ~Copyable {
       guard type >= 0, let resolved = btf__type_by_id(btf, UInt32(type)) else { return nil }
       text += btf_is_ptr(resolved) ? "p" : "i"
     }
-    return text
+    return text + "."
   }
 }

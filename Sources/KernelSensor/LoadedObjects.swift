@@ -134,7 +134,7 @@ final class LoadedObjects {
       let name = String(cString: bpf_map__name(map))
       if bpf_map__is_internal(map) { continue }
       var result: Int32 = 0
-      if refused[name] != nil {
+      if refused[name] != nil || settings.unusedMaps.contains(name) {
         result = bpf_map__set_autocreate(map, false)
       } else if let shared = maps[name] {
         result = bpf_map__reuse_fd(map, shared)
@@ -330,11 +330,17 @@ extension LoadedObjects {
   }
 
   /// Runs a program that is not attached, if it is loaded.
-  func call(_ name: String) throws(SensorError) {
+  ///
+  /// - Parameter argument: what it finds at the beginning of its context; before 5.17 it reads that
+  func call(_ name: String, _ argument: UInt64 = 0) throws(SensorError) {
     guard let program = programs.first(where: { $0.name.name == name }) else { return }
     var options = bpf_test_run_opts()
     options.sz = MemoryLayout<bpf_test_run_opts>.size
-    let result = bpf_prog_test_run_opts(bpf_program__fd(program.handle), &options)
+    let result = withUnsafeBytes(of: argument) { context in
+      options.ctx_in = context.baseAddress
+      options.ctx_size_in = UInt32(context.count)
+      return bpf_prog_test_run_opts(bpf_program__fd(program.handle), &options)
+    }
     if result != 0 { throw .systemCall("Could not run the program \(name)", errno: -result) }
   }
 }
@@ -346,4 +352,6 @@ struct ObjectSettings {
   var entries: [String: UInt32]
   /// A ring like those that `bulk` will hold.
   var innerRing: Int32
+  /// Maps that the programs do without on this kernel.
+  var unusedMaps: Set<String> = []
 }

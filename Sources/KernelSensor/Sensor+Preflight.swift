@@ -23,12 +23,15 @@ extension Sensor {
       throw .bpfRefused("The kernel refuses bpf(2) to this process in spite of its capabilities", errno: -probe)
     }
     close(probe)
-    for (type, feature) in [
-      (BPF_MAP_TYPE_RINGBUF, "BPF ring buffers (Linux 5.8)"),
-      (BPF_MAP_TYPE_TASK_STORAGE, "BPF task storage (Linux 5.11)"),
-    ] where libbpf_probe_bpf_map_type(type, nil) == 0 {
-      throw .kernelTooOld(lacks: feature)
+    guard libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, nil) != 0 else {
+      throw .kernelTooOld(lacks: "BPF ring buffers (Linux 5.8)")
     }
+    #if arch(arm64)
+      // What stands in for atomic operations is ordered on x86-64 only.
+      guard KernelFeature.available(without: []).contains(.loops) else {
+        throw .kernelTooOld(lacks: "bpf_loop (Linux 5.17), which martlet needs on this architecture")
+      }
+    #endif
   }
 }
 

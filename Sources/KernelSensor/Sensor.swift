@@ -40,8 +40,13 @@ public final class Sensor {
   var mapHighWater = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
   private let possibleCPUs: Int
 
-  static var programs: [(name: String, bytes: [UInt8])] {
-    [(KernelProgram.sensor.rawValue, KernelProgram.sensor.object)]
+  /// Of the features that there is a choice of, those in use.
+  public let features: Set<KernelFeature>
+
+  /// The sensor's programs for a kernel that has these features.
+  static func programs(with features: Set<KernelFeature>) -> [(name: String, bytes: [UInt8])] {
+    let program = KernelProgram.sensor(with: features)
+    return [(KernelProgram.sensor.rawValue, program.object)]
   }
 
   /// Opens, loads and attaches everything.
@@ -50,14 +55,17 @@ public final class Sensor {
   ///   cannot do without.
   public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
     try Self.preflight()
-    try self.init(objects: Self.programs, options: options)
+    let features = KernelFeature.available(without: options.withheld)
+    try self.init(objects: Self.programs(with: features), options: options, features: features)
   }
 
   /// - Parameters:
+  ///   - features: what the programs may use
   ///   - table: what to see
   ///   - notes: take down how each program fared, and look of each whether it runs, not only of those that might not
   init(
     objects parts: [(name: String, bytes: [UInt8])], options: SensorOptions,
+    features: Set<KernelFeature> = Set(KernelFeature.allCases),
     table: [HookFunction] = HookFunction.table, notes: TrialNotes? = nil
   ) throws(SensorError) {
     guard let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) else {
@@ -66,6 +74,7 @@ public final class Sensor {
     let possible = libbpf_num_possible_cpus()
     guard possible > 0 else { throw .systemCall("Could not count the possible CPUs", errno: -possible) }
     possibleCPUs = Int(possible)
+    self.features = features
     let online = readText("/sys/devices/system/cpu/online").map(parseCPUList) ?? []
     ringCPUs = online.isEmpty ? [0] : online
     runTime = options.countsRunTime ? try RunTimeStatistics() : nil
@@ -76,10 +85,11 @@ public final class Sensor {
     let slots = possibleCPUs * Int(MT_SLOTS)
     let settings = ObjectSettings(
       config: try Self.config(
-        criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, wakeup: options.wakeup),
+        criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, wakeup: options.wakeup,
+        features: features),
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
         .merging(options.mapEntries) { fixed, _ in fixed },
-      innerRing: bulk.descriptors[0])
+      innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
     let assembly = try Self.assemble(
       parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, forced: options.hooks,
       notes: notes)
@@ -147,7 +157,8 @@ public final class Sensor {
   }
 
   private static func config(
-    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup
+    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup,
+    features: Set<KernelFeature>
   ) throws(SensorError) -> mt_config {
     var config = mt_config()
     let failed = withUnsafeMutableBytes(of: &config.seed) { seed in
@@ -162,6 +173,8 @@ public final class Sensor {
     config.critical_edge = wakeup.edge(ofRing: criticalBytes)
     config.bulk_edge = wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
+    config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
+    config.task_storage = features.contains(.taskStorage) ? 1 : 0
     return config
   }
 
@@ -179,7 +192,8 @@ public final class Sensor {
       throw .systemCall("There is no job \(job) for process \(pid)", errno: EINVAL)
     }
     let image = mt_boottime_ns()
-    let tags = try objects.map("tags")
+    let usesStorage = objects.maps["thread_tags"] == nil
+    let tags = try objects.map(usesStorage ? "tags" : "thread_tags")
     let processes = try objects.map("processes")
 
     // The tag comes last: a hook that finds it counts on the process.
@@ -189,14 +203,19 @@ public final class Sensor {
     process.job = job
     let isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
 
-    var task = pidfd
     var tag = mt_tag()
     tag.image = image
     tag.tgid = tgid
     tag.job = job
     let isNewTag: Bool
     do {
-      isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
+      if usesStorage {
+        var task = pidfd
+        isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
+      } else {
+        var entry = mt_thread_tag(start: 0, tag: tag)
+        isNewTag = try Self.put(&entry, at: &tgid, of: tags, named: "tags")
+      }
     } catch {
       if isNewProcess { bpf_map_delete_elem(processes, &tgid) }
       throw error
@@ -237,11 +256,25 @@ public final class Sensor {
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
     objects.detach(except: ["inet_sock_set_state", "sock_release"])
     do {
-      try objects.call("tell_open_flows")
+      try tellOpenFlows()
     } catch {
       missingHooks.append(("network", error.description))
     }
     objects.detach()
+  }
+}
+
+extension Sensor {
+  /// The programs of old kernels cannot go through a map: they are called for each flow, and take it out.
+  private func tellOpenFlows() throws(SensorError) {
+    if features.contains(.loops) { return try objects.call("tell_open_flows") }
+    let sockets = try objects.map("sockets")
+    var key: UInt64 = 0
+    var last: UInt64?
+    while bpf_map_get_next_key(sockets, nil, &key) == 0, key != last {
+      last = key
+      try objects.call("tell_open_flows", key)
+    }
   }
 }
 

@@ -26,6 +26,9 @@ public struct SensorOptions: Sendable {
   /// Count the programs' runs and their time, which costs each run some 70 ns: see ``RunTimeStatistics``.
   public var countsRunTime = false
 
+  /// What the kernel side shall do without even if the kernel has it: for tests of what stands in.
+  public var withheld: Set<KernelFeature> = []
+
   /// When the kernel side wakes the reader, which also looks by itself at an interval of its own.
   public enum Wakeup: String, Sendable, CaseIterable {
     /// Never: the least for the watched processes, and what a ring cannot hold for an interval is lost.

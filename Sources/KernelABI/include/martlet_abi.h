@@ -313,7 +313,8 @@ enum mt_map {
  * this CPU can carry an earlier time once `since` is 0 or above it. */
 struct mt_inflight {
 	mt_u64 since;
-	mt_u64 pad[7];
+	mt_u64 holders;      /* kernels without an atomic exchange: how many programs want the slot */
+	mt_u64 pad[6];
 };
 
 /* What a task is in the middle of, in mt_tag.flags. */
@@ -333,6 +334,12 @@ struct mt_tag {
 	mt_u16 flags;
 	mt_u32 step;
 	mt_u32 depth;        /* forks below the job's first process */
+};
+
+/* Hash by thread, where there is no task storage: the tag of the thread that started then. */
+struct mt_thread_tag {
+	mt_u64 start;        /* 0: not known yet; the first who finds it fills it in */
+	struct mt_tag tag;
 };
 
 /* Hash by tgid, kept at fork, exec and exit: the state of one process. */
@@ -376,6 +383,8 @@ struct mt_config {
 	mt_u32 critical_edge, bulk_edge; /* bytes after which a producer wakes the reader itself */
 	mt_u32 mount_namespace; /* inode number of martlet's own */
 	mt_u32 cpu_count;    /* possible CPUs */
+	mt_u32 task_storage; /* 1: these programs may use it */
+	mt_u32 page_size;    /* bytes */
 	mt_u32 typed;        /* enum mt_typed */
 	mt_u32 reserved;
 };

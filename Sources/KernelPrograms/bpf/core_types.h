@@ -43,6 +43,22 @@ enum {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+#if defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp, pc, pstate;
+};
+struct pt_regs {
+	__u64 regs[31];
+	__u64 sp, pc;
+	__u64 orig_x0;
+	__s32 syscallno;
+};
+
+struct thread_info {
+	unsigned long flags;
+};
+#else
 struct pt_regs {
 	unsigned long bp, bx, r9, r8, r10, ax, cx, dx, si, di, orig_ax;
 };
@@ -50,6 +66,7 @@ struct pt_regs {
 struct thread_info {
 	__u32 status;
 };
+#endif
 
 typedef struct {
 	int counter;
@@ -413,7 +430,11 @@ struct bpf_sock_addr {
 enum special_kfunc_type { KF_bpf_rdonly_cast = 10 };
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
+#ifndef MARTLET_OLD
 #define HAVE_CAST bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rdonly_cast)
+#else
+#define HAVE_CAST 0
+#endif
 #define CAST(pointer, type) ((type *)bpf_rdonly_cast((pointer), bpf_core_type_id_kernel(type)))
 
 /* The 64-bit word stored at `address`. */

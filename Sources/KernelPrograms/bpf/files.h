@@ -16,13 +16,13 @@
 /* The open file behind a descriptor of the current task, or 0. */
 static __always_inline struct file *file_of(struct task_struct *task, __s64 fd)
 {
-	struct files_struct *files = LOOSE(task)->files;
+	struct files_struct *files = TASK(task, files);
 	struct fdtable *table;
 	struct file **slots;
 
 	if (!files || fd < 0)
 		return 0;
-	table = files->fdt;
+	table = FDTABLE(files);
 	if (fd >= READ(table, struct fdtable, max_fds))
 		return 0;
 	slots = READ(table, struct fdtable, fd);
@@ -86,6 +86,7 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 /* Where a walk from a name to the root of its mount namespace stands. */
 struct walk {
 	struct workspace *work;
+	OLD_ONLY(__u32 slot;)
 	__u64 dentry;
 	__u64 mount;
 	__u64 mount_root;
@@ -97,13 +98,19 @@ static __always_inline void enter_mount(struct walk *walk, struct mount *mount)
 	walk->mount_root = (__u64)READ(mount, struct mount, mnt.mnt_root);
 }
 
+#define WALKED LOOP_POINTER(walk->work, work)
+
 /* One component, or one mount, upwards. Returns 1 when there is nothing more to do. */
 static long walk_step(__u32 index, struct walk *walk)
 {
+	OLD_ONLY(struct workspace *work = workspace_of(walk->slot));
 	struct dentry *dentry = (struct dentry *)walk->dentry, *parent;
-	__u32 length, at = walk->work->path_at;
 	const unsigned char *name;
+	__u32 length, at;
 
+	if (LOOP_MISSING(work))
+		return 1;
+	at = WALKED->path_at;
 	parent = READ(dentry, struct dentry, d_parent);
 	if ((__u64)dentry == walk->mount_root || dentry == parent) {
 		struct mount *mount = (struct mount *)walk->mount;
@@ -111,7 +118,7 @@ static long walk_step(__u32 index, struct walk *walk)
 
 		/* A dentry that is its own parent without being its mount's root is a file without a path. */
 		if (above == mount || !above || (__u64)dentry != walk->mount_root) {
-			walk->work->path_complete = 1;
+			WALKED->path_complete = 1;
 			return 1;
 		}
 		walk->dentry = (__u64)READ(mount, struct mount, mnt_mountpoint);
@@ -127,15 +134,17 @@ static long walk_step(__u32 index, struct walk *walk)
 	barrier_var(at);
 	if (at >= MT_PATH_MAX)
 		return 1;
-	walk->work->path[at] = '/';
+	WALKED->path[at] = '/';
 	barrier_var(length);
 	if (length > MT_NAME_MAX)
 		return 1;
-	bpf_probe_read_kernel(&walk->work->path[at + 1], length, name);
-	walk->work->path_at = at;
+	bpf_probe_read_kernel(&WALKED->path[at + 1], length, name);
+	WALKED->path_at = at;
 	walk->dentry = (__u64)parent;
 	return 0;
 }
+
+LOOP_STEP(struct walk, walk_step)
 
 /*
  * Builds the path of (mnt, dentry) up to the root of its mount namespace in the workspace of `slot`. A global
@@ -151,7 +160,8 @@ __noinline int build_path(__u32 slot, __u64 mnt, __u64 dentry)
 	walk.work->path_at = MT_PATH_MAX;
 	walk.work->path_complete = 0;
 	enter_mount(&walk, mount_of((struct vfsmount *)mnt));
-	bpf_loop(WALK_STEPS, walk_step, &walk, 0);
+	OLD_ONLY(walk.slot = slot;)
+	LOOP(WALK_STEPS, walk_step, &walk);
 	return 0;
 }
 
@@ -217,7 +227,7 @@ static __always_inline void next_epoch(void)
 	__u64 *epoch = bpf_map_lookup_elem(&rename_epoch, &zero);
 
 	if (epoch)
-		__sync_fetch_and_add(epoch, 1);
+		ADD(epoch, 1);
 }
 
 static __always_inline __u64 mount_id(struct mount *mount)

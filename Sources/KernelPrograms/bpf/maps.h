@@ -134,6 +134,11 @@ struct {
 	__type(value, struct workspace);
 } workspaces SEC(".maps");
 
+static __always_inline struct workspace *workspace_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&workspaces, &slot);
+}
+
 struct cpu_state {
 	__u64 last_time;
 	__u32 sequence[2];
@@ -176,12 +181,19 @@ struct {
 	__type(value, __u32);
 } handlers SEC(".maps");
 
+/* Adds to what others add to. Its result is of no use: before 5.12 there is none, see compat.h. */
+#ifndef MARTLET_OLD
+#define ADD(word, value) ((void)__sync_fetch_and_add((word), (value)))
+#else
+#define ADD(word, value) ((void)__atomic_fetch_add((word), (value), __ATOMIC_RELAXED))
+#endif
+
 #define COUNT(type, member)                                                                                            \
 	({                                                                                                             \
 		__u32 key_ = (type);                                                                                   \
 		struct mt_counters *counters_ = bpf_map_lookup_elem(&counters, &key_);                                 \
 		if (counters_)                                                                                         \
-			__sync_fetch_and_add(&counters_->member, 1);                                                   \
+			ADD(&counters_->member, 1);                                                   \
 	})
 
 static __always_inline void count_full(__u32 map)
@@ -189,7 +201,7 @@ static __always_inline void count_full(__u32 map)
 	__u64 *count = bpf_map_lookup_elem(&map_full, &map);
 
 	if (count)
-		__sync_fetch_and_add(count, 1);
+		ADD(count, 1);
 }
 
 /* Tells that an entry of `map` came (1) or went (-1), on whatever CPU: only the sum over all of them means anything. */

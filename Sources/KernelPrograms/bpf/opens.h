@@ -15,6 +15,17 @@
 #define SOCK_DGRAM 2
 #define SOCK_TYPE_MASK 0xf
 
+/* The numbering of records. arm64 has four flags in other places: two pairs of bits change sides. */
+static __always_inline __u32 open_flags_of_x86(__u32 flags)
+{
+#if defined(__TARGET_ARCH_arm64)
+	/* O_DIRECTORY, O_NOFOLLOW, O_DIRECT, O_LARGEFILE from 040000 on; on x86-64 the latter two come first. */
+	return (flags & ~0740000u) | (flags & 0140000) << 2 | (flags & 0600000) >> 2;
+#else
+	return flags;
+#endif
+}
+
 /* The socket behind an open file, or 0. */
 static __always_inline struct sock *sock_of(struct file *file)
 {
@@ -54,7 +65,7 @@ static __always_inline void count_failed_open(__u32 tgid)
 	struct mt_process *process = process_of(tgid);
 
 	if (process)
-		__sync_fetch_and_add(&process->failed_opens, 1);
+		ADD(&process->failed_opens, 1);
 }
 
 /* Whether what has this fingerprint was sent before and is still remembered. */
@@ -131,7 +142,7 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);
 	body->fd = request->fd;
-	body->open_flags = open_flags;
+	body->open_flags = open_flags_of_x86(open_flags);
 	body->fmode = fmode;
 	body->how = request->how;
 	dentry = READ(file, struct file, f_path.dentry);

@@ -3,8 +3,7 @@
 #ifndef MARTLET_RECORD_H
 #define MARTLET_RECORD_H
 
-#include "maps.h"
-
+#include "compat.h"
 
 /* The header, in the map: flags collect there, since on the stack each combination would be a state of its own. */
 #define HEADER(record) ((struct mt_header *)(record)->buffer->bytes)
@@ -30,7 +29,7 @@ struct actor {
 
 static __always_inline void release(struct record *record)
 {
-	*(volatile __u64 *)&record->inflight->since = 0;
+	unclaim(record->inflight);
 }
 
 /* Takes slot `slot` of `cpu` if it is free, with `since` as a lower bound of its record's time; a full barrier. */
@@ -39,7 +38,7 @@ static __always_inline struct mt_inflight *take(__u32 cpu, __u32 slot, __u64 sin
 	__u32 key = cpu * MT_SLOTS + slot;
 	struct mt_inflight *entry = bpf_map_lookup_elem(&inflight, &key);
 
-	return entry && __sync_val_compare_and_swap(&entry->since, 0, since) == 0 ? entry : 0;
+	return entry && claim(entry, since) ? entry : 0;
 }
 
 /* The slots behind the first are for what interrupts the building of a record. Returns the one taken, or MT_SLOTS. */
@@ -83,7 +82,7 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	record->buffer = bpf_map_lookup_elem(&scratch, &slot);
 	record->work = bpf_map_lookup_elem(&workspaces, &slot);
 	if (!entry || !record->buffer || !record->work) {
-		__sync_fetch_and_add(&record->cpu->sequence[ring_class & 1], 1);
+		ADD(&record->cpu->sequence[ring_class & 1], 1);
 		COUNT(type, lost);
 		return 0;
 	}
@@ -121,7 +120,7 @@ static __always_inline int send(struct record *record)
 	long failed;
 
 	header->length = size;
-	header->sequence = __sync_fetch_and_add(&record->cpu->sequence[ring_class], 1) + 1;
+	header->sequence = next_number(&record->cpu->sequence[ring_class]);
 	edge = ring_class == MT_BULK ? config.bulk_edge : config.critical_edge;
 	record->cpu->unsignalled[ring_class] += size;
 	if (record->cpu->unsignalled[ring_class] >= edge) {

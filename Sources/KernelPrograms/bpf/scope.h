@@ -5,12 +5,10 @@
 
 #include "record.h"
 
-#define PROCESS_EXITED 0x80000000u /* in mt_process.threads: its end has been recorded */
-
 /* The tag of a task that runs a program of its own: one that ends a system call, forks or execs. None: in no job. */
 static __always_inline struct mt_tag *own_tag(struct task_struct *task)
 {
-	return bpf_task_storage_get(&tags, task, 0, 0);
+	return find_tag(task);
 }
 
 /* The tag of any task. */
@@ -19,8 +17,8 @@ static __always_inline struct mt_tag *tag_of(struct task_struct *task)
 	struct mt_tag *tag = own_tag(task);
 
 	/* io_uring's threads are born without a fork event: they act, and end, for the process that they belong to. */
-	if (!tag && task->pid != task->tgid)
-		tag = bpf_task_storage_get(&tags, task->group_leader, 0, 0);
+	if (!tag && TASK(task, pid) != TASK(task, tgid))
+		tag = find_leaders_tag(task);
 	return tag;
 }
 
@@ -35,16 +33,16 @@ static __always_inline struct actor actor_of(struct task_struct *task, struct mt
 
 	/* User space cannot know the kernel's start time of the first process to the nanosecond. */
 	if (!tag->leader_start) {
-		struct mt_process *process = process_of(task->tgid);
+		struct mt_process *process = process_of(TASK(task, tgid));
 
-		tag->leader_start = LOOSE(task)->group_leader->start_boottime;
+		tag->leader_start = leader_start_of(task);
 		if (process)
 			process->leader_start = tag->leader_start;
 	}
 	actor.leader_start = tag->leader_start;
 	actor.image = tag->image;
-	actor.tgid = task->tgid;
-	actor.tid = task->pid;
+	actor.tgid = TASK(task, tgid);
+	actor.tid = TASK(task, pid);
 	actor.job = tag->job;
 	return actor;
 }
@@ -107,9 +105,9 @@ static __always_inline void set_writing(struct mt_process *process, __u32 fd, in
 		return;
 	asm volatile("%0 &= 3" : "+r"(word)); /* where the compiler cannot reason it away */
 	if (on)
-		__sync_fetch_and_or(&process->writing[word], bit);
+		set_bits(&process->writing[word], bit);
 	else
-		__sync_fetch_and_and(&process->writing[word], ~bit);
+		clear_bits(&process->writing[word], bit);
 }
 
 #endif

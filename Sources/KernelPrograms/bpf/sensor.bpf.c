@@ -9,7 +9,10 @@
 #include "families/path.h"
 #include "families/flow.h"
 #include "families/network.h"
+#ifndef MARTLET_OLD
+/* Of hooks on functions, those kernels lack the helper that tells how a function ended (5.17). */
 #include "families/names.h"
 #include "families/descriptors.h"
+#endif
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

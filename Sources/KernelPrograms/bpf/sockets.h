@@ -11,7 +11,6 @@
 #define TCP_LISTEN 10
 
 #define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
-#define EEXIST 17
 
 struct flow {
 	struct actor actor;  /* who connected or accepted: most of the rest happens without them */

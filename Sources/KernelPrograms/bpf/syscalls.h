@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which system calls are looked at, by number, for each architecture: arch/x86/entry/syscalls/syscall_64.tbl
- * and syscall_32.tbl. The numbers are ABI; from 424 on both tables agree.
+ * Which system calls are looked at, by number, for each architecture: here arch/x86/entry/syscalls/syscall_64.tbl
+ * and syscall_32.tbl. The numbers are ABI; from 424 on all tables agree.
  */
 #ifndef MARTLET_SYSCALLS_H
 #define MARTLET_SYSCALLS_H
 
-#include "core_types.h"
+#include "compat.h"
 #include "martlet_abi.h"
 
 #define MT_SYSCALLS 512
@@ -188,15 +188,40 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 	[364] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
 	[372] = {MT_HANDLER_RECEIVE, CALL_RECVMSG},
 	[377] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
+	[417] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG}, /* recvmmsg_time64 */
 	BOTH_FROM_424,
 };
 
+#define X32_BIT 0x40000000ull /* the x32 interface: the same numbers */
+#define TS_COMPAT 2 /* thread_info.status: the system call is a 32-bit one */
+
+static __always_inline __u8 is_compat_task(struct task_struct *task)
+{
+	return (TASK(task, thread_info.status) & TS_COMPAT) != 0;
+}
+
+static __always_inline __u64 call_number(struct pt_regs *regs)
+{
+	return regs->orig_ax & ~X32_BIT;
+}
+
+static __always_inline __u64 register_argument(struct pt_regs *regs, int n, __u8 compat)
+{
+	if (compat)
+		return (__u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si :
+			       n == 4 ? regs->di : regs->bp);
+	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : n == 4 ? regs->r8 :
+												     regs->r9;
+}
+
+/* Where truncate64 and ftruncate64 of 32-bit programs have the lower half of the length; the upper half follows. */
+#define COMPAT_LENGTH 1
+
+#elif defined(__TARGET_ARCH_arm64)
+#include "syscalls_arm64.h"
 #else
 #error "no system-call table for this architecture"
 #endif
-
-#define X32_BIT 0x40000000ull /* the x32 interface: the same numbers */
-#define TS_COMPAT 2 /* thread_info.status: the system call is a 32-bit one */
 
 /* A finished system call. */
 struct done {
@@ -207,8 +232,8 @@ struct done {
 
 static __always_inline struct done done_of(struct pt_regs *regs, struct task_struct *task)
 {
-	struct done done = {.regs = regs, .compat = (task->thread_info.status & TS_COMPAT) != 0};
-	__u64 nr = regs->orig_ax & ~X32_BIT;
+	struct done done = {.regs = regs, .compat = is_compat_task(task)};
+	__u64 nr = call_number(regs);
 
 	if (nr >= MT_SYSCALLS)
 		return done;
@@ -221,13 +246,7 @@ static __always_inline struct done done_of(struct pt_regs *regs, struct task_str
 /* Argument `n`, from 0: the registers still hold what the caller put there. */
 static __always_inline __u64 argument(const struct done *done, int n)
 {
-	struct pt_regs *regs = done->regs;
-
-	if (done->compat)
-		return (__u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si :
-			       n == 4 ? regs->di : regs->bp);
-	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : n == 4 ? regs->r8 :
-												     regs->r9;
+	return register_argument(done->regs, n, done->compat);
 }
 
 static __always_inline const void *pointer_argument(const struct done *done, int n)

@@ -65,7 +65,7 @@ static __always_inline void drop_writer(const struct actor *actor, struct mt_pro
 	count_used(MT_MAP_WRITERS, -1);
 	count = writer_count(key.tgid, fd);
 	if (count)
-		__sync_fetch_and_add(count, -1);
+		ADD(count, -1);
 	if (process)
 		set_writing(process, fd, 0);
 	send_close(actor, &writer, fd, why);
@@ -78,10 +78,10 @@ static __always_inline void add_writer(__u32 tgid, struct mt_process *process, _
 
 	/* Counted before it is there, so that no close overlooks it. */
 	if (count)
-		__sync_fetch_and_add(count, 1);
+		ADD(count, 1);
 	if (bpf_map_update_elem(&writers, &key, writer, BPF_NOEXIST)) {
 		if (count)
-			__sync_fetch_and_add(count, -1);
+			ADD(count, -1);
 		if (bpf_map_update_elem(&writers, &key, writer, BPF_EXIST)) {
 			count_full(MT_MAP_WRITERS);
 			return;
@@ -104,17 +104,19 @@ struct closing {
 static long close_one(__u32 index, struct closing *closing)
 {
 	__u32 fd = take_descriptor(&closing->left);
+	struct mt_process *process = LOOP_POINTER(closing->process, process_of(closing->actor.tgid));
 
 	if (fd >= MT_FD_TRACKED)
 		return 1;
-	drop_writer(&closing->actor, closing->process, fd, closing->why);
+	drop_writer(&closing->actor, process, fd, closing->why);
 	return 0;
 }
+LOOP_STEP(struct closing, close_one)
 
 static __always_inline void close_all(struct closing *closing)
 {
 	if (!is_empty(&closing->left))
-		bpf_loop(MT_FD_TRACKED, close_one, closing, 0);
+		LOOP(MT_FD_TRACKED, close_one, closing);
 }
 
 /* The descriptors that a table has open. */

@@ -20,10 +20,11 @@ final class Bench {
   /// Records that were no records.
   private(set) var malformed: [String] = []
 
-  private init() throws {
+  private init(without features: Set<KernelFeature> = []) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.hooks = try Self.hooks()
+    options.withheld = features.union(Self.withheld)
     sensor = try Sensor(options: options)
   }
 
@@ -47,6 +48,20 @@ final class Bench {
     if try tellsCalls("file", "open") { return given }
     let forgotten = UInt32(bitPattern: O_EXCL | O_NOCTTY | O_CLOEXEC | (creates ? O_TRUNC : 0))
     return given & ~forgotten
+  }
+
+  /// Features that all tests do without: `Kernels/test --without loops,taskStorage`.
+  static let withheld: Set<KernelFeature> = {
+    let names = getenv("MARTLET_WITHHELD").map { String(cString: $0) } ?? ""
+    return Set(names.split(separator: ",").compactMap { KernelFeature(rawValue: String($0)) })
+  }()
+
+  /// A sensor that does without features of the kernel.
+  static func without(_ features: Set<KernelFeature>) throws -> Bench { try Bench(without: features) }
+
+  /// The actor's deed as this sensor sees it; it may fail.
+  func repeated(_ words: [String]) throws -> Act {
+    try run(words, prepared: []) { _ in true }
   }
 
   /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
@@ -88,8 +103,10 @@ final class Bench {
   /// Runs an actor that says when it waits to be killed, under a sensor of its own, which is taken off meanwhile.
   ///
   /// - Parameter look: what to do before that
-  static func held(_ words: String..., look: (Sensor) throws -> Void = { _ in }) throws -> Act {
-    let bench = try Bench()
+  static func held(
+    _ words: String..., without features: Set<KernelFeature> = [], look: (Sensor) throws -> Void = { _ in }
+  ) throws -> Act {
+    let bench = try Bench(without: features)
     let directory = try TemporaryDirectory()
     defer { directory.remove() }
     bench.job = 1

@@ -4,11 +4,13 @@ import Glibc
 /// this kernel lacks it, the test checks that it really does, so that no entry outlives its reason.
 enum Feature: String, CaseIterable, Sendable {
   case uringDirectoryOperations
+  case uringCompletions
   case closeRangeCloseOnExec
 
   /// The first version that has it, and why older ones do not.
   var since: (version: KernelVersion, reason: String) {
     switch self {
+    case .uringCompletions: (KernelVersion(6, 0), "io_uring's completion tells the request from 6.0 on")
     case .uringDirectoryOperations:
       (KernelVersion(5, 15), "IORING_OP_MKDIRAT, SYMLINKAT and LINKAT are new in 5.15")
     case .closeRangeCloseOnExec: (KernelVersion(5, 11), "CLOSE_RANGE_CLOEXEC is new in 5.11")

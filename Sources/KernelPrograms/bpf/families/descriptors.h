@@ -24,7 +24,7 @@ static __always_inline int is_only_reference(struct file *file)
 /* A descriptor of a file that others hold too: received, or a duplicate. */
 __noinline int shared_installed(__u64 address, __s32 fd)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct open_request request = {.type = MT_PASS_FD, .file = (struct file *)address, .fd = fd};
 	struct mt_tag *tag = tag_of(task);
 	struct mt_writer writer = {};
@@ -53,7 +53,7 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 /* A descriptor of a socket that is new. */
 __noinline int socket_installed(__u64 address, __s32 fd)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct file *file = (struct file *)address;
 	struct mt_tag *tag = tag_of(task);
 	struct sock *sk = sock_of(file);
@@ -85,7 +85,7 @@ __noinline int socket_installed(__u64 address, __s32 fd)
 /* fd_install(fd, file): every new descriptor but those of dup2 and dup3, just before others can see it. */
 static __always_inline void installed(const __u64 *arguments)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct file *file = ARGUMENT(arguments, 1, struct file *);
 	struct open_request request = {.type = MT_OPEN, .file = file};
 	struct mt_tag *tag = tag_of(task);
@@ -133,7 +133,7 @@ ON_ENTRY(fd_install, installed)
 /* put_unused_fd(fd): a number is given back, since there was nothing to open. */
 static __always_inline void given_back(const __u64 *arguments)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 
 	if (!own_tag(task))
 		return;
@@ -145,7 +145,7 @@ ON_ENTRY(put_unused_fd, given_back)
 /* (file, where its number is to be stored, flags): pidfd_getfd stores it nowhere. */
 static __always_inline void receiving(const __u64 *arguments)
 {
-	struct mt_tag *tag = tag_of(bpf_get_current_task_btf());
+	struct mt_tag *tag = tag_of(current_task());
 
 	if (tag)
 		tag->flags |= arguments[1] ? MT_TAG_RECEIVES : MT_TAG_RECEIVES_PIDFD;
@@ -157,7 +157,7 @@ ON_ENTRY(__receive_fd, receiving)
 /* close(2), by number; nearly all are of no interest. */
 static __always_inline void closing_one(const __u64 *arguments)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	__u32 fd = ARGUMENT(arguments, 0, __u32);
 	struct mt_tag *tag;
 	struct actor actor;
@@ -177,7 +177,7 @@ ON_ENTRY(close_fd, closing_one)
 /* do_dup2(files, file, fd, flags): dup2 and dup3. What the number stood for is closed. */
 static __always_inline void replacing(const __u64 *arguments)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct file *file = ARGUMENT(arguments, 1, struct file *);
 	__u32 fd = ARGUMENT(arguments, 2, __u32);
 	int is_writer = may_write_through(file);
@@ -208,7 +208,7 @@ ON_ENTRY(do_dup2, replacing)
 static __always_inline void closing_range(__u32 first, __u32 last, __u32 flags)
 {
 	if (first <= last && !(flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
-		close_between(bpf_get_current_task_btf(), first, last, flags);
+		close_between(current_task(), first, last, flags);
 }
 
 static __always_inline void closing_range_64(const __u64 *arguments)
@@ -237,7 +237,7 @@ static __always_inline void mapping(struct file *file, __u32 prot, __u32 map_fla
 
 	if ((map_flags & (MAP_ANONYMOUS | MAP_SHARED)) != MAP_SHARED || !may_write_through(file))
 		return;
-	task = bpf_get_current_task_btf();
+	task = current_task();
 	tag = own_tag(task);
 	if (!tag)
 		return;
@@ -261,7 +261,7 @@ ON_ENTRY(security_mmap_file, mapping_file)
 /* do_pipe2(numbers, flags). Between these two the task's new descriptors are the pipe's. */
 static __always_inline void making_pipe(const __u64 *arguments)
 {
-	struct mt_tag *tag = own_tag(bpf_get_current_task_btf());
+	struct mt_tag *tag = own_tag(current_task());
 
 	if (tag)
 		tag->flags |= MT_TAG_PIPES;
@@ -270,7 +270,7 @@ ON_ENTRY(do_pipe2, making_pipe)
 
 static __always_inline void pipe_made(const __u64 *arguments, __u64 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
 
 	if (!tag)
@@ -287,7 +287,7 @@ ON_RETURN(do_pipe2, pipe_made)
 SEC("kretprobe/do_pipe2")
 int kretprobe_do_pipe2(void *context)
 {
-	struct mt_tag *tag = own_tag(bpf_get_current_task_btf());
+	struct mt_tag *tag = own_tag(current_task());
 
 	if (tag)
 		tag->flags &= ~MT_TAG_PIPES;
@@ -297,7 +297,7 @@ int kretprobe_do_pipe2(void *context)
 /* __sys_socketpair(family, type, protocol, numbers) */
 static __always_inline void socket_pair_made(const __u64 *arguments, __u64 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
 
 	if (!tag)
@@ -313,7 +313,7 @@ ON_RETURN(__sys_socketpair, socket_pair_made)
 static __always_inline void moved(struct file *from, struct file *to, __s32 in, __s32 out, __u32 kind, __u64 result)
 {
 	struct transfer transfer = {.from = from, .to = to, .bytes = result, .in = in, .out = out, .kind = kind};
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 
 	if (!tag)
@@ -331,7 +331,7 @@ static __always_inline void moved(struct file *from, struct file *to, __s32 in, 
 /* do_sendfile(out, in, offset, count, limit) */
 static __always_inline void sent_file(const __u64 *arguments, __u64 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	__s32 out = ARGUMENT(arguments, 0, __s32), in = ARGUMENT(arguments, 1, __s32);
 
 	moved(file_of(task, in), file_of(task, out), in, out, MT_COPY_SENDFILE, result);
@@ -368,7 +368,7 @@ static __always_inline void cloned(const __u64 *arguments, __u64 result)
 {
 	__s32 in = ARGUMENT(arguments, 1, __s32);
 
-	moved(file_of(bpf_get_current_task_btf(), in), ARGUMENT(arguments, 0, struct file *), in, -1, MT_COPY_REFLINK,
+	moved(file_of(current_task(), in), ARGUMENT(arguments, 0, struct file *), in, -1, MT_COPY_REFLINK,
 	      result);
 }
 ON_RETURN(ioctl_file_clone, cloned)
@@ -376,7 +376,7 @@ ON_RETURN(ioctl_file_clone, cloned)
 /* Unix sockets: whom one connects to is known here by what it is, and not by the name that was asked for. */
 static __always_inline void unix_reached(struct sock *sk, struct sock *other, __u64 peer)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct socket *socket = READ(sk, struct sock, sk_socket);
 	struct unix_address *address;
 	struct mt_tag *tag = tag_of(task);
@@ -419,7 +419,7 @@ ON_SECURITY(unix_stream_connect, unix_connecting)
 /* (socket, to whom): for each datagram, of which the first of (image, socket, receiver) is told. */
 static __always_inline void unix_sending(const __u64 *arguments)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct sock *sk = READ(ARGUMENT(arguments, 0, struct socket *), struct socket, sk);
 	struct sock *other = READ(ARGUMENT(arguments, 1, struct socket *), struct socket, sk);
 	__u64 hash = hash_begin('u');

@@ -44,7 +44,7 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 		return;
 	COUNT(type, failed);
 	if (type == MT_OPEN)
-		count_failed_open(task->tgid);
+		count_failed_open(TASK(task, tgid));
 }
 
 static __always_inline __u32 flags_of(const struct done *done)
@@ -90,7 +90,7 @@ static __always_inline void opened(struct task_struct *task, struct mt_tag *tag,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	__u8 handler = done.call.handler;
 	struct mt_tag *tag;
@@ -103,7 +103,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (handler == MT_HANDLER_NONE)
 		return 0;
 	/* The commonest of all, and of no interest nearly always, is told before the tag is looked for. */
-	if (handler == MT_HANDLER_CLOSE && !may_write(task->tgid, argument(&done, 0)))
+	if (handler == MT_HANDLER_CLOSE && !may_write(TASK(task, tgid), argument(&done, 0)))
 		return 0;
 	/* Connects of other families are told by the network's side. Their descriptor costs less than the tag. */
 	if (handler == MT_HANDLER_CONNECT && !unix_socket(file_of(task, (__s32)argument(&done, 0))))
@@ -126,7 +126,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
@@ -134,7 +134,7 @@ int BPF_PROG(on_close, struct pt_regs *regs, long ret)
 	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
-	drop_writer(&actor, process_of(task->tgid), argument(&done, 0), MT_CLOSE_CALL);
+	drop_writer(&actor, process_of(TASK(task, tgid)), argument(&done, 0), MT_CLOSE_CALL);
 	return 0;
 }
 
@@ -160,7 +160,7 @@ static __always_inline void close_between(struct task_struct *task, __u32 first,
 
 	if (!tag || (flags & CLOSE_RANGE_CLOEXEC))
 		return;
-	closing.process = process_of(task->tgid);
+	closing.process = process_of(TASK(task, tgid));
 	if (!closing.process)
 		return;
 	closing.actor = actor_of(task, tag);
@@ -204,7 +204,7 @@ static __always_inline void duplicated(const struct actor *actor, struct mt_proc
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
@@ -214,12 +214,12 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 
 	if (!tag)
 		return 0;
-	key.tgid = task->tgid;
+	key.tgid = TASK(task, tgid);
 	key.fd = argument(&done, 0);
 	if (key.fd == (__u32)ret)
 		return 0;
 	actor = actor_of(task, tag);
-	process = process_of(task->tgid);
+	process = process_of(TASK(task, tgid));
 	if (done.call.call == CALL_DUP2)
 		drop_writer(&actor, process, ret, MT_CLOSE_REPLACED);
 	found = bpf_map_lookup_elem(&writers, &key);
@@ -270,7 +270,7 @@ static __always_inline void mapped(const struct actor *actor, struct file *file,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_mmap, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	__u32 values[5] = {};

@@ -59,7 +59,7 @@ static __always_inline void transferred(struct task_struct *task, struct mt_tag 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct transfer transfer = {.bytes = ret, .flags = done.compat ? MT_FLAG_COMPAT : 0};
@@ -155,7 +155,7 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 /* Records one descriptor that arrived. A global function: the verifier looks at it once, not in every state of a loop. */
 __noinline int pass_descriptor(__s32 fd, __u32 flags, __u32 how)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct open_request request = {.type = MT_PASS_FD, .how = how, .flags = flags, .fd = fd};
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
@@ -186,7 +186,7 @@ struct received {
  */
 static __always_inline __u32 is_compat(void)
 {
-	return (((struct task_struct *)bpf_get_current_task_btf())->thread_info.status & TS_COMPAT) != 0;
+	return is_compat_task(current_task());
 }
 
 static __always_inline __u32 compat_flag(void)
@@ -252,11 +252,12 @@ static long receive_step(__u32 index, struct received *received)
 	pass_descriptor(fd, is_compat() ? MT_FLAG_COMPAT : 0, MT_OPEN_SCM_RIGHTS);
 	return 0;
 }
+LOOP_STEP(struct received, receive_step)
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct received received = {};
@@ -280,7 +281,7 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 	received.fds_left = cpu->zero;
 	received.message = argument(&done, 1);
 	received.messages_left = (done.call.call == CALL_RECVMMSG ? ret : 1) + cpu->zero;
-	if (bpf_loop(RECEIVE_STEPS, receive_step, &received, 0) == RECEIVE_STEPS) {
+	if (LOOP(RECEIVE_STEPS, receive_step, &received) == RECEIVE_STEPS) {
 		/* Descriptors in the rest, if any, go unseen: say so. */
 		COUNT(MT_PASS_FD, seen);
 		COUNT(MT_PASS_FD, lost);
@@ -300,7 +301,7 @@ static __always_inline void describe_unix(struct mt_unix *body, struct sock *sk,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
@@ -333,8 +334,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	if (first) {
 		add_user_string(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, UNIX_PATH_MAX + 1);
 		if (first != '/')
-			body->dir = add_directory(&record, MT_STR_DIR, READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt),
-						  READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry), actor.job, &introduced);
+			body->dir = add_directory(&record, MT_STR_DIR, READ(TASK(task, fs), struct fs_struct, pwd.mnt),
+						  READ(TASK(task, fs), struct fs_struct, pwd.dentry), actor.job, &introduced);
 	} else if (length <= UNIX_PATH_MAX) {
 		add_user_bytes(&record, MT_STR_PATH, pointer_argument(&done, 1) + 2, length, UNIX_PATH_MAX);
 	}
@@ -382,7 +383,7 @@ static __always_inline void accepted(const struct actor *actor, struct sock *sk,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
@@ -426,7 +427,7 @@ static __always_inline void socket_made(const struct actor *actor, __u64 sock, _
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;

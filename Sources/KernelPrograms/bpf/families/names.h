@@ -46,7 +46,7 @@ static __always_inline __u32 copy_name(__u8 *to, struct dentry *dentry)
 /* What a task of a job is about to do to `dentry`; 0 if it is in none. */
 static __always_inline struct pending *pend(__u32 type, struct dentry *dentry, struct path *dir)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct pending *pending;
 
 	if (!tag_of(task))
@@ -196,7 +196,7 @@ ON_NAME(file_truncate, truncating_file)
 /* What the current task has pending on one of these; 0 if that is nothing. */
 static __always_inline struct pending *pending_on(const void *a, const void *b, const void *c)
 {
-	struct pending *pending = bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0, 0);
+	struct pending *pending = bpf_task_storage_get(&pendings, current_task(), 0, 0);
 	__u64 dentry;
 
 	if (!pending || !pending->type)
@@ -208,7 +208,7 @@ static __always_inline struct pending *pending_on(const void *a, const void *b, 
 /* Sends what the current task has pending. */
 __noinline int send_pending(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct introduced first = {}, second = {};
 	struct mt_tag *tag = tag_of(task);
 	struct pending *pending;
@@ -309,7 +309,7 @@ static __always_inline void attributes_changed(const __u64 *arguments, __u64 res
 		return;
 	if (pending->type == MT_TRUNCATE) {
 		if (READ(attributes, struct iattr, ia_valid) & ATTR_OPEN) {
-			tag = tag_of(bpf_get_current_task_btf());
+			tag = tag_of(current_task());
 			if (tag && !has_failed(result))
 				tag->flags |= MT_TAG_TRUNCATED;
 			pending->type = MT_NONE;

@@ -186,7 +186,7 @@ int post_bind6(struct bpf_sock *context)
 
 static __always_inline void listening(struct sock *sk)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 	struct record record;
 	struct mt_sock *body;
@@ -246,7 +246,7 @@ int sock_release(struct bpf_sock *context)
 	return ALLOW;
 }
 
-static long tell_open(void *map, const __u64 *key, struct flow *found, void *context)
+static __always_inline void tell_open(const __u64 *key, const struct flow *found)
 {
 	struct flow flow = *found;
 	__u64 sock = *key;
@@ -255,6 +255,12 @@ static long tell_open(void *map, const __u64 *key, struct flow *found, void *con
 	if (forget_flow(sock))
 		tell_flow(READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE ? MT_TCP_CLOSE : MT_FLOW_OPEN, sk,
 			  &flow);
+}
+
+#ifndef MARTLET_OLD
+static long tell_each(void *map, const __u64 *key, struct flow *found, void *context)
+{
+	tell_open(key, found);
 	return 0;
 }
 
@@ -262,6 +268,19 @@ static long tell_open(void *map, const __u64 *key, struct flow *found, void *con
 SEC("raw_tp")
 int tell_open_flows(void *context)
 {
-	bpf_for_each_map_elem(&sockets, tell_open, 0, 0);
+	bpf_for_each_map_elem(&sockets, tell_each, 0, 0);
 	return 0;
 }
+#else
+/* Likewise, for the one flow whose key it is given. */
+SEC("raw_tp")
+int tell_open_flows(__u64 *keys)
+{
+	__u64 sock = keys[0];
+	struct flow *found = bpf_map_lookup_elem(&sockets, &sock);
+
+	if (found)
+		tell_open(&sock, found);
+	return 0;
+}
+#endif

@@ -44,7 +44,7 @@ static __always_inline struct operand *operand_of(struct workspace *work, __u32 
  */
 __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct workspace *work = bpf_map_lookup_elem(&workspaces, &slot);
 	struct operand *operand;
 	struct path from = {};
@@ -60,13 +60,13 @@ __noinline int locate_base(__u32 slot, __u32 second, __u32 job)
 	else
 		bpf_probe_read_user(&first, 1, operand->string);
 	if (first == '/') {
-		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, root.mnt);
-		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, root.dentry);
+		from.mnt = READ(TASK(task, fs), struct fs_struct, root.mnt);
+		from.dentry = READ(TASK(task, fs), struct fs_struct, root.dentry);
 		if (!has_own_root(&from))
 			return 0;
 	} else if (operand->dirfd == AT_FDCWD) {
-		from.mnt = READ(LOOSE(task)->fs, struct fs_struct, pwd.mnt);
-		from.dentry = READ(LOOSE(task)->fs, struct fs_struct, pwd.dentry);
+		from.mnt = READ(TASK(task, fs), struct fs_struct, pwd.mnt);
+		from.dentry = READ(TASK(task, fs), struct fs_struct, pwd.dentry);
 	} else {
 		struct file *file = file_of(task, operand->dirfd);
 
@@ -169,7 +169,9 @@ struct shape {
 #define TWO(directory, path, directory2, path2, flags) {directory, path, directory2, path2, ABSENT, ABSENT, flags, 0, 0}
 #define TEXT(directory, path, text) {directory, path, CURRENT, text, ABSENT, ABSENT, ABSENT, 1, 0}
 
-static const struct shape shapes[CALL_PATHS_END] = {
+_Static_assert(CALL_PATHS_END <= 32, "on_path takes five bits of it");
+
+static const struct shape shapes[32] = {
 	[CALL_RENAME] = TWO(CURRENT, 0, CURRENT, 1, ABSENT),
 	[CALL_RENAMEAT] = TWO(0, 1, 2, 3, ABSENT),
 	[CALL_RENAMEAT2] = TWO(0, 1, 2, 3, 4),
@@ -185,7 +187,7 @@ static const struct shape shapes[CALL_PATHS_END] = {
 	[CALL_MKNOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
 	[CALL_MKNODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
 	[CALL_TRUNCATE] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
-	[CALL_TRUNCATE64] = ONE(CURRENT, 0, 1, 2, ABSENT),
+	[CALL_TRUNCATE64] = ONE(CURRENT, 0, COMPAT_LENGTH, COMPAT_LENGTH + 1, ABSENT),
 	[CALL_CHMOD] = ONE(CURRENT, 0, 1, ABSENT, ABSENT),
 	[CALL_FCHMODAT] = ONE(0, 1, 2, ABSENT, ABSENT),
 	[CALL_FCHMODAT2] = ONE(0, 1, 2, ABSENT, 3),
@@ -197,7 +199,7 @@ static const struct shape shapes[CALL_PATHS_END] = {
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	__u32 type, call = done.call.call;
@@ -226,7 +228,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	work->arguments[CURRENT] = AT_FDCWD;
 	work->arguments[ABSENT] = 0;
 	barrier();
-	shape = &shapes[call];
+	shape = &shapes[BOUNDED(call, 31)];
 	work->first.string = (const void *)work->arguments[shape->path & 7];
 	work->first.dirfd = work->arguments[shape->directory & 7];
 	work->first.is_kernel = 0;
@@ -246,7 +248,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	struct introduced introduced = {};
@@ -266,7 +268,9 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 		type = MT_CHOWN;
 		value = value << 32 | (__u32)argument(&done, 2);
 	} else if (done.call.call == CALL_FTRUNCATE64) {
-		value |= argument(&done, 2) << 32;
+		if (COMPAT_LENGTH != 1)
+			value = argument(&done, COMPAT_LENGTH);
+		value |= argument(&done, COMPAT_LENGTH + 1) << 32;
 	}
 	COUNT(type, seen);
 	file = file_of(task, (__s32)argument(&done, 0));
@@ -322,6 +326,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->call_flags = READ(io, struct io_rename, flags);
 		break;
 	case IORING_OP_LINKAT:
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_link)) break;)
 		request->first.dirfd = READ(io, struct io_link, old_dfd);
 		request->first.string = REQUEST_NAME(io, io_link, oldpath);
 		request->second.dirfd = READ(io, struct io_link, new_dfd);
@@ -329,6 +334,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->call_flags = READ(io, struct io_link, flags);
 		break;
 	case IORING_OP_SYMLINKAT: /* the same structure: oldpath is the text */
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_link)) break;)
 		request->first.dirfd = READ(io, struct io_link, new_dfd);
 		request->first.string = REQUEST_NAME(io, io_link, newpath);
 		break;
@@ -338,6 +344,7 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->first.string = REQUEST_NAME(io, io_unlink, filename);
 		break;
 	default: /* IORING_OP_MKDIRAT */
+		OLD_ONLY(if (!bpf_core_type_exists(struct io_mkdir)) break;)
 		request->first.dirfd = READ(io, struct io_mkdir, dfd);
 		request->first.string = REQUEST_NAME(io, io_mkdir, filename);
 		request->argument = READ(io, struct io_mkdir, mode);
@@ -353,7 +360,7 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 
 	body->opcode = opcode;
 	if (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) {
-		body->open_flags = READ(io, struct io_open, how.flags);
+		body->open_flags = open_flags_of_x86(READ(io, struct io_open, how.flags));
 		request->first.is_kernel = 1;
 		request->first.dirfd = READ(io, struct io_open, dfd);
 		request->first.string = REQUEST_NAME(io, io_open, filename);
@@ -363,9 +370,10 @@ static __always_inline void submit_other(struct record *record, __u16 job, struc
 		remember(&introduced);
 }
 
-static __always_inline int submitted(struct io_kiocb *io)
+/* `ends`: whether this kernel tells which operation is done. */
+static __always_inline int submitted(struct io_kiocb *io, int ends)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 	struct record record;
 	struct actor actor;
@@ -377,14 +385,14 @@ static __always_inline int submitted(struct io_kiocb *io)
 	actor = actor_of(task, tag);
 	if (opcode == IORING_OP_CLOSE) {
 		if (!READ(io, struct io_close, file_slot))
-			drop_writer(&actor, process_of(task->tgid), READ(io, struct io_close, fd), MT_CLOSE_CALL);
+			drop_writer(&actor, process_of(TASK(task, tgid)), READ(io, struct io_close, fd), MT_CLOSE_CALL);
 		return 0;
 	}
 	type = uring_types[opcode & 63];
 	if (opcode > 63 || type == MT_NONE || (type != MT_URING && (config.typed & MT_TYPED_PATH)))
 		return 0;
 	/* An open into the descriptor table is recorded when it is done; a direct descriptor never gets there. */
-	if ((opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
+	if (ends && (opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2) && !READ(io, struct io_open, file_slot))
 		return 0;
 	if (opcode == IORING_OP_UNLINKAT && (READ(io, struct io_unlink, flags) & AT_REMOVEDIR))
 		type = MT_RMDIR;
@@ -404,19 +412,19 @@ static __always_inline int submitted(struct io_kiocb *io)
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(uring_submit_req, struct io_kiocb *request)
 {
-	return submitted(request);
+	return submitted(request, 1);
 }
 
 /* The same point in 6.0 to 6.2. */
 SEC("tp_btf/io_uring_submit_sqe")
 int BPF_PROG(uring_submit_sqe, struct io_kiocb *request)
 {
-	return submitted(request);
+	return submitted(request, 1);
 }
 
 static __always_inline void completed(struct io_kiocb *request, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 	struct open_request opened = {.type = MT_OPEN, .flags = MT_FLAG_URING, .fd = result};
 	struct actor actor;

@@ -3,7 +3,11 @@
 #include "opens.h"
 
 #define SIGNAL_GROUP_EXIT 4
+#if defined(__TARGET_ARCH_x86)
 #define PAGE_SIZE 4096
+#else
+#define PAGE_SIZE config.page_size
+#endif
 #define EXEC_STRINGS (MT_ARGV_MAX + 3 * MT_PATH_MAX)
 _Static_assert(sizeof(struct mt_header) + sizeof(struct mt_exec) + EXEC_STRINGS < MT_RECORD_MAX + 512,
 	       "the longest exec is close to the limit");
@@ -17,6 +21,7 @@ struct inherit {
 
 static long inherit_writer(__u32 index, struct inherit *inherit)
 {
+	struct mt_process *to = LOOP_POINTER(inherit->to, process_of(inherit->child));
 	struct mt_writer_key key = {.tgid = inherit->parent};
 	struct mt_writer *found, copy;
 
@@ -27,9 +32,10 @@ static long inherit_writer(__u32 index, struct inherit *inherit)
 	if (!found)
 		return 0;
 	copy = *found;
-	add_writer(inherit->child, inherit->to, key.fd, &copy);
+	add_writer(inherit->child, to, key.fd, &copy);
 	return 0;
 }
+LOOP_STEP(struct inherit, inherit_writer)
 
 static __always_inline void inherit_writers(struct mt_process *from, __u32 parent, __u32 child)
 {
@@ -39,7 +45,7 @@ static __always_inline void inherit_writers(struct mt_process *from, __u32 paren
 		return;
 	inherit.left = writing_of(from);
 	if (!is_empty(&inherit.left))
-		bpf_loop(MT_FD_TRACKED, inherit_writer, &inherit, 0);
+		LOOP(MT_FD_TRACKED, inherit_writer, &inherit);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -57,7 +63,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		return 0;
 	actor = actor_of(parent, tag);
 	child_tgid = child->tgid;
-	made = bpf_task_storage_get(&tags, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	made = make_tag(child);
 	if (!made) {
 		/* The child goes unwatched, which nothing later can repair. */
 		COUNT(MT_FORK, seen);
@@ -70,7 +76,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	process = process_of(actor.tgid);
 	if (child_tgid == actor.tgid) {
 		if (process)
-			__sync_fetch_and_add(&process->threads, 1);
+			ADD(&process->threads, 1);
 		return 0;
 	}
 	COUNT(MT_FORK, seen);
@@ -174,13 +180,14 @@ static long hash_given(__u32 index, struct given *given)
 	given->hash = hash_word(hash, (__u64)READ(file, struct file, f_path.mnt));
 	return 0;
 }
+LOOP_STEP(struct given, hash_given)
 
 /* The id of what a new image finds open: processes of one job are given the same over and over. */
 static __always_inline __u64 descriptor_set(struct task_struct *task, const struct actor *actor)
 {
 	struct given given = given_to(task, actor);
 
-	bpf_loop(MT_FD_TRACKED, hash_given, &given, 0);
+	LOOP(MT_FD_TRACKED, hash_given, &given);
 	return hash_end(given.hash);
 }
 
@@ -200,6 +207,9 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		return 0;
 	COUNT(MT_EXEC, seen);
 	actor = actor_of(task, tag);
+	/* A thread that execs goes on as the leader. */
+	if ((__u32)old_pid != actor.tgid)
+		drop_tag(old_pid);
 	process = process_of(actor.tgid);
 	tag->image = bpf_ktime_get_boot_ns();
 	if (process) {
@@ -249,6 +259,7 @@ static long send_inherited(__u32 index, struct given *given)
 {
 	struct open_request request = {.type = MT_OPEN, .how = MT_OPEN_INHERITED};
 	__u32 fd = take_descriptor(&given->left);
+	struct mt_process *process;
 
 	if (fd >= MT_FD_TRACKED)
 		return 1;
@@ -257,10 +268,15 @@ static long send_inherited(__u32 index, struct given *given)
 	if (!request.file)
 		return 0;
 	request.open_flags = READ(request.file, struct file, f_flags);
-	if (!send_open(&given->actor, &request))
-		given->process->untold = 0; /* not told after all: the next image with this set is asked again */
+	if (!send_open(&given->actor, &request)) {
+		/* Not told after all: the next image with this set is asked again. */
+		process = LOOP_POINTER(given->process, process_of(given->actor.tgid));
+		if (!LOOP_MISSING(process))
+			process->untold = 0;
+	}
 	return 0;
 }
+LOOP_STEP(struct given, send_inherited)
 
 /* Runs after the program above, which is attached before it. */
 SEC("tp_btf/sched_process_exec")
@@ -273,13 +289,13 @@ int BPF_PROG(exec_descriptors, struct task_struct *task)
 
 	if (!tag)
 		return 0;
-	process = process_of(task->tgid);
+	process = process_of(TASK(task, tgid));
 	if (!process || !process->untold)
 		return 0;
 	actor = actor_of(task, tag);
 	given = given_to(task, &actor);
 	given.process = process;
-	bpf_loop(MT_FD_TRACKED, send_inherited, &given, 0);
+	LOOP(MT_FD_TRACKED, send_inherited, &given);
 	if (process->untold)
 		remember_open(process->untold);
 	return 0;
@@ -300,16 +316,21 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	if (own_tag(task))
 		count_used(MT_MAP_TAGS, -1);
 	/* Only the last thread's end is the process' end, be it one of io_uring's. */
-	if (!tag || LOOSE(task)->signal->live.counter > 0)
+	if (!tag || LOOSE(task)->signal->live.counter > 0) {
+		/* The leader's tag is also for threads that have none. */
+		if (tag && task->pid != task->tgid)
+			drop_tag(task->pid);
 		return 0;
+	}
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;
+	drop_tag(actor.tid);
+	drop_tag(tgid);
 	process = process_of(tgid);
 	if (!process)
 		return 0;
 	/* Two threads that end at once may both find that none is left. */
-	threads = __sync_fetch_and_or(&process->threads, PROCESS_EXITED);
-	if (threads & PROCESS_EXITED)
+	if (!claim_exit(process, tgid, &threads))
 		return 0;
 	close_at_exit(process, &actor);
 
@@ -330,5 +351,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	}
 	if (bpf_map_delete_elem(&processes, &tgid) == 0)
 		count_used(MT_MAP_PROCESSES, -1);
+	end_exit(tgid);
 	return 0;
 }

@@ -1,0 +1,80 @@
+import Glibc
+import KernelABI
+import KernelSensor
+import Observation
+import Testing
+
+/// What the actor's storm puts into names and arguments: sixteen hexadecimal digits of a seed, then letters that
+/// xorshift64* draws from it. A text of which a byte is another's, or missing, is not one any more.
+enum SelfTellingText {
+  static func isWhole(_ text: some Collection<UInt8>) -> Bool {
+    guard text.count > 16, var state = UInt64(String(decoding: text.prefix(16), as: UTF8.self), radix: 16) else {
+      return false
+    }
+    return text.dropFirst(16).allSatisfy { character in
+      state ^= state >> 12
+      state ^= state << 25
+      state ^= state >> 27
+      return character == 97 + UInt8((state &* 2_685_821_657_736_338_717) >> 33 % 26)
+    }
+  }
+}
+
+extension KernelTests {
+  /// Producers of all CPUs at once, interrupts among them: no record may have a part of another.
+  @Suite struct Storms {
+    static let rounds = 160
+    static let programs = 10
+
+    @Test func recordsAreWhole() throws {
+      let workers = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 2
+      let connections = workers * Self.rounds / 8
+      let act = try Bench.act("storm", "\(workers)", "\(Self.rounds)", "\(Self.programs)") {
+        $0.all(.tcpClose).count == 2 * connections
+      }
+      #expect(act.status == 0)
+      let sensor = try Bench.shared.get().sensor
+      #expect(sensor.rings.sequenceGaps == 0 && sensor.rings.malformed == 0 && sensor.rings.late == 0)
+
+      // As many as were made, and each of them whole.
+      let opens = act.all(.open) { $0.open.fmode & MT_FMODE_CREATED != 0 }
+      let renames = act.all(.rename)
+      let execs = act.all(.exec) { $0.pid != act.pid }
+      #expect(opens.count == workers * Self.rounds)
+      #expect(renames.count == workers * Self.rounds)
+      #expect(act.all(.unlink).count == workers * Self.rounds)
+      #expect(act.all(.mkdir).count == workers)
+      #expect(execs.count == workers * Self.programs)
+      #expect(act.all(.connect).count == connections)
+      #expect(act.all(.tcpClose).count == 2 * connections)
+      for record in opens + renames + act.all(.unlink) + act.all(.mkdir) {
+        #expect(isWhole(record.path, in: act) && !record.flags.contains(.truncated), "\(record)")
+      }
+      #expect(renames.allSatisfy { isWhole($0.path2, in: act) })
+      for record in execs {
+        let words = try #require(record.string(.argv)).split(separator: 0)
+        #expect(words.count == 8 && words[1].elementsEqual("storm-end".utf8), "\(record)")
+        #expect(words.dropFirst(2).allSatisfy(SelfTellingText.isWhole), "\(record)")
+        #expect(isWhole(record.workingDirectory, in: act), "\(record)")
+      }
+      for record in act.all(.connect) {
+        #expect(record.sock.remote.0 == 127 && record.sock.remote.3 == 1 && record.sock.family == UInt16(AF_INET))
+      }
+
+      // Each CPU's numbers are there once each: what else the sensor saw meanwhile would leave a gap.
+      for (place, records) in Dictionary(grouping: act.records, by: { [UInt16($0.header.ring_class), $0.header.cpu] }) {
+        let numbers = records.map(\.header.sequence).sorted()
+        #expect(zip(numbers, numbers.dropFirst()).allSatisfy { $0 + 1 == $1 }, "class and CPU \(place)")
+      }
+      #expect(act.records.allSatisfy { $0.bytes.count == Int($0.header.length) && $0.header.length % 8 == 0 })
+    }
+
+    /// All components below the actor's directory.
+    private func isWhole(_ path: [UInt8], in act: Act) -> Bool {
+      let start = [UInt8](act.directory.utf8)
+      guard path.starts(with: start) else { return false }
+      let names = path.dropFirst(start.count).split(separator: UInt8(ascii: "/"))
+      return !names.isEmpty && names.allSatisfy(SelfTellingText.isWhole)
+    }
+  }
+}
