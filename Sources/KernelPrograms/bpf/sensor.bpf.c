@@ -11,5 +11,8 @@
 #include "families/network.h"
 #include "families/names.h"
 #include "families/descriptors.h"
+#include "families/security.h"
+#include "families/credentials.h"
+#include "families/system.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
