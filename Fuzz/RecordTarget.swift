@@ -45,7 +45,7 @@ func touch(_ record: RecordView) {
   sum &+= UInt64(record.fork.child_tgid) &+ record.exec.cgroup &+ record.exit.failed_opens &+ record.open.peer
   sum &+= record.close.size &+ UInt64(record.dup.file.mode) &+ record.pathOp.argument &+ record.mmap.length
   sum &+= record.copy.bytes &+ record.pair.b_sock &+ UInt64(record.sock.inbound) &+ record.unix.ino
-  sum &+= record.uring.argument
+  sum &+= record.uring.argument &+ record.security.before.2 &+ UInt64(record.securityKind?.rawValue ?? 0)
   record.forEachString { id, string in
     require(UInt(bitPattern: string.baseAddress) >= start + 40, "string \(id) before the body")
     require(

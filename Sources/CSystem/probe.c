@@ -209,6 +209,13 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_FUNCTION: mt_deed_function(); return 0;
 	case MT_DEED_DESCRIPTORS: return mt_deed_descriptors();
 	case MT_DEED_NAMES: return mt_deed_names();
+	case MT_DEED_ACCESS:
+	case MT_DEED_MEMORY:
+	case MT_DEED_RIGHTS:
+	case MT_DEED_SYSTEM:
+	case MT_DEED_BPF:
+	case MT_DEED_MOUNT:
+	case MT_DEED_COMPAT: return mt_deed_security(deed);
 	}
 	return -EINVAL;
 }

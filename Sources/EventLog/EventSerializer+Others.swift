@@ -65,6 +65,7 @@ extension EventSerializer {
       out.append(number: applied.descriptorSet)
     }
     writeExecFlags(body, record.tgid, to: &out)
+    if LoaderName.matches(applied.executable) { out.append(",\"loader\":true") }
   }
 
   private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout Line) {
@@ -75,6 +76,7 @@ extension EventSerializer {
     let flags = body.exec_flags
     if flags & MT_EXEC_DELETED.rawValue != 0 { out.append(",\"deleted\":true") }
     if flags & MT_EXEC_MEMFD.rawValue != 0 { out.append(",\"memfd\":true") }
+    if flags & MT_EXEC_TMPFS.rawValue != 0 { out.append(",\"tmpfs\":true") }
     if flags & MT_EXEC_CHROOT.rawValue != 0 { out.append(",\"chroot\":true") }
     if flags & MT_EXEC_OTHER_MNTNS.rawValue != 0 { out.append(",\"other_mount_namespace\":true") }
   }

@@ -57,6 +57,7 @@ struct EventSerializer: ~Copyable {
     case .copy: writeCopy(record, to: &line)
     case .pipe, .socketpair: writePair(record, to: &line)
     case .uring: writeURing(record, applied, to: &line)
+    case .security: writeSecurity(record, applied, to: &line)
     case .fork: writeFork(record, to: &line)
     case .exec: writeExec(record, applied, to: &line)
     case .exit: writeExit(record, to: &line)
@@ -83,6 +84,7 @@ struct EventSerializer: ~Copyable {
   static func room(_ type: RecordType, _ applied: borrowing Applied) -> Int {
     var strings = applied.directory.count &+ applied.name.count
     if type != .open && type != .close { strings &+= applied.directory2.count &+ applied.name2.count }
+    if type == .security { strings &+= applied.detail.count }
     if type == .exec {
       strings &+= applied.executable.count &+ applied.filename.count
       strings &+= applied.workingDirectory.count &+ applied.arguments.count
@@ -169,6 +171,7 @@ struct EventSerializer: ~Copyable {
       case .socket: #"{"class_uid":4001,"activity_id":99,"activity_name":"socket""#
       case .flowOpen: #"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#
       case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
+      case .security: Self.prefix(record.securityKind)
       }
     out.append(prefix)
   }

@@ -40,6 +40,11 @@ public struct Applied {
   public internal(set) var filename = UnsafeRawBufferPointer(start: nil, count: 0)
   public internal(set) var workingDirectory = UnsafeRawBufferPointer(start: nil, count: 0)
 
+  /// Of what concerns security: the other process' id in the snapshot; 0: it is not of this job.
+  public internal(set) var targetID: UInt32 = 0
+  /// Likewise: a type or a name, secrets masked.
+  public internal(set) var detail = UnsafeRawBufferPointer(start: nil, count: 0)
+
   let scratch: UnsafeMutableRawPointer
   let scratch2: UnsafeMutableRawPointer
   static let scratchSize = 2 * Arena.chunkSize
@@ -70,6 +75,8 @@ public struct Applied {
     inode = 0
     generation = 0
     identityFromStat = false
+    targetID = 0
+    detail = directory
   }
 
   /// Puts a directory and a name together in `buffer`, which holds ``scratchSize`` bytes.

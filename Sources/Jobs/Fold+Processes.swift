@@ -6,7 +6,7 @@ extension Fold {
 
   private func processHash(_ pid: UInt32, _ start: UInt64) -> UInt64 { hash(UInt64(pid), start) }
 
-  private func findProcess(_ pid: UInt32, _ start: UInt64) -> UInt32 {
+  func findProcess(_ pid: UInt32, _ start: UInt64) -> UInt32 {
     let all = processes.all
     return processIndex.find(processHash(pid, start)) {
       all[Int($0)].tgid == pid && all[Int($0)].leaderStart == start

@@ -32,6 +32,7 @@ extension Fold {
     }
     out.changes = changes.indices.map { summary(ofChange: $0) }
     out.flows = flowSummaries()
+    out.actions = actions.indices.map { summary(ofAction: $0) }
     out.edges.channels += loopbackChannels()
     out.edges.copies = copies.indices.map { summary(ofCopy: $0) }
     return out
@@ -106,6 +107,7 @@ extension Fold {
     out.user = exec.user
     out.group = exec.group
     out.isDeleted = entry.flags & MT_EXEC_DELETED.rawValue != 0
+    out.isInTmpfs = entry.flags & MT_EXEC_TMPFS.rawValue != 0
     out.isMemoryFile = entry.flags & MT_EXEC_MEMFD.rawValue != 0
     out.isChrooted = entry.flags & MT_EXEC_CHROOT.rawValue != 0
     out.isInOtherMountNamespace = entry.flags & MT_EXEC_OTHER_MNTNS.rawValue != 0

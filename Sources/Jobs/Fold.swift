@@ -51,6 +51,8 @@ struct Fold: ~Copyable {
   var copyIndex = HashIndex()
   var flows = Pool(none: FlowEntry())
   var flowIndex = HashIndex()
+  var actions = Pool(none: ActionEntry())
+  var actionIndex = HashIndex()
 
   var resolver: PathResolver
   var applied: Applied
@@ -103,10 +105,11 @@ struct Fold: ~Copyable {
       + files.bytes + accesses.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
-      + copies.bytes + flows.bytes + arena.bytes
+      + copies.bytes + flows.bytes + actions.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
+      + actionIndex.bytes
     return entries + others + indices
   }
 
@@ -183,6 +186,7 @@ struct Fold: ~Copyable {
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: applyFlow(record, process, image)
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
+    case .security: applySecurity(record, process, image)
     }
   }
 }

@@ -124,6 +124,8 @@ public struct NotKept: Sendable, Hashable {
   public var flows: UInt64 = 0
   public var changes: UInt64 = 0
   public var copies: UInt64 = 0
+  /// Actions that concern security.
+  public var actions: UInt64 = 0
   /// Strings (arguments, directories of work) left out of what was kept.
   public var strings: UInt64 = 0
 

@@ -9,6 +9,8 @@ public struct JobSnapshot: Sendable {
   public var flows: [FlowSummary] = []
   /// Directories that the job made, and names that it removed, changed or linked, in order of time.
   public var changes: [PathChange] = []
+  /// What concerns security, equal actions of a process as one, in order of the first.
+  public var actions: [SecurityAction] = []
   /// Records folded, of all types.
   public var records: UInt64 = 0
   /// Successful opens seen by the fold, and how many distinct files they named.
@@ -112,6 +114,8 @@ public struct ImageSummary: Sendable {
   public var group: UInt32 = 0
   public var isDeleted = false
   public var isMemoryFile = false
+  /// It has a path in a file system that is kept in memory, such as /dev/shm.
+  public var isInTmpfs = false
   public var isChrooted = false
   /// Its paths are those of another mount namespace than martlet's.
   public var isInOtherMountNamespace = false

@@ -11,6 +11,7 @@ struct Masking: ~Copyable {
   private var argumentBuffer = ByteBuffer(capacity: 32768)
   private var pathBuffer = ByteBuffer(capacity: 8192)
   private var secondBuffer = ByteBuffer(capacity: 8192)
+  private var detailBuffer = ByteBuffer(capacity: 512)
   private var trialBuffer = ByteBuffer(capacity: 8192)
 
   /// Verdicts on names that are not kept, by hash; the lowest bit is the verdict.
@@ -65,6 +66,13 @@ struct Masking: ~Copyable {
     pathBuffer.removeAll()
     masker.maskText(text, cut: isCut ? .head : .none, into: &pathBuffer)
     return pathBuffer.bytes
+  }
+
+  /// As ``path(_:isCut:)``, for what is no path, in a buffer of its own.
+  mutating func detail(_ text: Bytes) -> Bytes {
+    detailBuffer.removeAll()
+    masker.maskText(text, into: &detailBuffer)
+    return detailBuffer.bytes
   }
 
   /// As ``path(_:isCut:)``, in a buffer of its own.

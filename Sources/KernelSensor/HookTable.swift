@@ -27,7 +27,7 @@ struct HookFunction: Sendable, Equatable {
     init(stringLiteral program: String) { self.init(program) }
   }
 
-  /// `process`, `file`, `path`, `flow`, `network`, `io_uring`.
+  /// `process`, `file`, `path`, `flow`, `network`, `security`, `io_uring`.
   var family: String
   /// What it is, within its family.
   var name: String
@@ -123,6 +123,35 @@ extension HookFunction {
       "network", "other sockets", .optional, ["fentry_fd_install"], ["sys_exit", "on_socket"], ["kprobe_fd_install"],
       typed: MT_TYPED_SOCKET),
 
+    // At the ends of calls it is known how they ended, and they cost less than kprobes; before them every way is seen.
+    HookFunction(
+      "security", "access to processes", .optional, security("lsm_", ["ptrace_access_check", "ptrace_traceme"]),
+      security("fentry_security_", ["ptrace_access_check", "ptrace_traceme"]), ["sys_exit", "on_access"],
+      security("kprobe_security_", ["ptrace_access_check", "ptrace_traceme"])),
+    HookFunction(
+      "security", "executable memory", .optional, ["lsm_mmap_executable", "lsm_file_mprotect"],
+      ["fentry_mmap_executable", "fentry_security_file_mprotect"], ["sys_exit", "on_memory"],
+      ["kprobe_mmap_executable", "kprobe_security_file_mprotect"]),
+    HookFunction(
+      "security", "credentials", .optional, security("lsm_", ["task_fix_setuid", "task_fix_setgid", "capset"]),
+      security("fentry_security_", ["task_fix_setuid", "task_fix_setgid", "capset"]), ["sys_exit", "on_credential"],
+      security("kprobe_security_", ["task_fix_setuid", "task_fix_setgid", "capset"])),
+    // The security modules are asked behind the capability: who lacks it would go unseen.
+    HookFunction(
+      "security", "kernel modules", .optional, calls("fexit_", ["init_module", "finit_module"]),
+      ["sys_exit", "on_module"], calls("kprobe_", ["init_module", "finit_module"])),
+    HookFunction(
+      "security", "BPF", .optional, ["lsm_bpf"], ["fentry_security_bpf"], ["sys_exit", "on_bpf"],
+      ["kprobe_security_bpf"]),
+    HookFunction(
+      "security", "mounts", .optional, security("lsm_", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"]),
+      security("fentry_security_", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"]), ["sys_exit", "on_mount"],
+      security("kprobe_security_", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"])),
+    HookFunction(
+      "security", "namespaces", .optional, calls("fexit_", ["unshare", "setns"]), ["sys_exit", "on_namespace"],
+      calls("kprobe_", ["unshare", "setns"])),
+    HookFunction("security", "namespaces of new processes", .optional, ["fork_namespaces"]),
+
     // Linux 6.3 and later give the request alone, 6.0 to 6.2 (by the older name) the request and a flag, 5.15 and what
     // has its io_uring the request behind the ring.
     HookFunction(
@@ -136,6 +165,13 @@ extension HookFunction {
       [Part("uring_complete_result", signature: "pppi")],
       ["uring_submit_ring", Part("uring_complete_any", signature: "ppi")]),
   ]
+
+  private static func security(_ kind: String, _ hooks: [String]) -> [Part] { hooks.map { Part(kind + $0) } }
+
+  /// Programs on the functions of system calls; without 32-bit programs there are none for theirs.
+  private static func calls(_ kind: String, _ calls: [String]) -> [Part] {
+    calls.map { Part(kind + $0) } + calls.map { Part("\(kind)compat_\($0)", isOptional: true) }
+  }
 
   /// What sees operations on names: the hooks before them, which know the mount, and those that tell how they ended.
   private static func names(_ kind: String) -> [Part] {

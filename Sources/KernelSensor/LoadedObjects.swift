@@ -223,7 +223,9 @@ extension LoadedObjects {
       ("on_dup", MT_HANDLER_DUP), ("on_path", MT_HANDLER_PATH), ("on_descriptor", MT_HANDLER_DESCRIPTOR),
       ("on_mmap", MT_HANDLER_MMAP), ("on_copy", MT_HANDLER_COPY), ("on_pair", MT_HANDLER_PAIR),
       ("on_receive", MT_HANDLER_RECEIVE), ("on_connect", MT_HANDLER_CONNECT), ("on_accept", MT_HANDLER_ACCEPT),
-      ("on_socket", MT_HANDLER_SOCKET),
+      ("on_socket", MT_HANDLER_SOCKET), ("on_access", MT_HANDLER_ACCESS), ("on_memory", MT_HANDLER_MEMORY),
+      ("on_mount", MT_HANDLER_MOUNT), ("on_credential", MT_HANDLER_CREDENTIAL), ("on_module", MT_HANDLER_MODULE),
+      ("on_bpf", MT_HANDLER_BPF), ("on_namespace", MT_HANDLER_NAMESPACE),
     ].map { ($0.0, UInt32($0.1.rawValue)) })
 
   /// Attaches what is loaded. `sched_process_fork` comes first, so that no child of a tagged process is missed

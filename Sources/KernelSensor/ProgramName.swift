@@ -52,6 +52,18 @@ struct ProgramName: Sendable, Hashable {
     case "do_sendfile", "do_splice", "do_tee", "vfs_copy_file_range", "ioctl_file_clone", "notify_change", "path_mount",
       "__x64_sys_move_mount", "__x64_sys_pivot_root", "file_truncate", "security_file_truncate":
       MT_DEED_NAMES
+    case "ptrace_access_check", "security_ptrace_access_check", "ptrace_traceme", "security_ptrace_traceme":
+      MT_DEED_ACCESS
+    case "file_mprotect", "security_file_mprotect": MT_DEED_MEMORY
+    case "task_fix_setuid", "security_task_fix_setuid", "task_fix_setgid", "security_task_fix_setgid", "capset",
+      "security_capset":
+      MT_DEED_RIGHTS
+    case "__x64_sys_init_module", "__x64_sys_finit_module", "__x64_sys_unshare", "__x64_sys_setns": MT_DEED_SYSTEM
+    case "bpf", "security_bpf": MT_DEED_BPF
+    case "sb_mount", "security_sb_mount", "sb_umount", "security_sb_umount", "sb_pivotroot", "security_sb_pivotroot",
+      "move_mount", "security_move_mount":
+      MT_DEED_MOUNT
+    case _ where target.hasPrefix("__ia32_sys_"): MT_DEED_COMPAT
     case _ where target.hasPrefix("path_") || target.hasPrefix("security_path_") || target.hasPrefix("vfs_"):
       MT_DEED_NAMES
     default: nil

@@ -33,6 +33,7 @@ public import KernelABI
   case socket = 31
   case uring = 32
   case flowOpen = 33
+  case security = 34
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -68,6 +69,7 @@ public import KernelABI
     case .socket: "socket"
     case .uring: "uring"
     case .flowOpen: "flow_open"
+    case .security: "security"
     }
   }
 
@@ -75,7 +77,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen:
+      .flowOpen, .security:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring:
@@ -100,6 +102,7 @@ public import KernelABI
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: MemoryLayout<mt_sock>.size
     case .unixConnect, .unixAccept: MemoryLayout<mt_unix>.size
     case .uring: MemoryLayout<mt_uring>.size
+    case .security: MemoryLayout<mt_security>.size
     }
   }
 }
@@ -122,6 +125,8 @@ public import KernelABI
   /// As the program gave it, relative to `dir`; whole where `dir` is 0.
   case path = 9
   case path2 = 10
+  /// Of `security`: a file system's type, or the name that a BPF object was given.
+  case detail = 11
 }
 
 /// `enum mt_flag`.

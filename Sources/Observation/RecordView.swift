@@ -164,6 +164,7 @@ extension RecordView {
     type == .unixConnect || type == .unixAccept ? load(mt_unix.self) : mt_unix()
   }
   @inlinable public var uring: mt_uring { type == .uring ? load(mt_uring.self) : mt_uring() }
+  @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
 }
 
 /// The structures that follow a header.
@@ -184,6 +185,7 @@ extension mt_pair: RecordBody {}
 extension mt_sock: RecordBody {}
 extension mt_unix: RecordBody {}
 extension mt_uring: RecordBody {}
+extension mt_security: RecordBody {}
 
 // MARK: - Strings
 

@@ -59,12 +59,19 @@ enum FlowText {
   }
 
   /// Linux error numbers that connecting can give.
-  private static func errorName(_ number: Int32) -> String {
+  static func errorName(_ number: Int32) -> String {
     switch number {
     case 1: "EPERM"
     case 2: "ENOENT"
+    case 3: "ESRCH"
+    case 8: "ENOEXEC"
+    case 9: "EBADF"
     case 11: "EAGAIN"
     case 13: "EACCES"
+    case 16: "EBUSY"
+    case 19: "ENODEV"
+    case 22: "EINVAL"
+    case 38: "ENOSYS"
     case 97: "EAFNOSUPPORT"
     case 99: "EADDRNOTAVAIL"
     case 101: "ENETUNREACH"
@@ -73,6 +80,7 @@ enum FlowText {
     case 110: "ETIMEDOUT"
     case 111: "ECONNREFUSED"
     case 113: "EHOSTUNREACH"
+    case 129: "EKEYREJECTED"
     default: "error \(number)"
     }
   }

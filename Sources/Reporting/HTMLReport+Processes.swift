@@ -142,6 +142,11 @@ struct ProcessSection {
       html.markup("<span class=\"badge warn\">program in memory</span>")
     } else if process.images.contains(where: \.isDeleted) {
       html.markup("<span class=\"badge warn\">deleted program</span>")
+    } else if process.images.contains(where: \.isInTmpfs) {
+      html.markup("<span class=\"badge warn\">program in a tmpfs</span>")
+    }
+    if process.images.contains(where: \.isLoader) {
+      html.markup("<span class=\"badge warn\">run by the loader</span>")
     }
     if process.images.count > 1 {
       html.markup("<span class=\"badge\" title=\"programs that this process ran, one after the other\">")

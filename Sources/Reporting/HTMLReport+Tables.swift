@@ -4,7 +4,7 @@ extension HTMLReport {
   private static let maximumRows = 1500
 
   /// Writes rows while there is room; returns how many were left out.
-  private static func rows<Row>(
+  static func rows<Row>(
     _ rows: [Row], bytes: Int, to html: inout HTMLOutput, _ body: (inout HTMLOutput, Row) -> Void
   ) -> Int {
     let limit = html.bytes.count + bytes
@@ -17,7 +17,7 @@ extension HTMLReport {
     return 0
   }
 
-  private static func heading(_ title: StaticString, _ count: Int, to html: inout HTMLOutput) {
+  static func heading(_ title: StaticString, _ count: Int, to html: inout HTMLOutput) {
     html.markup("<section>\n<h2>")
     html.markup(title)
     html.markup(" <span class=\"count\">")
@@ -25,7 +25,7 @@ extension HTMLReport {
     html.markup("</span></h2>\n")
   }
 
-  private static func write(process id: UInt32, _ tree: ProcessTree, to html: inout HTMLOutput) {
+  static func write(process id: UInt32, _ tree: ProcessTree, to html: inout HTMLOutput) {
     html.markup("<a class=\"who\" href=\"#p")
     html.number(id)
     html.markup("\">")

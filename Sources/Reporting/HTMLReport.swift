@@ -11,6 +11,7 @@ public enum HTMLReport {
   static let networkBytes = 500_000
   static let filesBytes = 900_000
   static let changesBytes = 400_000
+  static let securityBytes = 300_000
 
   public static func write(_ input: ReportInput) -> [UInt8] {
     let judgement = Judgement(of: input)
@@ -25,6 +26,7 @@ public enum HTMLReport {
     writeTiles(input, tally, to: &html)
     writeTimeline(timeline, input, to: &html)
     ProcessSection(tree: tree, timeline: timeline, clock: input.clock).write(to: &html)
+    writeSecurity(input, tree, to: &html)
     writeNetwork(input, tree, to: &html)
     writeFiles(input, tree, to: &html)
     writeChanges(input, tree, to: &html)

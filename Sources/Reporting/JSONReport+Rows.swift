@@ -59,6 +59,8 @@ extension JSONReport {
     json.member("group", image.group)
     if image.isDeleted { json.member("isDeleted", true) }
     if image.isMemoryFile { json.member("isMemoryFile", true) }
+    if image.isInTmpfs { json.member("isInTmpfs", true) }
+    if image.isLoader { json.member("isLoader", true) }
     if image.isChrooted { json.member("isChrooted", true) }
   }
 

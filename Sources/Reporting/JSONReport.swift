@@ -40,6 +40,8 @@ public enum JSONReport {
       json.newLine()
       json.lines("changes", input.snapshot.changes) { write($1, clock: input.clock, to: &$0) }
       json.newLine()
+      json.lines("security", input.snapshot.actions) { write($1, clock: input.clock, to: &$0) }
+      json.newLine()
       json.lines("reasons", judgement.reasons) { json, reason in
         json.member("verdict", reason.verdict.rawValue)
         json.member("sentence", reason.sentence)

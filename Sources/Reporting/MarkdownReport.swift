@@ -11,7 +11,8 @@ public enum MarkdownReport {
   /// What each section may take; the head and the headings have the rest.
   private static let treeBytes = 18 * 1024
   private static let networkBytes = 10 * 1024
-  private static let filesBytes = 12 * 1024
+  private static let filesBytes = 10 * 1024
+  private static let securityBytes = 4 * 1024
   private static let reasonsBytes = 4 * 1024
   private static let sensorBytes = 6 * 1024
 
@@ -21,6 +22,7 @@ public enum MarkdownReport {
     let tally = Tally(input, tree: tree)
     var text = head(input, judgement, tally)
     text += processes(input, tree)
+    text += security(input.snapshot.actions, tree)
     text += network(input.snapshot.flows, tree)
     text += files(input.snapshot.files, tree)
     text += sensor(input)
@@ -79,6 +81,22 @@ public enum MarkdownReport {
     }
     return "### Network\n\n| | address | protocol | process | state | sent | received |\n"
       + "|---|---|---|---|---|--:|--:|\n" + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
+  }
+
+  private static func security(_ actions: [SecurityAction], _ tree: ProcessTree) -> String {
+    if actions.isEmpty { return "" }
+    var rows = Rows(budget: securityBytes)
+    for action in actions {
+      let repeats = action.count > 1 ? " ×\(Units.grouped(action.count))" : ""
+      let object = SecurityText.object(action) { tree.label(ofProcess: $0) }
+      rows.append(
+        "| \(MarkdownText.escape(action.kind?.name ?? "unknown", limit: 24))\(repeats)"
+          + " | \(object.isEmpty ? "" : MarkdownText.code(object, limit: 120))"
+          + " | \(MarkdownText.code(tree.label(ofProcess: action.process), limit: 40))"
+          + " | \(SecurityText.outcome(action)) |\n")
+    }
+    return "### Security\n\n| what | of what | process | outcome |\n|---|---|---|---|\n"
+      + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
   }
 
   private static func files(_ files: [FileSummary], _ tree: ProcessTree) -> String {

@@ -18,6 +18,7 @@ struct Omissions {
       ("flows", "connections", notKept.flows),
       ("changes", "path changes", notKept.changes),
       ("copies", "copies", notKept.copies),
+      ("actions", "actions that concern security", notKept.actions),
       ("strings", "strings", notKept.strings),
     ]
     rows = all.filter { $0.2 > 0 }.map { (key: $0.0, what: $0.1, count: $0.2) }

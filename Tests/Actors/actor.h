@@ -21,8 +21,8 @@ struct verb {
 	void (*run)(int argc, char **argv); /* argv[0] is the first argument after the name */
 };
 
-extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[], network_verbs[],
-	unix_verbs[], uring_verbs[], storm_verbs[];
+extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[],
+	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[];
 
 /* Where this program's file is, and the working directory that it was started in. */
 extern const char *self_path;

@@ -185,6 +185,20 @@ enum Records {
     return builder
   }
 
+  static func security(_ kind: SecurityKind, _ change: (inout mt_security) -> Void = { _ in }) -> RecordBuilder {
+    var builder = RecordBuilder(.security, time: 7000, tgid: 100, leaderStart: 7)
+    var body = mt_security()
+    body.kind = kind.rawValue
+    change(&body)
+    builder.setBody(body)
+    if kind == .mount {
+      builder.setString(.path, "/mnt")
+      builder.setString(.path2, "tmpfs")
+      builder.setString(.detail, "tmpfs")
+    }
+    return builder
+  }
+
   /// A record of each type, with as many of its strings as it can have.
   static func one(_ type: RecordType) -> RecordBuilder {
     switch type {
@@ -197,6 +211,7 @@ enum Records {
       var builder = RecordBuilder(type, time: 5000, tgid: 100, leaderStart: 7)
       builder.setString(.path, "/run/a.sock")
       return builder
+    case .security: return security(.mount)
     case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD:
       return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     }

@@ -12,7 +12,7 @@ struct SerializationTests {
     let lines = try LogFixture().lines([Records.one(type)])
     let line = try #require(lines.first)
     #expect(lines.count == 1)
-    #expect(line["activity_name"]?.string == type.name)
+    #expect(line["activity_name"]?.string == (type == .security ? "mount" : type.name))
     let classes: [Int64] = [1001, 1007, 4001]
     #expect(classes.contains(line["class_uid"]?.number ?? 0))
     #expect(line["actor"]?["process"]?["pid"]?.number == 100)

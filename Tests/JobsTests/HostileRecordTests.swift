@@ -71,6 +71,15 @@ import Testing
       builder.setBody(body)
     case .dup:
       builder.setBody(mt_dup(file: file(&random), old_fd: Int32(random.next() % 5), new_fd: Int32(random.next() % 5)))
+    case .security:
+      var body = fill(mt_security(), &random)
+      body.file = file(&random)
+      body.kind = UInt16(random.next() % 26)
+      body.target_tgid = UInt32(random.next() % 6)
+      body.target_start = random.next() % 3
+      body.dir = random.next() % 6
+      body.dir2 = random.next() % 6
+      builder.setBody(body)
     case .mmapShared: builder.setBody(mt_mmap(file: file(&random), length: 1, prot: 3, map_flags: 1))
     case .copy:
       var body = fill(mt_copy(), &random)

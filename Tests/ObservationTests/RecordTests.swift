@@ -18,6 +18,7 @@ func touchEverything(_ record: RecordView) -> UInt64 {
   sum &+= UInt64(record.fork.child_tgid) &+ record.exec.size &+ record.exit.peak_rss &+ record.open.size
   sum &+= record.close.size &+ record.dup.file.ino &+ record.pathOp.argument &+ record.mmap.length
   sum &+= record.copy.bytes &+ record.pair.a_ino &+ record.sock.sock &+ record.unix.ino &+ record.uring.argument
+  sum &+= record.security.argument &+ UInt64(record.securityKind?.rawValue ?? 0) &+ record.security.after.2
   for name in RecordString.allCases {
     for byte in record.string(name) ?? UnsafeRawBufferPointer(start: nil, count: 0) { sum &+= UInt64(byte) }
   }
@@ -56,6 +57,8 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(RecordType.uring.rawValue == UInt16(MT_URING.rawValue))
     #expect(RecordType.flowOpen.rawValue == UInt16(MT_FLOW_OPEN.rawValue))
     #expect(RecordFlags.continued.rawValue == UInt8(MT_FLAG_CONTINUED.rawValue))
+    #expect(RecordType.security.rawValue == UInt16(MT_SECURITY.rawValue))
+    #expect(RecordString.detail.rawValue == UInt16(MT_STR_DETAIL.rawValue))
     #expect(RecordString.path2.rawValue == UInt16(MT_STR_PATH2.rawValue))
   }
 
@@ -75,7 +78,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(
       critical == [
         .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-        .flowOpen,
+        .flowOpen, .security,
       ])
   }
 }

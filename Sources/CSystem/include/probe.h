@@ -25,6 +25,13 @@ enum mt_deed {
 	MT_DEED_FUNCTION, /* mt_deed_function is called */
 	MT_DEED_DESCRIPTORS, /* files, pipes and sockets get numbers, are duplicated, passed on, mapped and closed */
 	MT_DEED_NAMES,    /* files in a file system that is mounted nowhere are made, named, changed, copied and removed */
+	MT_DEED_ACCESS,   /* a child reads another one's memory, which offers itself to be traced */
+	MT_DEED_MEMORY,   /* memory is mapped and protected in another way */
+	MT_DEED_RIGHTS,   /* a child sets the users, groups and capabilities that it has */
+	MT_DEED_SYSTEM,   /* modules and namespaces are asked for that are not there */
+	MT_DEED_BPF,      /* a BPF map is made and closed */
+	MT_DEED_MOUNT,    /* a child mounts and unmounts in a namespace of its own */
+	MT_DEED_COMPAT,   /* a child makes 32-bit calls that are refused */
 };
 
 /* Does it. Returns 0, or a negative errno if it cannot be done here. */
@@ -32,6 +39,7 @@ int mt_deed(enum mt_deed deed);
 
 int mt_deed_descriptors(void);
 int mt_deed_names(void);
+int mt_deed_security(enum mt_deed deed);
 
 /* Does nothing, for a probe to be put on. */
 void mt_deed_function(void);

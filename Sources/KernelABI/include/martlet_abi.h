@@ -42,7 +42,7 @@ typedef int64_t mt_s64;
 #define MT_MAX_JOBS 1024       /* job slots; slot 0 means "no job" */
 
 enum mt_class {
-	MT_CRITICAL = 0, /* one ring for all CPUs: processes, network, data passed between processes */
+	MT_CRITICAL = 0, /* one ring for all CPUs: processes, network, what concerns security */
 	MT_BULK = 1,     /* one ring per CPU: files */
 };
 
@@ -83,7 +83,8 @@ enum mt_type {
 	MT_SOCKET = 31,      /* critical; mt_sock; a socket that is neither TCP, UDP, unix nor netlink */
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
 	MT_FLOW_OPEN = 33,   /* critical; mt_sock; a connection that is open when the sensor goes, or whose end it cannot see */
-	MT_TYPE_COUNT = 34,
+	MT_SECURITY = 34,    /* critical; mt_security; PATH, PATH2, DETAIL, by kind */
+	MT_TYPE_COUNT = 35,
 };
 
 enum mt_flag {
@@ -105,6 +106,7 @@ enum mt_string {
 	MT_STR_DIR2 = 8,     /* likewise of `dir2` */
 	MT_STR_PATH = 9,     /* raw as the program gave it (relative to `dir`), or a whole path where dir is 0 */
 	MT_STR_PATH2 = 10,   /* likewise, relative to `dir2` */
+	MT_STR_DETAIL = 11,  /* of MT_SECURITY: a file system's type, or the name that a BPF object was given */
 };
 
 struct mt_header {
@@ -144,6 +146,7 @@ enum mt_exec_flag {
 	MT_EXEC_CHROOT = 4,    /* the task's root is not its mount namespace's root */
 	MT_EXEC_OTHER_MNTNS = 8, /* the task's mount namespace is not martlet's */
 	MT_EXEC_DESCRIPTORS_FOLLOW = 16, /* each descriptor of the set `descriptors` has a record behind this one */
+	MT_EXEC_TMPFS = 32,    /* the image's file has a path, in memory: a tmpfs such as /dev/shm */
 };
 
 struct mt_exec {
@@ -286,6 +289,67 @@ struct mt_uring {
 	mt_u64 argument;
 };
 
+/* What a task did, or tried to do, to the system's or another process' security. Numbers are never reused. */
+enum mt_security_kind {
+	/* Access to another process' memory, registers or descriptors; `target` is that process. */
+	MT_SECURITY_ACCESS = 1,         /* by none of the ways below: /proc/PID/stack, kcmp… */
+	MT_SECURITY_PTRACE_ATTACH = 2,
+	MT_SECURITY_PTRACE_SEIZE = 3,
+	MT_SECURITY_PTRACE_TRACEME = 4, /* the acting process offers itself; `target` is the tracer */
+	MT_SECURITY_PROC_MEM = 5,       /* /proc/PID/mem, opened */
+	MT_SECURITY_VM_READ = 6,        /* process_vm_readv */
+	MT_SECURITY_VM_WRITE = 7,       /* process_vm_writev */
+	MT_SECURITY_PIDFD_GETFD = 8,
+	/* Code for the kernel. */
+	MT_SECURITY_MODULE_LOAD = 9,    /* argument: bytes given to init_module; PATH and file: of finit_module */
+	MT_SECURITY_BPF_MAP = 10,       /* argument: enum bpf_map_type; DETAIL */
+	MT_SECURITY_BPF_PROGRAM = 11,   /* argument: enum bpf_prog_type; DETAIL */
+	/* Mounts: PATH is where, PATH2 what, DETAIL the type of file system. */
+	MT_SECURITY_MOUNT = 12,         /* argument: MS_* */
+	MT_SECURITY_MOVE_MOUNT = 13,
+	MT_SECURITY_UMOUNT = 14,        /* argument: MNT_* and UMOUNT_* */
+	MT_SECURITY_PIVOT_ROOT = 15,    /* PATH is the new root, PATH2 where the old one is put */
+	/* Namespaces; argument: CLONE_NEW*. */
+	MT_SECURITY_UNSHARE = 16,
+	MT_SECURITY_CLONE = 17,         /* `target` is the new process */
+	MT_SECURITY_SETNS = 18,         /* file.ino: the namespace's number; 0 where it is taken from a process */
+	/* Credentials: `before` and `after`. */
+	MT_SECURITY_SETUID = 19,        /* real | effective << 32, saved | file system << 32 */
+	MT_SECURITY_SETGID = 20,
+	MT_SECURITY_CAPSET = 21,        /* effective, permitted, inheritable */
+	/* Memory that can be executed and is not a plain file's; argument: PROT_*. */
+	MT_SECURITY_EXEC_MEMORY = 22,
+	MT_SECURITY_KIND_COUNT = 23,
+};
+
+enum mt_security_flag {
+	MT_SECURITY_HAS_OUTCOME = 1, /* seen when it was over: `error` is valid */
+	MT_SECURITY_HAS_BEFORE = 2,
+	MT_SECURITY_HAS_AFTER = 4,
+	MT_SECURITY_ASKED = 8,       /* `after` is what was asked for, all ones where nothing was: it was not granted */
+	MT_SECURITY_BY_NUMBER = 16,  /* target_tgid is the number that the caller gave, in its own pid namespace */
+	/* MT_SECURITY_EXEC_MEMORY: what the memory is. None: that was not to be found out. */
+	MT_SECURITY_ANONYMOUS = 32,
+	MT_SECURITY_MEMFD = 64,
+	MT_SECURITY_DELETED = 128,
+	MT_SECURITY_WRITABLE = 256,  /* a file's memory that can be written as well */
+	MT_SECURITY_MODIFIED = 512,  /* a file's memory that was written before */
+	MT_SECURITY_PROTECT = 1024,  /* by mprotect, not by mmap */
+};
+
+struct mt_security {
+	mt_u64 target_start; /* of the other process' leader; 0: unknown, or no other process */
+	mt_u32 target_tgid;  /* 0: no other process, or it is not to be found */
+	mt_u16 kind;         /* enum mt_security_kind */
+	mt_u16 security_flags; /* enum mt_security_flag */
+	mt_s32 error;        /* errno, positive, 0: done; valid with MT_SECURITY_HAS_OUTCOME */
+	mt_u32 reserved;
+	mt_u64 argument;     /* by kind */
+	mt_u64 dir, dir2;    /* what PATH and PATH2 are relative to, as ids; 0: nothing */
+	struct mt_file file;
+	mt_u64 before[3], after[3];
+};
+
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {
 	mt_u64 seen;
@@ -406,7 +470,15 @@ enum mt_handler {
 	MT_HANDLER_CONNECT = 11,   /* unix sockets only; the others go by the cgroup hooks */
 	MT_HANDLER_ACCEPT = 12,
 	MT_HANDLER_SOCKET = 13,
-	MT_HANDLER_COUNT = 14,
+	/* What concerns security is told whether it succeeded or failed. */
+	MT_HANDLER_ACCESS = 14,    /* ptrace, process_vm_*, pidfd_getfd, opens of /proc/PID/mem */
+	MT_HANDLER_MEMORY = 15,    /* mmap and mprotect that ask for memory to be executed */
+	MT_HANDLER_MOUNT = 16,
+	MT_HANDLER_CREDENTIAL = 17,
+	MT_HANDLER_MODULE = 18,
+	MT_HANDLER_BPF = 19,
+	MT_HANDLER_NAMESPACE = 20,
+	MT_HANDLER_COUNT = 21,
 };
 
 #ifndef __cplusplus
@@ -425,6 +497,7 @@ _Static_assert(sizeof(struct mt_pair) == 48, "pair layout");
 _Static_assert(sizeof(struct mt_sock) == 96, "sock layout");
 _Static_assert(sizeof(struct mt_unix) == 40, "unix layout");
 _Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
+_Static_assert(sizeof(struct mt_security) == 120, "security layout");
 _Static_assert(sizeof(struct mt_counters) == 64, "counters layout");
 _Static_assert(sizeof(struct mt_inflight) == 64, "inflight layout");
 _Static_assert(sizeof(struct mt_tag) == 32, "tag layout");

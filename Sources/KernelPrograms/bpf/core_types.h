@@ -83,9 +83,14 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct file_system_type {
+	const char *name;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 };
 
 struct timespec64 {
@@ -100,6 +105,7 @@ struct inode {
 	unsigned int i_nlink;
 	__s64 i_size;
 	__u32 i_generation;
+	void *i_private;
 	/* 6.11 and later */
 	__s64 i_mtime_sec, i_ctime_sec;
 	__u32 i_mtime_nsec, i_ctime_nsec;
@@ -126,6 +132,7 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 	int mnt_flags;
 };
 
@@ -181,8 +188,17 @@ struct fs_struct {
 	struct path root, pwd;
 };
 
+struct proc_ns_operations {
+	int type;
+};
+
 struct ns_common {
 	unsigned int inum;
+	const struct proc_ns_operations *ops;
+};
+/* 6.18 and later */
+struct ns_common___typed {
+	__u32 ns_type;
 };
 
 struct mnt_namespace {
@@ -190,7 +206,29 @@ struct mnt_namespace {
 };
 
 struct nsproxy {
+	void *uts_ns, *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	void *pid_ns_for_children, *net_ns, *time_ns_for_children, *cgroup_ns;
+};
+
+struct xarray {
+	void *xa_head;
+};
+struct idr {
+	struct xarray idr_rt;
+	unsigned int idr_base;
+};
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+struct pid_namespace {
+	struct idr idr;
+};
+
+struct vm_area_struct {
+	struct file *vm_file;
+	void *anon_vma;
 };
 
 struct mm_struct {
@@ -214,9 +252,16 @@ typedef struct {
 	__u32 val;
 } kuid_t, kgid_t;
 
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+struct user_namespace;
+
 struct cred {
-	kuid_t euid;
-	kgid_t egid;
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
+	struct user_namespace *user_ns;
 };
 
 struct task_io_accounting {
@@ -234,11 +279,25 @@ struct signal_struct {
 
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
 };
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[1];
 	struct upid numbers[1];
+};
+
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
 };
 
 struct task_struct {
@@ -247,6 +306,7 @@ struct task_struct {
 	int pid, tgid;
 	struct task_struct *real_parent, *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[1];
 	__u64 utime, stime;
 	__u64 start_boottime;
 	struct mm_struct *mm;

@@ -208,13 +208,14 @@ static __always_inline void add_user_string(struct record *record, __u16 id, con
 	if (!at)
 		return;
 	length = bpf_probe_read_user_str(at + 4, limit, source);
-	if (length <= 0) {
+	/* Up to 6.12 an empty string has no length, not even that of its zero. */
+	if (length < 0) {
 		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
 		return;
 	}
 	if (length == limit)
 		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
-	finish(record, at, id, length - 1, limit);
+	finish(record, at, id, length > 0 ? length - 1 : 0, limit);
 }
 
 /* Adds `length` bytes of the current task's memory, at most `limit`. */

@@ -14,5 +14,8 @@
 #include "families/names.h"
 #include "families/descriptors.h"
 #endif
+#include "families/security.h"
+#include "families/credentials.h"
+#include "families/system.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

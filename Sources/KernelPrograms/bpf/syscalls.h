@@ -31,8 +31,17 @@ enum path_call {
 	CALL_MMAP, CALL_MMAP_OLD, CALL_SENDFILE, CALL_SPLICE, CALL_TEE, CALL_COPY_FILE_RANGE, CALL_IOCTL,
 	CALL_PIPE, CALL_SOCKETPAIR, CALL_RECVMSG, CALL_RECVMMSG, CALL_PIDFD_GETFD,
 	CALL_CONNECT, CALL_ACCEPT, CALL_SOCKET, CALL_SOCKETCALL,
-	/* changes that can make a known path another one */
-	CALL_MOUNT,
+	/* what concerns security; mounts can make a known path another one */
+	CALL_MOUNT_OTHER, CALL_MOUNT, CALL_MOVE_MOUNT, CALL_UMOUNT, CALL_OLD_UMOUNT, CALL_PIVOT_ROOT,
+	CALL_PTRACE, CALL_VM_READ, CALL_VM_WRITE,
+	CALL_MPROTECT,
+	CALL_SETUID, CALL_SETREUID, CALL_SETRESUID, CALL_SETFSUID,
+	CALL_SETGID, CALL_SETREGID, CALL_SETRESGID, CALL_SETFSGID,
+	CALL_CAPSET,
+	CALL_INIT_MODULE, CALL_FINIT_MODULE,
+	CALL_BPF,
+	CALL_UNSHARE, CALL_SETNS,
+	CALL_IO_URING,
 	CALL_COUNT,
 };
 
@@ -62,12 +71,13 @@ struct call {
 };
 
 #define BOTH_FROM_424                                                                                                  \
-	[428] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* open_tree */                                    \
-	[429] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* move_mount */                                   \
+	[426] = {MT_HANDLER_NONE, CALL_IO_URING},                                                                      \
+	[428] = {MT_HANDLER_NONE, CALL_MOUNT_OTHER},                /* open_tree */                                    \
+	[429] = {MT_HANDLER_MOUNT, CALL_MOVE_MOUNT},                                                                   \
 	[436] = {MT_HANDLER_CLOSE_RANGE, CALL_CLOSE_RANGE},                                                            \
 	[437] = {MT_HANDLER_OPEN, CALL_OPENAT2},                                                                       \
 	[438] = {MT_HANDLER_RECEIVE, CALL_PIDFD_GETFD},                                                                \
-	[442] = {MT_HANDLER_NONE, CALL_MOUNT},                      /* mount_setattr */                                \
+	[442] = {MT_HANDLER_NONE, CALL_MOUNT_OTHER},                /* mount_setattr */                                \
 	[452] = {MT_HANDLER_PATH, CALL_FCHMODAT2}
 
 #if defined(__TARGET_ARCH_x86)
@@ -76,6 +86,7 @@ static const struct call native_calls[MT_SYSCALLS] = {
 	[2] = {MT_HANDLER_OPEN, CALL_OPEN},
 	[3] = {MT_HANDLER_CLOSE, CALL_CLOSE},
 	[9] = {MT_HANDLER_MMAP, CALL_MMAP},
+	[10] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
 	[16] = {MT_HANDLER_COPY, CALL_IOCTL},
 	[22] = {MT_HANDLER_PAIR, CALL_PIPE},
 	[32] = {MT_HANDLER_DUP, CALL_DUP},
@@ -101,10 +112,21 @@ static const struct call native_calls[MT_SYSCALLS] = {
 	[92] = {MT_HANDLER_PATH, CALL_CHOWN},
 	[93] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
 	[94] = {MT_HANDLER_PATH, CALL_LCHOWN},
+	[101] = {MT_HANDLER_ACCESS, CALL_PTRACE},
+	[105] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},
+	[106] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},
+	[113] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},
+	[114] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},
+	[117] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},
+	[119] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},
+	[122] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},
+	[123] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},
+	[126] = {MT_HANDLER_CREDENTIAL, CALL_CAPSET},
 	[133] = {MT_HANDLER_PATH, CALL_MKNOD},
-	[155] = {MT_HANDLER_NONE, CALL_MOUNT}, /* pivot_root */
-	[165] = {MT_HANDLER_NONE, CALL_MOUNT}, /* mount */
-	[166] = {MT_HANDLER_NONE, CALL_MOUNT}, /* umount2 */
+	[155] = {MT_HANDLER_MOUNT, CALL_PIVOT_ROOT},
+	[165] = {MT_HANDLER_MOUNT, CALL_MOUNT},
+	[166] = {MT_HANDLER_MOUNT, CALL_UMOUNT},
+	[175] = {MT_HANDLER_MODULE, CALL_INIT_MODULE},
 	[257] = {MT_HANDLER_OPEN, CALL_OPENAT},
 	[258] = {MT_HANDLER_PATH, CALL_MKDIRAT},
 	[259] = {MT_HANDLER_PATH, CALL_MKNODAT},
@@ -114,6 +136,7 @@ static const struct call native_calls[MT_SYSCALLS] = {
 	[265] = {MT_HANDLER_PATH, CALL_LINKAT},
 	[266] = {MT_HANDLER_PATH, CALL_SYMLINKAT},
 	[268] = {MT_HANDLER_PATH, CALL_FCHMODAT},
+	[272] = {MT_HANDLER_NAMESPACE, CALL_UNSHARE},
 	[275] = {MT_HANDLER_COPY, CALL_SPLICE},
 	[276] = {MT_HANDLER_COPY, CALL_TEE},
 	[288] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
@@ -121,9 +144,15 @@ static const struct call native_calls[MT_SYSCALLS] = {
 	[293] = {MT_HANDLER_PAIR, CALL_PIPE},
 	[299] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG},
 	[304] = {MT_HANDLER_OPEN, CALL_OPEN_BY_HANDLE},
+	[308] = {MT_HANDLER_NAMESPACE, CALL_SETNS},
+	[310] = {MT_HANDLER_ACCESS, CALL_VM_READ},
+	[311] = {MT_HANDLER_ACCESS, CALL_VM_WRITE},
+	[313] = {MT_HANDLER_MODULE, CALL_FINIT_MODULE},
 	[316] = {MT_HANDLER_PATH, CALL_RENAMEAT2},
 	[319] = {MT_HANDLER_OPEN, CALL_MEMFD},
+	[321] = {MT_HANDLER_BPF, CALL_BPF},
 	[326] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
+	[329] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
 	BOTH_FROM_424,
 };
 
@@ -136,17 +165,22 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 	[14] = {MT_HANDLER_PATH, CALL_MKNOD},
 	[15] = {MT_HANDLER_PATH, CALL_CHMOD},
 	[16] = {MT_HANDLER_PATH, CALL_LCHOWN},
-	[21] = {MT_HANDLER_NONE, CALL_MOUNT},
-	[22] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[21] = {MT_HANDLER_MOUNT, CALL_MOUNT},
+	[22] = {MT_HANDLER_MOUNT, CALL_OLD_UMOUNT},
+	[23] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},
+	[26] = {MT_HANDLER_ACCESS, CALL_PTRACE},
 	[38] = {MT_HANDLER_PATH, CALL_RENAME},
 	[39] = {MT_HANDLER_PATH, CALL_MKDIR},
 	[40] = {MT_HANDLER_PATH, CALL_RMDIR},
 	[41] = {MT_HANDLER_DUP, CALL_DUP},
 	[42] = {MT_HANDLER_PAIR, CALL_PIPE},
-	[52] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[46] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},
+	[52] = {MT_HANDLER_MOUNT, CALL_UMOUNT},
 	[54] = {MT_HANDLER_COPY, CALL_IOCTL},
 	[55] = {MT_HANDLER_DUP, CALL_FCNTL},
 	[63] = {MT_HANDLER_DUP, CALL_DUP2},
+	[70] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},
+	[71] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},
 	[83] = {MT_HANDLER_PATH, CALL_SYMLINK},
 	[90] = {MT_HANDLER_MMAP, CALL_MMAP_OLD},
 	[92] = {MT_HANDLER_PATH, CALL_TRUNCATE},
@@ -154,15 +188,30 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 	[94] = {MT_HANDLER_DESCRIPTOR, CALL_FCHMOD},
 	[95] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
 	[102] = {MT_HANDLER_ACCEPT, CALL_SOCKETCALL},
+	[125] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
+	[128] = {MT_HANDLER_MODULE, CALL_INIT_MODULE},
+	[138] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},
+	[139] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},
+	[164] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},
+	[170] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},
 	[182] = {MT_HANDLER_PATH, CALL_CHOWN},
+	[185] = {MT_HANDLER_CREDENTIAL, CALL_CAPSET},
 	[187] = {MT_HANDLER_COPY, CALL_SENDFILE},
 	[192] = {MT_HANDLER_MMAP, CALL_MMAP},
 	[193] = {MT_HANDLER_PATH, CALL_TRUNCATE64},
 	[194] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE64},
 	[198] = {MT_HANDLER_PATH, CALL_LCHOWN},
+	[203] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},
+	[204] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},
 	[207] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
+	[208] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},
+	[210] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},
 	[212] = {MT_HANDLER_PATH, CALL_CHOWN},
-	[217] = {MT_HANDLER_NONE, CALL_MOUNT},
+	[213] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},
+	[214] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},
+	[215] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},
+	[216] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},
+	[217] = {MT_HANDLER_MOUNT, CALL_PIVOT_ROOT},
 	[221] = {MT_HANDLER_DUP, CALL_FCNTL},
 	[239] = {MT_HANDLER_COPY, CALL_SENDFILE},
 	[295] = {MT_HANDLER_OPEN, CALL_OPENAT},
@@ -174,20 +223,27 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 	[303] = {MT_HANDLER_PATH, CALL_LINKAT},
 	[304] = {MT_HANDLER_PATH, CALL_SYMLINKAT},
 	[306] = {MT_HANDLER_PATH, CALL_FCHMODAT},
+	[310] = {MT_HANDLER_NAMESPACE, CALL_UNSHARE},
 	[313] = {MT_HANDLER_COPY, CALL_SPLICE},
 	[315] = {MT_HANDLER_COPY, CALL_TEE},
 	[330] = {MT_HANDLER_DUP, CALL_DUP2},
 	[331] = {MT_HANDLER_PAIR, CALL_PIPE},
 	[337] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG},
 	[342] = {MT_HANDLER_OPEN, CALL_OPEN_BY_HANDLE},
+	[346] = {MT_HANDLER_NAMESPACE, CALL_SETNS},
+	[347] = {MT_HANDLER_ACCESS, CALL_VM_READ},
+	[348] = {MT_HANDLER_ACCESS, CALL_VM_WRITE},
+	[350] = {MT_HANDLER_MODULE, CALL_FINIT_MODULE},
 	[353] = {MT_HANDLER_PATH, CALL_RENAMEAT2},
 	[356] = {MT_HANDLER_OPEN, CALL_MEMFD},
+	[357] = {MT_HANDLER_BPF, CALL_BPF},
 	[359] = {MT_HANDLER_SOCKET, CALL_SOCKET},
 	[360] = {MT_HANDLER_PAIR, CALL_SOCKETPAIR},
 	[362] = {MT_HANDLER_CONNECT, CALL_CONNECT},
 	[364] = {MT_HANDLER_ACCEPT, CALL_ACCEPT},
 	[372] = {MT_HANDLER_RECEIVE, CALL_RECVMSG},
 	[377] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
+	[380] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
 	[417] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG}, /* recvmmsg_time64 */
 	BOTH_FROM_424,
 };
@@ -205,14 +261,12 @@ static __always_inline __u64 call_number(struct pt_regs *regs)
 	return regs->orig_ax & ~X32_BIT;
 }
 
-static __always_inline __u64 register_argument(struct pt_regs *regs, int n, __u8 compat)
-{
-	if (compat)
-		return (__u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si :
-			       n == 4 ? regs->di : regs->bp);
-	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : n == 4 ? regs->r8 :
-												     regs->r9;
-}
+/* Argument `n` of a call in `regs`, which GET reads from. */
+#define REGISTER_ARGUMENT(GET, regs, n, compat)                                                                        \
+	((compat) ? (__u32)((n) == 0 ? GET(regs, bx) : (n) == 1 ? GET(regs, cx) : (n) == 2 ? GET(regs, dx) :           \
+			    (n) == 3 ? GET(regs, si) : (n) == 4 ? GET(regs, di) : GET(regs, bp)) :                     \
+		    ((n) == 0 ? GET(regs, di) : (n) == 1 ? GET(regs, si) : (n) == 2 ? GET(regs, dx) :                  \
+		     (n) == 3 ? GET(regs, r10) : (n) == 4 ? GET(regs, r8) : GET(regs, r9)))
 
 /* Where truncate64 and ftruncate64 of 32-bit programs have the lower half of the length; the upper half follows. */
 #define COMPAT_LENGTH 1
@@ -243,10 +297,19 @@ static __always_inline struct done done_of(struct pt_regs *regs, struct task_str
 	return done;
 }
 
+#define LOADED(regs, name) (regs)->name
+#define PROBED(regs, name) READ(regs, struct pt_regs, name)
+
 /* Argument `n`, from 0: the registers still hold what the caller put there. */
 static __always_inline __u64 argument(const struct done *done, int n)
 {
-	return register_argument(done->regs, n, done->compat);
+	return REGISTER_ARGUMENT(LOADED, done->regs, n, done->compat);
+}
+
+/* The same where the registers are at an address that is only a number: a kprobe's on the function of a call. */
+static __always_inline __u64 call_argument(const struct done *done, int n)
+{
+	return REGISTER_ARGUMENT(PROBED, done->regs, n, done->compat);
 }
 
 static __always_inline const void *pointer_argument(const struct done *done, int n)

@@ -187,7 +187,8 @@ final class Bench {
             executable: view.type == .exec ? [UInt8](applied.executable) : [],
             filename: view.type == .exec ? [UInt8](applied.filename) : [],
             workingDirectory: view.type == .exec ? [UInt8](applied.workingDirectory) : [],
-            arguments: view.type == .exec ? [UInt8](applied.arguments) : []))
+            arguments: view.type == .exec ? [UInt8](applied.arguments) : [],
+            targetIsInJob: applied.targetID != 0))
       } catch {
         bad.append("\(error): \(bytes.prefix(64).map { String($0, radix: 16) }.joined(separator: " "))")
       }

@@ -16,6 +16,8 @@ struct Record: Sendable {
   var filename: [UInt8]
   var workingDirectory: [UInt8]
   var arguments: [UInt8]
+  /// From the fold: the process that it is done to is one of the job's.
+  var targetIsInJob: Bool
 
   var pid: Int { Int(header.tgid) }
   var flags: RecordFlags { RecordFlags(rawValue: header.flags) }
@@ -33,6 +35,9 @@ struct Record: Sendable {
   var sock: mt_sock { view(\.sock, mt_sock()) }
   var unix: mt_unix { view(\.unix, mt_unix()) }
   var uring: mt_uring { view(\.uring, mt_uring()) }
+  var security: mt_security { view(\.security, mt_security()) }
+  var securityKind: SecurityKind? { SecurityKind(rawValue: security.kind) }
+  var securityFlags: SecurityFlags { SecurityFlags(rawValue: security.security_flags) }
 
   private func view<Body>(_ body: (RecordView) -> Body, _ none: Body) -> Body {
     bytes.withUnsafeBytes { raw in (try? RecordView(validating: raw)).map(body) ?? none }
@@ -52,6 +57,7 @@ struct Record: Sendable {
     case .close: close.file
     case .dup: dup.file
     case .mmapShared: mmap.file
+    case .security: security.file
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown: pathOp.file
     default: nil
     }
@@ -102,6 +108,10 @@ extension Record: CustomStringConvertible {
       text += " sent \(sock.sent) received \(sock.received) duration \(sock.duration) handshake \(sock.handshake)"
     case .unixConnect, .unixAccept: text += " fd \(unix.fd) socket \(unix.sock) peer \(unix.peer)"
     case .uring: text += " opcode \(uring.opcode) flags 0\(String(uring.open_flags, radix: 8))"
+    case .security:
+      text += " \(securityKind?.name ?? "unknown") flags \(security.security_flags) target \(security.target_tgid)"
+      text += " error \(security.error) argument \(String(security.argument, radix: 16))"
+      text += " before \(security.before) after \(security.after)"
     default: text += " fd \(pathOp.fd) flags \(pathOp.call_flags) argument \(pathOp.argument)"
     }
     if !path.isEmpty { text += " \(show(path))" }

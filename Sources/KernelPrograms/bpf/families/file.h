@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
 #include "opens.h"
-#include "syscalls.h"
+#include "actions.h"
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
 #define MAP_SHARED 1
 #define MAP_TYPE 0xf
 #define MAP_ANONYMOUS 0x20
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define PTRACE_TRACEME 0
+#define PTRACE_ATTACH 16
+#define PTRACE_SEIZE 0x4206
+#define EPERM 1
+#define EACCES 13
 #define FICLONE 0x40049409
 #define FICLONERANGE 0x4020940d
 #define CLOSE_RANGE_CLOEXEC 4
@@ -19,7 +26,13 @@ static __always_inline int is_of_interest(const struct done *done)
 
 	switch (done->call.call) {
 	case CALL_MMAP:
-		return (argument(done, 3) & (MAP_ANONYMOUS | MAP_SHARED)) == MAP_SHARED;
+		return (argument(done, 3) & (MAP_ANONYMOUS | MAP_SHARED)) == MAP_SHARED ||
+		       (argument(done, 2) & PROT_EXEC);
+	case CALL_MPROTECT:
+		return (argument(done, 2) & PROT_EXEC) != 0;
+	case CALL_PTRACE:
+		command = argument(done, 0);
+		return command == PTRACE_TRACEME || command == PTRACE_ATTACH || command == PTRACE_SEIZE;
 	case CALL_FCNTL:
 		command = argument(done, 1);
 		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
@@ -47,12 +60,39 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 		count_failed_open(TASK(task, tgid));
 }
 
+/* The handler that a call goes to before, or instead of, its own: for what of it concerns security. */
+static __always_inline __u32 security_handler(const struct done *done, long ret)
+{
+	switch (done->call.call) {
+	case CALL_MMAP:
+	case CALL_MMAP_OLD:
+		return MT_HANDLER_MEMORY;
+	case CALL_PIDFD_GETFD:
+		return MT_HANDLER_ACCESS;
+	case CALL_OPEN:
+	case CALL_OPENAT:
+	case CALL_OPENAT2:
+		/* Most opens that fail have no file to find. */
+		return ret == -EACCES || ret == -EPERM ? MT_HANDLER_ACCESS : MT_HANDLER_NONE;
+	default:
+		return done->call.handler >= MT_HANDLER_ACCESS ? done->call.handler : MT_HANDLER_NONE;
+	}
+}
+
+/* Whether an open file may be called "mem": told without looking at more of it. */
+static __always_inline int may_be_memory(struct file *file)
+{
+	return READ(READ(file, struct file, f_path.dentry), struct dentry, d_name.len) == 3;
+}
+
 static __always_inline __u32 flags_of(const struct done *done)
 {
 	return done->compat ? MT_FLAG_COMPAT : 0;
 }
 
-static __always_inline void opened(struct task_struct *task, struct mt_tag *tag, const struct done *done, long ret)
+/* Returns the file, or 0. */
+static __always_inline struct file *opened(struct task_struct *task, struct mt_tag *tag, const struct done *done,
+					   long ret)
 {
 	struct open_request request = {.type = MT_OPEN, .fd = ret};
 	struct actor actor = actor_of(task, tag);
@@ -63,7 +103,7 @@ static __always_inline void opened(struct task_struct *task, struct mt_tag *tag,
 		/* Closed by another thread already. */
 		COUNT(MT_OPEN, seen);
 		COUNT(MT_OPEN, lost);
-		return;
+		return 0;
 	}
 	request.flags = flags_of(done);
 	switch (done->call.call) {
@@ -85,6 +125,7 @@ static __always_inline void opened(struct task_struct *task, struct mt_tag *tag,
 		request.open_flags = argument(done, 2);
 	}
 	send_open(&actor, &request);
+	return request.file;
 }
 
 SEC("tp_btf/sys_exit")
@@ -93,12 +134,16 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	__u8 handler = done.call.handler;
+	struct file *file;
 	struct mt_tag *tag;
+	__u32 security;
+	int is_failure;
 
 	if (done.call.call == CALL_NONE || !is_of_interest(&done))
 		return 0;
 	/* Names of everybody's files change by everybody's renames. */
-	if (ret == 0 && (done.call.call <= CALL_RENAMEAT2 || done.call.call == CALL_MOUNT))
+	if (ret == 0 && (done.call.call <= CALL_RENAMEAT2 ||
+			 (done.call.call >= CALL_MOUNT_OTHER && done.call.call <= CALL_PIVOT_ROOT)))
 		next_epoch();
 	if (handler == MT_HANDLER_NONE)
 		return 0;
@@ -112,14 +157,23 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (!tag)
 		return 0;
 	/* 32-bit calls leave their result in 32 bits. A close that fails has closed all the same. */
-	if ((ret < 0 || (done.compat && (__s32)ret < 0 && handler != MT_HANDLER_MMAP)) && handler != MT_HANDLER_CLOSE) {
+	is_failure = (ret < 0 || (done.compat && (__s32)ret < 0 && handler != MT_HANDLER_MMAP)) &&
+		     handler != MT_HANDLER_CLOSE;
+	if (is_failure)
 		count_failure(task, &done);
+	/* Goes on where nobody is there: then another hook tells what concerns security. */
+	security = security_handler(&done, done.compat ? (__s32)ret : ret);
+	if (security != MT_HANDLER_NONE)
+		bpf_tail_call(ctx, &handlers, security);
+	if (is_failure || handler >= MT_HANDLER_ACCESS)
+		return 0;
+	if (handler != MT_HANDLER_OPEN) {
+		bpf_tail_call(ctx, &handlers, handler);
 		return 0;
 	}
-	if (handler != MT_HANDLER_OPEN)
-		bpf_tail_call(ctx, &handlers, handler);
-	else if (!(config.typed & MT_TYPED_OPEN))
-		opened(task, tag, &done, ret);
+	file = config.typed & MT_TYPED_OPEN ? file_of(task, (__u32)ret) : opened(task, tag, &done, ret);
+	if (file && may_be_memory(file))
+		bpf_tail_call(ctx, &handlers, MT_HANDLER_ACCESS);
 	return 0;
 }
 

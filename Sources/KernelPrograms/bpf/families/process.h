@@ -8,6 +8,7 @@
 #else
 #define PAGE_SIZE config.page_size
 #endif
+#define TMPFS_MAGIC 0x01021994
 #define EXEC_STRINGS (MT_ARGV_MAX + 3 * MT_PATH_MAX)
 _Static_assert(sizeof(struct mt_header) + sizeof(struct mt_exec) + EXEC_STRINGS < MT_RECORD_MAX + 512,
 	       "the longest exec is close to the limit");
@@ -122,6 +123,8 @@ static __always_inline __u32 exec_flags(struct task_struct *task, struct file *f
 
 	if (dentry == READ(dentry, struct dentry, d_parent) && dentry != READ(mnt, struct vfsmount, mnt_root))
 		flags |= MT_EXEC_MEMFD;
+	else if (READ(READ(mnt, struct vfsmount, mnt_sb), struct super_block, s_magic) == TMPFS_MAGIC)
+		flags |= MT_EXEC_TMPFS;
 	if (!nlink || !READ(dentry, struct dentry, d_hash.pprev))
 		flags |= MT_EXEC_DELETED;
 	if (has_own_root(&root))
