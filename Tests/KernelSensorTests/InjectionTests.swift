@@ -10,13 +10,14 @@ private let canLoad = geteuid() == 0 && access("/sys/kernel/btf/vmlinux", R_OK) 
 @Suite("Injection", .enabled(if: canLoad, "needs root and a kernel with BTF"), .serialized)
 struct InjectionTests {
   private static let diagnosis: Diagnosis = {
+    let features = KernelFeature.available(without: [])
     var table = HookFunction.table
     for index in table.indices where table[index].family == "process" && table[index].name == "fork" {
       table[index].ways.insert(
         contentsOf: [["unknown_map"], ["unacceptable"], ["missing_function"], ["missing_tracepoint"]], at: 0)
     }
     return Sensor.diagnose(
-      hooks: nil, objects: Sensor.programs + [("broken", FixtureObject.broken)], table: table)
+      hooks: nil, objects: Sensor.programs(with: features) + [("broken", FixtureObject.broken)], table: table)
   }()
 
   private func fork() throws -> Diagnosis.Function {

@@ -210,7 +210,7 @@ static __always_inline void count_used(__u32 map, __s64 change)
 	__s64 *count = bpf_map_lookup_elem(&map_used, &map);
 
 	if (count)
-		__sync_fetch_and_add(count, change);
+		ADD(count, change);
 }
 
 /* A keyed 64-bit hash: each word is mixed in by a multiply and a rotation, twice over at the end. */
