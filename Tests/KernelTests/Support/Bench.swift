@@ -20,10 +20,10 @@ final class Bench {
   /// Records that were no records.
   private(set) var malformed: [String] = []
 
-  private init(without features: Set<KernelFeature> = []) throws {
+  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil) throws {
     actor = try findActor()
     var options = SensorOptions()
-    options.hooks = try Self.hooks()
+    options.hooks = try hooks ?? Self.hooks()
     options.withheld = features.union(Self.withheld)
     sensor = try Sensor(options: options)
   }
@@ -57,7 +57,9 @@ final class Bench {
   }()
 
   /// A sensor that does without features of the kernel.
-  static func without(_ features: Set<KernelFeature>) throws -> Bench { try Bench(without: features) }
+  static func without(_ features: Set<KernelFeature>, hooks: HookTier? = nil) throws -> Bench {
+    try Bench(without: features, hooks: hooks)
+  }
 
   /// The actor's deed as this sensor sees it; it may fail.
   func repeated(_ words: [String]) throws -> Act {
