@@ -229,7 +229,7 @@ static __always_inline void close_between(struct task_struct *task, __u32 first,
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 
 	close_between(task, argument(&done, 0), argument(&done, 1), argument(&done, 2));

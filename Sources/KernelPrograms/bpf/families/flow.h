@@ -140,7 +140,7 @@ static __always_inline void pair_made(struct task_struct *task, struct mt_tag *t
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
 	int is_pipe = done.call.call == CALL_PIPE;
