@@ -82,8 +82,7 @@ import Testing
   }
 
   @Test func secretsAreMasked() throws {
-    let job = Job { $0.masker = SecretMasker(mode: .full) }
-    job.exec(100, "/bin/sh")
+    let job = started()
     let secret = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
     job.send(
       .security, 100, body: body(.mount),

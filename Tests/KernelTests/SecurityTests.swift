@@ -139,7 +139,8 @@ extension KernelTests {
       #expect(moved.path == (try act.text("to")), "\(moved)")
       let gone = try act.only(.security) { $0.securityKind == .umount }
       #expect(gone.path == (try act.text("to")), "\(gone)")
-      #expect(gone.security.argument == 2 /* MNT_DETACH */)
+      // MNT_DETACH.
+      #expect(gone.security.argument == 2)
     }
 
     @Test func unshares() throws {

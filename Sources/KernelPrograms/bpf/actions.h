@@ -5,6 +5,7 @@
 
 #include "hooks.h"
 #include "opens.h"
+#include "security_types.h"
 #include "syscalls.h"
 
 #define PID_FS_MAGIC 0x50494446

@@ -83,10 +83,6 @@ struct qstr {
 	const unsigned char *name;
 };
 
-struct file_system_type {
-	const char *name;
-};
-
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
@@ -188,17 +184,9 @@ struct fs_struct {
 	struct path root, pwd;
 };
 
-struct proc_ns_operations {
-	int type;
-};
-
 struct ns_common {
 	unsigned int inum;
 	const struct proc_ns_operations *ops;
-};
-/* 6.18 and later */
-struct ns_common___typed {
-	__u32 ns_type;
 };
 
 struct mnt_namespace {
@@ -209,26 +197,6 @@ struct nsproxy {
 	void *uts_ns, *ipc_ns;
 	struct mnt_namespace *mnt_ns;
 	void *pid_ns_for_children, *net_ns, *time_ns_for_children, *cgroup_ns;
-};
-
-struct xarray {
-	void *xa_head;
-};
-struct idr {
-	struct xarray idr_rt;
-	unsigned int idr_base;
-};
-struct xa_node {
-	unsigned char shift;
-	void *slots[64];
-};
-struct pid_namespace {
-	struct idr idr;
-};
-
-struct vm_area_struct {
-	struct file *vm_file;
-	void *anon_vma;
 };
 
 struct mm_struct {
@@ -293,11 +261,6 @@ struct pid {
 	unsigned int level;
 	struct hlist_head tasks[1];
 	struct upid numbers[1];
-};
-
-struct proc_inode {
-	struct pid *pid;
-	struct inode vfs_inode;
 };
 
 struct task_struct {

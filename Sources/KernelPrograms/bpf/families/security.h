@@ -160,19 +160,42 @@ __noinline int number_in_path(__u64 address)
 	return text[0] == '/' && text[1] == 'm' && text[2] == 'e' && text[3] == 'm' ? number : 0;
 }
 
+/*
+ * An access that is over, to the task `other` or to the one that the caller calls `number`. Global, as there are many
+ * ways to get here.
+ */
+__noinline int access_ended(__u32 kind, __u32 number, __u64 other, long result, __u32 compat)
+{
+	struct outcome outcome = {.result = result, .is_known = 1, .flags = compat ? MT_FLAG_COMPAT : 0};
+	struct task_struct *task = current_task();
+	struct mt_tag *tag = own_tag(task);
+	struct target target = {};
+
+	if (!tag)
+		return 0;
+	if (number)
+		other = (__u64)find_task(task, number);
+	if (other) {
+		target = target_of((struct task_struct *)other);
+		if (target.tgid == (__u32)TASK(task, tgid))
+			return 0;
+	} else {
+		target.tgid = number;
+		target.is_number = number != 0;
+	}
+	tell_access(task, tag, kind, &target, &outcome);
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_access, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = current_task(), *other = 0;
 	struct done done = done_of(regs, task);
 	struct outcome outcome = ended(&done, ret);
-	struct mt_tag *tag = own_tag(task);
 	__u32 number = 0, kind, failed = error_of(&outcome);
-	struct target target = {};
 	struct file *file;
 
-	if (!tag)
-		return 0;
 	switch (done.call.call) {
 	case CALL_PTRACE:
 		kind = (__u32)argument(&done, 0) == PTRACE_SEIZE ? MT_SECURITY_PTRACE_SEIZE : MT_SECURITY_PTRACE_ATTACH;
@@ -180,7 +203,7 @@ int BPF_PROG(on_access, struct pt_regs *regs, long ret)
 		if ((__u32)argument(&done, 0) == PTRACE_TRACEME) {
 			kind = MT_SECURITY_PTRACE_TRACEME;
 			number = 0;
-			other = TASK(task, real_parent);
+			other = READ(task, struct task_struct, real_parent);
 		}
 		break;
 	case CALL_VM_READ:
@@ -205,16 +228,7 @@ int BPF_PROG(on_access, struct pt_regs *regs, long ret)
 				return 0;
 		}
 	}
-	if (number)
-		other = find_task(task, number);
-	if (other) {
-		target = target_of(other);
-	} else {
-		target.tgid = number;
-		target.is_number = number != 0;
-	}
-	if (!other || target.tgid != (__u32)TASK(task, tgid))
-		tell_access(task, tag, kind, &target, &outcome);
+	access_ended(kind, number, (__u64)other, ret, done.compat);
 	if (done.call.call == CALL_PIDFD_GETFD && !failed)
 		bpf_tail_call(ctx, &handlers, MT_HANDLER_RECEIVE);
 	return 0;
