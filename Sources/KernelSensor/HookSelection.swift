@@ -195,8 +195,8 @@ struct HookSelection {
       }
     }
     return reasons.map { reason, programs in
-      let others = programs.count > 2 ? "\(programs[0]) and \(programs.count - 1) more" : programs.joined(separator: ", ")
-      return "\(others): \(reason)"
+      let all = programs.count > 2 ? "\(programs[0]) and \(programs.count - 1) more" : programs.joined(separator: ", ")
+      return "\(all): \(reason)"
     }
   }
 

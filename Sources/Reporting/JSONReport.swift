@@ -99,6 +99,7 @@ public enum JSONReport {
       json.member("lastRecordAt", cost.lastRecordAt)
       json.member("userNanoseconds", cost.userNanoseconds)
       json.member("systemNanoseconds", cost.systemNanoseconds)
+      json.member("detachNanoseconds", cost.detachNanoseconds)
       json.member("peakResidentBytes", cost.peakResidentBytes)
       json.member("ringBytes", cost.ringBytes)
     }

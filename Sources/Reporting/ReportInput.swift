@@ -29,6 +29,8 @@ public struct ReportInput: Sendable {
     /// CPU time of martlet's own process in between. What the hooks cost is in the job's own times.
     public var userNanoseconds: UInt64 = 0
     public var systemNanoseconds: UInt64 = 0
+    /// Of both, what taking the programs off their hooks took: once for a run, however long it is.
+    public var detachNanoseconds: UInt64 = 0
     /// Of martlet's process, with the pages of the rings that it has touched.
     public var peakResidentBytes: UInt64 = 0
     public var ringBytes: UInt64 = 0

@@ -15,6 +15,8 @@ struct Recording {
   /// Why the event log is not whole.
   var logError: String?
   var cost: ProcessCost
+  /// Of it, nanoseconds for taking the programs off their hooks.
+  var detachNanoseconds: UInt64
   /// As it was when everything was read; nil if the kernel would not tell.
   var status: SensorStatus?
 }
@@ -33,6 +35,8 @@ struct ProcessCost {
     system = Self.nanoseconds(usage.ru_stime)
     peakResidentBytes = UInt64(clamping: usage.ru_maxrss) * 1024
   }
+
+  var total: UInt64 { user &+ system }
 
   private static func nanoseconds(_ time: timeval) -> UInt64 {
     UInt64(clamping: time.tv_sec) * 1_000_000_000 + UInt64(clamping: time.tv_usec) * 1000
@@ -122,10 +126,12 @@ final class Pipeline: @unchecked Sendable {
     reader.commandEnd = commandEnd.load(ordering: .acquiring)
     // First what is there, while the hooks are still on: taking them off takes as long as many events.
     repeat { sensor.rings.drain { reader.take($0, state) } } while sensor.rings.hasBacklog
+    let before = ProcessCost()
     sensor.detach()
+    let detaching = ProcessCost().total &- before.total
     sensor.rings.drainAll { reader.take($0, state) }
     reader.endCommand(state)
-    recording = finish(reader)
+    recording = finish(reader, detaching: detaching)
   }
 
   private func publishStatus(_ tallies: RecordTallies) {
@@ -134,7 +140,7 @@ final class Pipeline: @unchecked Sendable {
     if let status { onStatus?(status) }
   }
 
-  private func finish(_ reader: consuming Reader) -> Recording {
+  private func finish(_ reader: consuming Reader, detaching: UInt64) -> Recording {
     let malformed = reader.malformed
     let (log, logError) = reader.finishLog()
     let cost = ProcessCost()
@@ -155,7 +161,8 @@ final class Pipeline: @unchecked Sendable {
       completeness.missingHooks.append(("counter", error.description))
     }
     return Recording(
-      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost, status: status)
+      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost,
+      detachNanoseconds: detaching, status: status)
   }
 }
 

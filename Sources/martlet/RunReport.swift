@@ -55,6 +55,7 @@ struct RunReport {
     }
     input.logError = recording.logError
     input.cost = cost(recording.cost)
+    input.cost?.detachNanoseconds = recording.detachNanoseconds
     if let status = recording.status { input.health = SensorHealth(status) }
 
     let published = Self.publish(input, in: directory)
