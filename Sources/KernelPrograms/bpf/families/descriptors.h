@@ -151,8 +151,31 @@ static __always_inline void receiving(const __u64 *arguments)
 		tag->flags |= arguments[1] ? MT_TAG_RECEIVES : MT_TAG_RECEIVES_PIDFD;
 }
 ON_ENTRY(receive_fd, receiving)
-/* up to 6.7 */
+
+/* Up to 6.7 that is __receive_fd, and receive_fd(file, flags) a function for pidfd_getfd, which may contain it. */
 ON_ENTRY(__receive_fd, receiving)
+
+static __always_inline void receiving_pidfd(void)
+{
+	struct mt_tag *tag = tag_of(current_task());
+
+	if (tag)
+		tag->flags |= MT_TAG_RECEIVES_PIDFD;
+}
+
+SEC("fentry/receive_fd")
+int fentry_receive_pidfd(void *context)
+{
+	receiving_pidfd();
+	return 0;
+}
+
+SEC("kprobe/receive_fd")
+int kprobe_receive_pidfd(void *context)
+{
+	receiving_pidfd();
+	return 0;
+}
 
 /* close(2), by number; nearly all are of no interest. */
 static __always_inline void closing_one(const __u64 *arguments)
