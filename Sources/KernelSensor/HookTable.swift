@@ -102,9 +102,9 @@ extension HookFunction {
     // Up to 6.7 what comes in messages goes through __receive_fd, and what pidfd_getfd gets through receive_fd.
     HookFunction(
       "flow", "descriptors in messages", .optional, ["fentry_fd_install", "fentry___receive_fd", "fentry_receive_pidfd"],
-      ["fentry_fd_install", "fentry_receive_fd"], ["sys_exit", "on_receive"],
+      ["fentry_fd_install", "fentry_security_file_receive", "fentry_receive_fd"], ["sys_exit", "on_receive"],
       ["kprobe_fd_install", "kprobe___receive_fd", "kprobe_receive_pidfd"],
-      ["kprobe_fd_install", "kprobe_receive_fd"],
+      ["kprobe_fd_install", "kprobe_security_file_receive", "kprobe_receive_fd"],
       typed: MT_TYPED_RECEIVE),
 
     HookFunction("network", "connect", .required, ["connect4", "connect6"]),

@@ -35,7 +35,7 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 		return 0;
 	actor = actor_of(task, tag);
 	if (tag->flags & (MT_TAG_RECEIVES | MT_TAG_RECEIVES_PIDFD)) {
-		request.how = tag->flags & MT_TAG_RECEIVES ? MT_OPEN_SCM_RIGHTS : MT_OPEN_PIDFD;
+		request.how = tag->flags & MT_TAG_RECEIVES_PIDFD ? MT_OPEN_PIDFD : MT_OPEN_SCM_RIGHTS;
 		request.open_flags = 0;
 		request.flags = compat_flag();
 		tag->flags &= ~(MT_TAG_RECEIVES | MT_TAG_RECEIVES_PIDFD);
@@ -162,6 +162,16 @@ static __always_inline void receiving_pidfd(void)
 	if (tag)
 		tag->flags |= MT_TAG_RECEIVES_PIDFD;
 }
+
+/* In 7.3 what comes in messages does not go through receive_fd; this is asked of all that is received. */
+static __always_inline void receiving_any(const __u64 *arguments)
+{
+	struct mt_tag *tag = tag_of(current_task());
+
+	if (tag)
+		tag->flags |= MT_TAG_RECEIVES;
+}
+ON_ENTRY(security_file_receive, receiving_any)
 
 SEC("fentry/receive_fd")
 int fentry_receive_pidfd(void *context)
