@@ -101,7 +101,8 @@ extension HookFunction {
       ["fentry_fd_install", "fentry_do_pipe2", "fexit_do_pipe2", "fexit___sys_socketpair"], ["sys_exit", "on_pair"]),
     // Up to 6.7 what comes in messages goes through __receive_fd, and what pidfd_getfd gets through receive_fd.
     HookFunction(
-      "flow", "descriptors in messages", .optional, ["fentry_fd_install", "fentry___receive_fd", "fentry_receive_pidfd"],
+      "flow", "descriptors in messages", .optional,
+      ["fentry_fd_install", "fentry___receive_fd", "fentry_receive_pidfd"],
       ["fentry_fd_install", "fentry_security_file_receive", "fentry_receive_fd"], ["sys_exit", "on_receive"],
       ["kprobe_fd_install", "kprobe___receive_fd", "kprobe_receive_pidfd"],
       ["kprobe_fd_install", "kprobe_security_file_receive", "kprobe_receive_fd"],

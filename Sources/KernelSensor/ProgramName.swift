@@ -45,7 +45,8 @@ struct ProgramName: Sendable, Hashable {
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
     case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete": MT_DEED_URING
-    case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd", "close_fd", "do_dup2",
+    case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
+      "close_fd", "do_dup2",
       "__x64_sys_close_range", "mmap_file", "security_mmap_file", "do_pipe2", "__sys_socketpair",
       "unix_stream_connect", "security_unix_stream_connect", "unix_may_send", "security_unix_may_send":
       MT_DEED_DESCRIPTORS
