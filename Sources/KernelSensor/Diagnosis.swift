@@ -92,7 +92,7 @@ extension Sensor {
       let sensor = try Sensor(
         objects: objects ?? programs(with: features), options: options, features: features, table: table, notes: notes)
       diagnosis.functions = sensor.choices.map { choice in
-        // Whether 32-bit programs may run is told by running one, and that they may not by being killed.
+        // Nothing makes these run where no 32-bit program may.
         let tried = choice.hooks.filter { !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") }
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)

@@ -101,10 +101,7 @@ struct HookSelection {
 
   /// The programs to load.
   var wanted: Set<String> {
-    Set(
-      functions.flatMap { function in
-        (best(of: function) ?? []).filter { !$0.isOptional || refusals[$0.program] == nil }.map(\.program)
-      })
+    Set(functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) })
   }
 
   /// Bits of `mt_typed`, for the programs.
@@ -183,6 +180,11 @@ struct HookSelection {
     way.allSatisfy { $0.isOptional || refusals[$0.program] == nil }
   }
 
+  /// A way without what it can do without and nothing can be had of.
+  private func possible(_ way: [HookFunction.Part]) -> [HookFunction.Part] {
+    way.filter { !$0.isOptional || refusals[$0.program] == nil }
+  }
+
   /// What speaks against the programs of a way.
   private func reasons(_ way: [HookFunction.Part]) -> [String] {
     var reasons: [(reason: String, programs: [String])] = []
@@ -201,7 +203,6 @@ struct HookSelection {
   }
 
   private func hooks(_ way: [HookFunction.Part], _ family: String) -> [Hook] {
-    way.filter { !$0.isOptional || refusals[$0.program] == nil }
-      .compactMap { names[$0.program]?.hook(family: family) }
+    possible(way).compactMap { names[$0.program]?.hook(family: family) }
   }
 }

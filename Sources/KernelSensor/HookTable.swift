@@ -48,11 +48,6 @@ struct HookFunction: Sendable, Equatable {
     self.ways = ways
     self.typed = typed
   }
-
-  static func == (a: HookFunction, b: HookFunction) -> Bool {
-    a.family == b.family && a.name == b.name && a.need == b.need && a.ways == b.ways
-      && a.typed?.rawValue == b.typed?.rawValue
-  }
 }
 
 extension HookFunction {

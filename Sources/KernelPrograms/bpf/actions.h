@@ -8,8 +8,6 @@
 #include "security_types.h"
 #include "syscalls.h"
 
-#define PID_FS_MAGIC 0x50494446
-
 /* How an action ended, where that is known. */
 struct outcome {
 	long result;
@@ -19,7 +17,7 @@ struct outcome {
 
 static __always_inline struct outcome ended(const struct done *done, long result)
 {
-	return (struct outcome){.result = result, .is_known = 1, .flags = done->compat ? MT_FLAG_COMPAT : 0};
+	return (struct outcome){.result = result, .is_known = 1, .flags = flags_of(done)};
 }
 
 /* The positive errno that a call returned, or 0: an address may be any number that is not one of the last 4,095. */

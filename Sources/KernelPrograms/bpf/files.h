@@ -10,6 +10,7 @@
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
 #define S_IFIFO 0010000
+#define PID_FS_MAGIC 0x50494446
 #define AT_FDCWD -100
 #define WALK_STEPS 2100 /* components of a 4,096-byte path, and mounts on the way */
 

@@ -80,6 +80,63 @@ struct call {
 	[442] = {MT_HANDLER_NONE, CALL_MOUNT_OTHER},                /* mount_setattr */                                \
 	[452] = {MT_HANDLER_PATH, CALL_FCHMODAT2}
 
+/* What 32-bit programs have in common on x86 and ARM. */
+#define BOTH_OF_32_BIT												       \
+	[5] = {MT_HANDLER_OPEN, CALL_OPEN},									       \
+	[6] = {MT_HANDLER_CLOSE, CALL_CLOSE},									       \
+	[8] = {MT_HANDLER_OPEN, CALL_CREAT},									       \
+	[9] = {MT_HANDLER_PATH, CALL_LINK},									       \
+	[10] = {MT_HANDLER_PATH, CALL_UNLINK},									       \
+	[14] = {MT_HANDLER_PATH, CALL_MKNOD},									       \
+	[15] = {MT_HANDLER_PATH, CALL_CHMOD},									       \
+	[16] = {MT_HANDLER_PATH, CALL_LCHOWN},									       \
+	[21] = {MT_HANDLER_MOUNT, CALL_MOUNT},									       \
+	[23] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},								       \
+	[26] = {MT_HANDLER_ACCESS, CALL_PTRACE},								       \
+	[38] = {MT_HANDLER_PATH, CALL_RENAME},									       \
+	[39] = {MT_HANDLER_PATH, CALL_MKDIR},									       \
+	[40] = {MT_HANDLER_PATH, CALL_RMDIR},									       \
+	[41] = {MT_HANDLER_DUP, CALL_DUP},									       \
+	[42] = {MT_HANDLER_PAIR, CALL_PIPE},									       \
+	[46] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},								       \
+	[52] = {MT_HANDLER_MOUNT, CALL_UMOUNT},									       \
+	[54] = {MT_HANDLER_COPY, CALL_IOCTL},									       \
+	[55] = {MT_HANDLER_DUP, CALL_FCNTL},									       \
+	[63] = {MT_HANDLER_DUP, CALL_DUP2},									       \
+	[70] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},								       \
+	[71] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},								       \
+	[83] = {MT_HANDLER_PATH, CALL_SYMLINK},									       \
+	[92] = {MT_HANDLER_PATH, CALL_TRUNCATE},								       \
+	[93] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE},								       \
+	[94] = {MT_HANDLER_DESCRIPTOR, CALL_FCHMOD},								       \
+	[95] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},								       \
+	[125] = {MT_HANDLER_MEMORY, CALL_MPROTECT},								       \
+	[128] = {MT_HANDLER_MODULE, CALL_INIT_MODULE},								       \
+	[138] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},								       \
+	[139] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},								       \
+	[164] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},							       \
+	[170] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},							       \
+	[182] = {MT_HANDLER_PATH, CALL_CHOWN},									       \
+	[185] = {MT_HANDLER_CREDENTIAL, CALL_CAPSET},								       \
+	[187] = {MT_HANDLER_COPY, CALL_SENDFILE},								       \
+	[192] = {MT_HANDLER_MMAP, CALL_MMAP},									       \
+	[193] = {MT_HANDLER_PATH, CALL_TRUNCATE64},								       \
+	[194] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE64},							       \
+	[198] = {MT_HANDLER_PATH, CALL_LCHOWN},									       \
+	[203] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},								       \
+	[204] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},								       \
+	[207] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},								       \
+	[208] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},							       \
+	[210] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},							       \
+	[212] = {MT_HANDLER_PATH, CALL_CHOWN},									       \
+	[213] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},								       \
+	[214] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},								       \
+	[215] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},								       \
+	[216] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},								       \
+	[221] = {MT_HANDLER_DUP, CALL_FCNTL},									       \
+	[239] = {MT_HANDLER_COPY, CALL_SENDFILE},								       \
+	[417] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG}
+
 #if defined(__TARGET_ARCH_x86)
 
 static const struct call native_calls[MT_SYSCALLS] = {
@@ -157,63 +214,11 @@ static const struct call native_calls[MT_SYSCALLS] = {
 };
 
 static const struct call compat_calls[MT_SYSCALLS] = {
-	[5] = {MT_HANDLER_OPEN, CALL_OPEN},
-	[6] = {MT_HANDLER_CLOSE, CALL_CLOSE},
-	[8] = {MT_HANDLER_OPEN, CALL_CREAT},
-	[9] = {MT_HANDLER_PATH, CALL_LINK},
-	[10] = {MT_HANDLER_PATH, CALL_UNLINK},
-	[14] = {MT_HANDLER_PATH, CALL_MKNOD},
-	[15] = {MT_HANDLER_PATH, CALL_CHMOD},
-	[16] = {MT_HANDLER_PATH, CALL_LCHOWN},
-	[21] = {MT_HANDLER_MOUNT, CALL_MOUNT},
+	BOTH_OF_32_BIT,
 	[22] = {MT_HANDLER_MOUNT, CALL_OLD_UMOUNT},
-	[23] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},
-	[26] = {MT_HANDLER_ACCESS, CALL_PTRACE},
-	[38] = {MT_HANDLER_PATH, CALL_RENAME},
-	[39] = {MT_HANDLER_PATH, CALL_MKDIR},
-	[40] = {MT_HANDLER_PATH, CALL_RMDIR},
-	[41] = {MT_HANDLER_DUP, CALL_DUP},
-	[42] = {MT_HANDLER_PAIR, CALL_PIPE},
-	[46] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},
-	[52] = {MT_HANDLER_MOUNT, CALL_UMOUNT},
-	[54] = {MT_HANDLER_COPY, CALL_IOCTL},
-	[55] = {MT_HANDLER_DUP, CALL_FCNTL},
-	[63] = {MT_HANDLER_DUP, CALL_DUP2},
-	[70] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},
-	[71] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},
-	[83] = {MT_HANDLER_PATH, CALL_SYMLINK},
 	[90] = {MT_HANDLER_MMAP, CALL_MMAP_OLD},
-	[92] = {MT_HANDLER_PATH, CALL_TRUNCATE},
-	[93] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE},
-	[94] = {MT_HANDLER_DESCRIPTOR, CALL_FCHMOD},
-	[95] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
 	[102] = {MT_HANDLER_ACCEPT, CALL_SOCKETCALL},
-	[125] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
-	[128] = {MT_HANDLER_MODULE, CALL_INIT_MODULE},
-	[138] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},
-	[139] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},
-	[164] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},
-	[170] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},
-	[182] = {MT_HANDLER_PATH, CALL_CHOWN},
-	[185] = {MT_HANDLER_CREDENTIAL, CALL_CAPSET},
-	[187] = {MT_HANDLER_COPY, CALL_SENDFILE},
-	[192] = {MT_HANDLER_MMAP, CALL_MMAP},
-	[193] = {MT_HANDLER_PATH, CALL_TRUNCATE64},
-	[194] = {MT_HANDLER_DESCRIPTOR, CALL_FTRUNCATE64},
-	[198] = {MT_HANDLER_PATH, CALL_LCHOWN},
-	[203] = {MT_HANDLER_CREDENTIAL, CALL_SETREUID},
-	[204] = {MT_HANDLER_CREDENTIAL, CALL_SETREGID},
-	[207] = {MT_HANDLER_DESCRIPTOR, CALL_FCHOWN},
-	[208] = {MT_HANDLER_CREDENTIAL, CALL_SETRESUID},
-	[210] = {MT_HANDLER_CREDENTIAL, CALL_SETRESGID},
-	[212] = {MT_HANDLER_PATH, CALL_CHOWN},
-	[213] = {MT_HANDLER_CREDENTIAL, CALL_SETUID},
-	[214] = {MT_HANDLER_CREDENTIAL, CALL_SETGID},
-	[215] = {MT_HANDLER_CREDENTIAL, CALL_SETFSUID},
-	[216] = {MT_HANDLER_CREDENTIAL, CALL_SETFSGID},
 	[217] = {MT_HANDLER_MOUNT, CALL_PIVOT_ROOT},
-	[221] = {MT_HANDLER_DUP, CALL_FCNTL},
-	[239] = {MT_HANDLER_COPY, CALL_SENDFILE},
 	[295] = {MT_HANDLER_OPEN, CALL_OPENAT},
 	[296] = {MT_HANDLER_PATH, CALL_MKDIRAT},
 	[297] = {MT_HANDLER_PATH, CALL_MKNODAT},
@@ -244,7 +249,6 @@ static const struct call compat_calls[MT_SYSCALLS] = {
 	[372] = {MT_HANDLER_RECEIVE, CALL_RECVMSG},
 	[377] = {MT_HANDLER_COPY, CALL_COPY_FILE_RANGE},
 	[380] = {MT_HANDLER_MEMORY, CALL_MPROTECT},
-	[417] = {MT_HANDLER_RECEIVE, CALL_RECVMMSG}, /* recvmmsg_time64 */
 	BOTH_FROM_424,
 };
 
@@ -299,6 +303,12 @@ static __always_inline struct done done_of(struct pt_regs *regs, struct task_str
 
 #define LOADED(regs, name) (regs)->name
 #define PROBED(regs, name) READ(regs, struct pt_regs, name)
+
+/* What a record of the call is marked with. */
+static __always_inline __u32 flags_of(const struct done *done)
+{
+	return done->compat ? MT_FLAG_COMPAT : 0;
+}
 
 /* Argument `n`, from 0: the registers still hold what the caller put there. */
 static __always_inline __u64 argument(const struct done *done, int n)

@@ -93,6 +93,14 @@ static __always_inline void add_writer(__u32 tgid, struct mt_process *process, _
 		set_writing(process, fd, 1);
 }
 
+/* What is kept of a descriptor of `file`. */
+static __always_inline struct mt_writer writer_of(struct file *file)
+{
+	struct inode *inode = READ(file, struct file, f_inode);
+
+	return (struct mt_writer){.inode = (__u64)inode, .file = identity_of(inode)};
+}
+
 /* Descriptors of one process that stop being writers. */
 struct closing {
 	struct fd_set left;

@@ -10,7 +10,6 @@
 #define O_LARGEFILE 0100000 /* set by the kernel for every 64-bit program */
 #define CLOSE_RANGE_UNSHARE 2
 #define FMODE_NOACCOUNT 0x20000000 /* opened by a file system for itself: the file behind one of overlayfs */
-#define PID_FS_MAGIC 0x50494446
 
 static __always_inline int is_only_reference(struct file *file)
 {
@@ -27,9 +26,8 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 	struct task_struct *task = current_task();
 	struct open_request request = {.type = MT_PASS_FD, .file = (struct file *)address, .fd = fd};
 	struct mt_tag *tag = tag_of(task);
-	struct mt_writer writer = {};
+	struct mt_writer writer;
 	struct actor actor;
-	struct inode *inode;
 
 	if (!tag)
 		return 0;
@@ -42,9 +40,7 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 		if (config.typed & MT_TYPED_RECEIVE)
 			send_open(&actor, &request);
 	} else if ((config.typed & MT_TYPED_DUP) && may_write_through(request.file)) {
-		inode = READ(request.file, struct file, f_inode);
-		writer.inode = (__u64)inode;
-		writer.file = identity_of(inode);
+		writer = writer_of(request.file);
 		duplicated(&actor, process_of(actor.tgid), &writer, -1, fd, compat_flag());
 	}
 	return 0;
@@ -142,50 +138,45 @@ static __always_inline void given_back(const __u64 *arguments)
 }
 ON_ENTRY(put_unused_fd, given_back)
 
-/* (file, where its number is to be stored, flags): pidfd_getfd stores it nowhere. */
-static __always_inline void receiving(const __u64 *arguments)
+/* Notes what the current task is in the middle of. */
+static __always_inline void note(enum mt_tag_flag flag)
 {
 	struct mt_tag *tag = tag_of(current_task());
 
 	if (tag)
-		tag->flags |= arguments[1] ? MT_TAG_RECEIVES : MT_TAG_RECEIVES_PIDFD;
+		tag->flags |= flag;
+}
+
+/* (file, where its number is to be stored, flags): pidfd_getfd stores it nowhere. */
+static __always_inline void receiving(const __u64 *arguments)
+{
+	note(arguments[1] ? MT_TAG_RECEIVES : MT_TAG_RECEIVES_PIDFD);
 }
 ON_ENTRY(receive_fd, receiving)
 
 /* Up to 6.7 that is __receive_fd, and receive_fd(file, flags) a function for pidfd_getfd, which may contain it. */
 ON_ENTRY(__receive_fd, receiving)
 
-static __always_inline void receiving_pidfd(void)
-{
-	struct mt_tag *tag = tag_of(current_task());
-
-	if (tag)
-		tag->flags |= MT_TAG_RECEIVES_PIDFD;
-}
-
-/* In 7.3 what comes in messages does not go through receive_fd; this is asked of all that is received. */
-static __always_inline void receiving_any(const __u64 *arguments)
-{
-	struct mt_tag *tag = tag_of(current_task());
-
-	if (tag)
-		tag->flags |= MT_TAG_RECEIVES;
-}
-ON_ENTRY(security_file_receive, receiving_any)
-
 SEC("fentry/receive_fd")
 int fentry_receive_pidfd(void *context)
 {
-	receiving_pidfd();
+	note(MT_TAG_RECEIVES_PIDFD);
 	return 0;
 }
 
 SEC("kprobe/receive_fd")
 int kprobe_receive_pidfd(void *context)
 {
-	receiving_pidfd();
+	note(MT_TAG_RECEIVES_PIDFD);
 	return 0;
 }
+
+/* In 7.3 what comes in messages does not go through receive_fd; this is asked of all that is received. */
+static __always_inline void receiving_any(const __u64 *arguments)
+{
+	note(MT_TAG_RECEIVES);
+}
+ON_ENTRY(security_file_receive, receiving_any)
 
 /* close(2), by number; nearly all are of no interest. */
 static __always_inline void closing_one(const __u64 *arguments)
@@ -214,9 +205,8 @@ static __always_inline void replacing(const __u64 *arguments)
 	struct file *file = ARGUMENT(arguments, 1, struct file *);
 	__u32 fd = ARGUMENT(arguments, 2, __u32);
 	int is_writer = may_write_through(file);
-	struct mt_writer writer = {};
 	struct mt_process *process;
-	struct inode *inode;
+	struct mt_writer writer;
 	struct mt_tag *tag;
 	struct actor actor;
 
@@ -230,33 +220,30 @@ static __always_inline void replacing(const __u64 *arguments)
 	drop_writer(&actor, process, fd, MT_CLOSE_REPLACED);
 	if (!is_writer)
 		return;
-	inode = READ(file, struct file, f_inode);
-	writer.inode = (__u64)inode;
-	writer.file = identity_of(inode);
+	writer = writer_of(file);
 	duplicated(&actor, process, &writer, -1, fd, compat_flag());
 }
 ON_ENTRY(do_dup2, replacing)
 
 #ifdef bpf_target_x86
-static __always_inline void closing_range(__u32 first, __u32 last, __u32 flags)
+static __always_inline void closing_range(const __u64 *arguments, __u8 compat)
 {
+	const struct done call = {.regs = ARGUMENT(arguments, 0, struct pt_regs *), .compat = compat};
+	__u32 first = call_argument(&call, 0), last = call_argument(&call, 1), flags = call_argument(&call, 2);
+
 	if (first <= last && !(flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
 		close_between(current_task(), first, last, flags);
 }
 
 static __always_inline void closing_range_64(const __u64 *arguments)
 {
-	const void *regs = ARGUMENT(arguments, 0, const void *);
-
-	closing_range(READ(regs, struct pt_regs, di), READ(regs, struct pt_regs, si), READ(regs, struct pt_regs, dx));
+	closing_range(arguments, 0);
 }
 ON_ENTRY(__x64_sys_close_range, closing_range_64)
 
 static __always_inline void closing_range_32(const __u64 *arguments)
 {
-	const void *regs = ARGUMENT(arguments, 0, const void *);
-
-	closing_range(READ(regs, struct pt_regs, bx), READ(regs, struct pt_regs, cx), READ(regs, struct pt_regs, dx));
+	closing_range(arguments, 1);
 }
 ON_ENTRY(__ia32_sys_close_range, closing_range_32)
 #endif
@@ -342,10 +329,10 @@ static __always_inline void socket_pair_made(const __u64 *arguments, __u64 resul
 }
 ON_RETURN(__sys_socketpair, socket_pair_made)
 
-/* Copies inside the kernel. */
+/* Copies inside the kernel: of each end the file, or 0 and its descriptor. */
 static __always_inline void moved(struct file *from, struct file *to, __s32 in, __s32 out, __u32 kind, __u64 result)
 {
-	struct transfer transfer = {.from = from, .to = to, .bytes = result, .in = in, .out = out, .kind = kind};
+	struct transfer transfer = {.bytes = result, .in = in, .out = out, .kind = kind};
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = tag_of(task);
 
@@ -357,6 +344,8 @@ static __always_inline void moved(struct file *from, struct file *to, __s32 in, 
 	}
 	if (kind != MT_COPY_REFLINK && !result)
 		return;
+	transfer.from = from ? from : file_of(task, in);
+	transfer.to = to ? to : file_of(task, out);
 	transfer.flags = compat_flag();
 	transferred(task, tag, &transfer);
 }
@@ -364,10 +353,7 @@ static __always_inline void moved(struct file *from, struct file *to, __s32 in, 
 /* do_sendfile(out, in, offset, count, limit) */
 static __always_inline void sent_file(const __u64 *arguments, __u64 result)
 {
-	struct task_struct *task = current_task();
-	__s32 out = ARGUMENT(arguments, 0, __s32), in = ARGUMENT(arguments, 1, __s32);
-
-	moved(file_of(task, in), file_of(task, out), in, out, MT_COPY_SENDFILE, result);
+	moved(0, 0, ARGUMENT(arguments, 1, __s32), ARGUMENT(arguments, 0, __s32), MT_COPY_SENDFILE, result);
 }
 ON_RETURN(do_sendfile, sent_file)
 
@@ -399,10 +385,7 @@ ON_RETURN(vfs_copy_file_range, range_copied)
 /* ioctl_file_clone(to, descriptor of what to clone, offset, length, offset) */
 static __always_inline void cloned(const __u64 *arguments, __u64 result)
 {
-	__s32 in = ARGUMENT(arguments, 1, __s32);
-
-	moved(file_of(current_task(), in), ARGUMENT(arguments, 0, struct file *), in, -1, MT_COPY_REFLINK,
-	      result);
+	moved(0, ARGUMENT(arguments, 0, struct file *), ARGUMENT(arguments, 1, __s32), -1, MT_COPY_REFLINK, result);
 }
 ON_RETURN(ioctl_file_clone, cloned)
 
@@ -452,13 +435,15 @@ ON_SECURITY(unix_stream_connect, unix_connecting)
 /* (socket, to whom): for each datagram, of which the first of (image, socket, receiver) is told. */
 static __always_inline void unix_sending(const __u64 *arguments)
 {
-	struct task_struct *task = current_task();
-	struct sock *sk = READ(ARGUMENT(arguments, 0, struct socket *), struct socket, sk);
-	struct sock *other = READ(ARGUMENT(arguments, 1, struct socket *), struct socket, sk);
+	struct mt_tag *tag = tag_of(current_task());
 	__u64 hash = hash_begin('u');
-	struct mt_tag *tag = tag_of(task);
+	struct sock *sk, *other;
 
-	if (!tag || !READ(other, struct unix_sock, addr))
+	if (!tag)
+		return;
+	sk = READ(ARGUMENT(arguments, 0, struct socket *), struct socket, sk);
+	other = READ(ARGUMENT(arguments, 1, struct socket *), struct socket, sk);
+	if (!READ(other, struct unix_sock, addr))
 		return;
 	hash = hash_word(hash, tag->image ^ tag->tgid);
 	hash = hash_word(hash, (__u64)sk);

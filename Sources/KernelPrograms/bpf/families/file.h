@@ -85,11 +85,6 @@ static __always_inline int may_be_memory(struct file *file)
 	return READ(READ(file, struct file, f_path.dentry), struct dentry, d_name.len) == 3;
 }
 
-static __always_inline __u32 flags_of(const struct done *done)
-{
-	return done->compat ? MT_FLAG_COMPAT : 0;
-}
-
 /* Returns the file, or 0. */
 static __always_inline struct file *opened(struct task_struct *task, struct mt_tag *tag, const struct done *done,
 					   long ret)

@@ -3,7 +3,6 @@
 #include "sockets.h"
 #include "syscalls.h"
 
-#define FICLONERANGE 0x4020940d
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define RECEIVE_STEPS 4096
@@ -62,7 +61,7 @@ int BPF_PROG(on_copy, struct pt_regs *regs, long ret)
 	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
 	struct mt_tag *tag = own_tag(task);
-	struct transfer transfer = {.bytes = ret, .flags = done.compat ? MT_FLAG_COMPAT : 0};
+	struct transfer transfer = {.bytes = ret, .flags = flags_of(&done)};
 	__s64 clone_source = 0;
 
 	if (!tag)
@@ -148,7 +147,7 @@ int BPF_PROG(on_pair, struct pt_regs *regs, long ret)
 	if (tag)
 		pair_made(task, tag, is_pipe ? MT_PIPE : MT_SOCKETPAIR,
 			  is_pipe ? pointer_argument(&done, 0) : pointer_argument(&done, 3), argument(&done, 0),
-			  done.compat ? MT_FLAG_COMPAT : 0);
+			  flags_of(&done));
 	return 0;
 }
 
@@ -249,7 +248,7 @@ static long receive_step(__u32 index, struct received *received)
 	received->fds_left--;
 	bpf_probe_read_user(&fd, sizeof(fd), (const void *)received->fds);
 	received->fds += sizeof(fd);
-	pass_descriptor(fd, is_compat() ? MT_FLAG_COMPAT : 0, MT_OPEN_SCM_RIGHTS);
+	pass_descriptor(fd, compat_flag(), MT_OPEN_SCM_RIGHTS);
 	return 0;
 }
 LOOP_STEP(struct received, receive_step)
@@ -267,7 +266,7 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 	if (!tag)
 		return 0;
 	if (done.call.call == CALL_PIDFD_GETFD) {
-		pass_descriptor(ret, done.compat ? MT_FLAG_COMPAT : 0, MT_OPEN_PIDFD);
+		pass_descriptor(ret, flags_of(&done), MT_OPEN_PIDFD);
 		return 0;
 	}
 	/*
@@ -325,7 +324,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	COUNT(MT_UNIX_CONNECT, seen);
 	if (!begin(&record, MT_UNIX_CONNECT, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = flags_of(&done);
 	body = BODY(&record, struct mt_unix);
 	describe_unix(body, sk, file, fd);
 	/* struct sockaddr_un: a family of two bytes, then the path, zero-terminated unless it is abstract. */
@@ -401,7 +400,7 @@ int BPF_PROG(on_accept, struct pt_regs *regs, long ret)
 	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
-	accepted(&actor, sk, file, ret, done.compat ? MT_FLAG_COMPAT : 0);
+	accepted(&actor, sk, file, ret, flags_of(&done));
 	return 0;
 }
 
@@ -438,6 +437,6 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	actor = actor_of(task, tag);
 	file = file_of(task, (__s32)ret);
 	socket_made(&actor, file ? opaque(sock_of(file)) : 0, argument(&done, 0), argument(&done, 1) & SOCK_TYPE_MASK,
-		    argument(&done, 2), done.compat ? MT_FLAG_COMPAT : 0);
+		    argument(&done, 2), flags_of(&done));
 	return 0;
 }

@@ -218,7 +218,7 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = flags_of(&done);
 	work = record.work;
 	work->arguments[0] = argument(&done, 0);
 	work->arguments[1] = argument(&done, 1);
@@ -281,7 +281,7 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	}
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
 		return 0;
-	HEADER(&record)->flags = done.compat ? MT_FLAG_COMPAT : 0;
+	HEADER(&record)->flags = flags_of(&done);
 	body = BODY(&record, struct mt_path_op);
 	body->file = identity_of(READ(file, struct file, f_inode));
 	body->argument = value;
