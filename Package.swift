@@ -19,6 +19,7 @@ let package = Package(
     .systemLibrary(name: "CLibbpf", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // The kernel side, compiled for the bpf target and embedded.
@@ -32,6 +33,7 @@ let package = Package(
     // User space, from the kernel outwards.
     .target(name: "CSystem"),
     .target(name: "Observation", dependencies: ["KernelABI"], swiftSettings: strict),
+    .target(name: "Configuration", dependencies: ["CYAML", "Observation"], swiftSettings: strict),
     .target(
       name: "KernelSensor",
       dependencies: ["CLibbpf", "CZlib", "CSystem", "KernelABI", "KernelPrograms", "Observation"],
@@ -56,6 +58,7 @@ let package = Package(
     // Tests; those that need no privileges first.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .testTarget(name: "ObservationTests", dependencies: ["KernelABI", "Observation"], swiftSettings: strict),
+    .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: strict),
     .testTarget(
       name: "JobsTests", dependencies: ["CSystem", "KernelABI", "Observation", "Jobs"], swiftSettings: strict),
     .testTarget(

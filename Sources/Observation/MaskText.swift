@@ -85,7 +85,7 @@ func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (byte >= 0x09 && byte <= 0
 func isQuote(_ byte: UInt8) -> Bool { byte == 0x22 || byte == 0x27 }
 
 @inline(__always)
-func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }
+package func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }
 
 @inline(__always)
 func isAlphanumeric(_ byte: UInt8) -> Bool {

@@ -1,3 +1,5 @@
+internal import Observation
+
 /// Builds HTML. Markup is made of literals alone; everything else goes through `text` or `attribute`, so that a
 /// name from a job cannot become part of the page, whatever it holds.
 struct HTMLOutput {

@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 extension HTMLReport {
   private static let maximumRows = 1500

@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 extension JSONReport {
   static func write(process index: Int, of tree: ProcessTree, clock: WallClock, to json: inout JSONOutput) {

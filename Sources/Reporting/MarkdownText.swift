@@ -1,3 +1,5 @@
+internal import Observation
+
 /// Text from a job inside Markdown: always in code, where nothing is interpreted.
 ///
 /// GitHub turns much of plain text into something else: emphasis, links, bare addresses, `@mentions`, `#123`,

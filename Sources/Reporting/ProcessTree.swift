@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 /// The processes of a snapshot as a forest, whatever ids and parents it holds: each process stands in it once.
 ///

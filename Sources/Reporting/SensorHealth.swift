@@ -1,3 +1,5 @@
+internal import Observation
+
 /// How near the sensor came to its limits.
 public struct SensorHealth: Sendable, Equatable {
   public struct Ring: Sendable, Equatable {

@@ -1,4 +1,5 @@
 internal import Jobs
+internal import Observation
 
 /// What `martlet run` prints at the end: the run on at most 25 lines of plain text.
 ///

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Glibc
 import KernelSensor
-import Reporting
+import Observation
 
 /// `martlet bench`: what the ways into and out of the kernel cost on this machine.
 struct BenchCommand: ParsableCommand {

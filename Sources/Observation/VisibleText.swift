@@ -5,14 +5,14 @@
 /// itself as what it is becomes `\n`, `\t`, `\r` or `\u{202E}`. That is for eyes: the exact bytes are in report.json.
 public enum VisibleText {
   /// What stays when a text is too long; `ends` loses its middle.
-  enum Keep { case head, tail, ends }
+  package enum Keep { case head, tail, ends }
 
   /// The text with everything that hides written out; safe for a terminal.
   public static func terminal(_ text: String, limit: Int = 4096) -> String {
     terminal(text, limit: limit, keep: .head)
   }
 
-  static func terminal(_ text: String, limit: Int, keep: Keep) -> String {
+  package static func terminal(_ text: String, limit: Int, keep: Keep) -> String {
     var result = ""
     visit(text, limit: limit, keep: keep, plain: { result.unicodeScalars.append($0) }, hidden: { result += $0 })
     return result
@@ -20,7 +20,7 @@ public enum VisibleText {
 
   /// Hands out the scalars of `text` that can be shown as they are and, in their place, the escapes of those that
   /// cannot. Beyond `limit` scalars an ellipsis stands for what is left out.
-  static func visit(
+  package static func visit(
     _ text: String, limit: Int, keep: Keep, plain: (Unicode.Scalar) -> Void, hidden: (String) -> Void
   ) {
     func show(_ scalars: some Sequence<Unicode.Scalar>) {
@@ -44,7 +44,7 @@ public enum VisibleText {
   }
 
   /// Whether a reader cannot tell from looking that this scalar is there, or what it does.
-  static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
     let value = scalar.value
     if value < 0x7f { return value < 0x20 }
     switch scalar.properties.generalCategory {
@@ -56,7 +56,7 @@ public enum VisibleText {
     }
   }
 
-  static func escape(_ scalar: Unicode.Scalar) -> String {
+  package static func escape(_ scalar: Unicode.Scalar) -> String {
     switch scalar {
     case "\n": "\\n"
     case "\t": "\\t"

@@ -1,6 +1,3 @@
-internal import Jobs
-internal import Observation
-
 /// Builds JSON. Structure comes from the callers, so that the order of keys is theirs; names from a job go through
 /// `string`, which lets nothing out of its quotes.
 package struct JSONOutput {
@@ -113,19 +110,20 @@ package struct JSONOutput {
 
   /// A member whose key is made at run time: a name of ours that comes as a string, such as that of a map.
   package mutating func member(named key: String, _ value: some BinaryInteger) {
-    separate()
-    string(key)
-    bytes.append(UInt8(ascii: ":"))
+    self.key(named: key)
     member(nil, value)
   }
 
-  /// A name, with the raw bytes beside it where they are not UTF-8, and a mark where it was cut.
-  mutating func name(
-    _ key: StaticString, base64 base64Key: StaticString, truncated truncatedKey: StaticString, _ name: Name
-  ) {
-    member(key, name.text)
-    if !name.isValidUTF8 { member(base64Key, Base64.encode(name.bytes)) }
-    if name.isTruncated { member(truncatedKey, true) }
+  /// Likewise of an object.
+  package mutating func object(named key: String, _ body: (inout JSONOutput) -> Void) {
+    self.key(named: key)
+    object(nil, body)
+  }
+
+  private mutating func key(named key: String) {
+    separate()
+    string(key)
+    bytes.append(UInt8(ascii: ":"))
   }
 
   /// Quoted; control characters and those that reorder or hide text are escaped, so that the file can be
@@ -150,14 +148,5 @@ package struct JSONOutput {
       }
     }
     bytes.append(UInt8(ascii: "\""))
-  }
-}
-
-/// Base64 with padding, RFC 4648 section 4.
-enum Base64 {
-  static func encode(_ bytes: [UInt8]) -> String {
-    var buffer = ByteBuffer(capacity: (bytes.count + 2) / 3 * 4)
-    bytes.withUnsafeBytes { buffer.append(base64: $0) }
-    return buffer.text
   }
 }
