@@ -29,24 +29,32 @@ extension KernelTests {
     @Test func recordsAreWhole() throws {
       let workers = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 2
       let connections = workers * Self.rounds / 8
+      let sensor = try Bench.shared.get().sensor
+      let missedBefore = try sensor.missedRuns()
       let act = try Bench.act("storm", "\(workers)", "\(Self.rounds)", "\(Self.programs)") {
         $0.all(.tcpClose).count == 2 * connections
       }
       #expect(act.status == 0)
-      let sensor = try Bench.shared.get().sensor
       #expect(sensor.rings.sequenceGaps == 0 && sensor.rings.malformed == 0 && sensor.rings.late == 0)
 
-      // As many as were made, and each of them whole.
+      // As many as were made, and each of them whole. The kernel leaves out a run of a program where another run of it
+      // was preempted or interrupted on that CPU, and counts it: no more than that may be missing.
+      let missed = Int(try sensor.missedRuns() - missedBefore)
       let opens = act.all(.open) { $0.open.fmode & MT_FMODE_CREATED != 0 }
       let renames = act.all(.rename)
       let execs = act.all(.exec) { $0.pid != act.pid }
-      #expect(opens.count == workers * Self.rounds)
-      #expect(renames.count == workers * Self.rounds)
-      #expect(act.all(.unlink).count == workers * Self.rounds)
-      #expect(act.all(.mkdir).count == workers)
-      #expect(execs.count == workers * Self.programs)
-      #expect(act.all(.connect).count == connections)
-      #expect(act.all(.tcpClose).count == 2 * connections)
+      let counts: [(what: String, found: Int, made: Int)] = [
+        ("opens", opens.count, workers * Self.rounds),
+        ("renames", renames.count, workers * Self.rounds),
+        ("unlinks", act.all(.unlink).count, workers * Self.rounds),
+        ("directories", act.all(.mkdir).count, workers),
+        ("execs", execs.count, workers * Self.programs),
+        ("connects", act.all(.connect).count, connections),
+        ("ends of connections", act.all(.tcpClose).count, 2 * connections),
+      ]
+      for count in counts { #expect(count.found <= count.made, "\(count)") }
+      let missing = counts.reduce(0) { $0 + $1.made - $1.found }
+      #expect(missing <= missed, "\(missing) missing, \(missed) runs missed: \(counts)")
       for record in opens + renames + act.all(.unlink) + act.all(.mkdir) {
         #expect(isWhole(record.path, in: act) && !record.flags.contains(.truncated), "\(record)")
       }
