@@ -185,23 +185,27 @@ static int naming(int directory)
 	return error;
 }
 
-int mt_deed_names(void)
+int mt_mount_nowhere(const char *type)
 {
-	/* A file system that is mounted nowhere, and gone when its last descriptor is. */
-	int context = syscall(SYS_fsopen, "tmpfs", 1 /* FSOPEN_CLOEXEC */), directory, error;
+	int context = syscall(SYS_fsopen, type, 1 /* FSOPEN_CLOEXEC */), directory;
 
 	if (context < 0)
 		return -errno;
-	if (syscall(SYS_fsconfig, context, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0)) {
-		error = -errno;
-		close(context);
-		return error;
-	}
-	directory = syscall(SYS_fsmount, context, 1 /* FSMOUNT_CLOEXEC */, 0);
-	error = directory < 0 ? -errno : naming(directory);
+	directory = syscall(SYS_fsconfig, context, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0) ?
+			    -1 : (int)syscall(SYS_fsmount, context, 1 /* FSMOUNT_CLOEXEC */, 0);
+	if (directory < 0)
+		directory = -errno;
+	close(context);
+	return directory;
+}
+
+int mt_deed_names(void)
+{
+	int directory = mt_mount_nowhere("tmpfs");
+	int error = directory < 0 ? directory : naming(directory);
+
 	if (directory >= 0)
 		close(directory);
-	close(context);
 	/* These fail, having said nothing that could be done. */
 	mount("", "/", "", MS_MOVE, NULL);
 	syscall(SYS_move_mount, -1, "", -1, "", 0);

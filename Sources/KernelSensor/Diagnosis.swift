@@ -76,9 +76,8 @@ extension Sensor {
     diagnosis.machine = kernel.machine
     diagnosis.facts = MachineFacts(release: diagnosis.kernelRelease).all
     if let types = try? KernelTypes() {
-      let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))
-      diagnosis.trials = HookKind.allCases.map { $0.trial(types, cgroupRoot: cgroupRoot) }
-      diagnosis.signalTrial = HookKind.typedTracepoint.trial(types, cgroupRoot: cgroupRoot, signals: true)
+      diagnosis.trials = HookKind.allCases.map { $0.trial(types) }
+      diagnosis.signalTrial = HookKind.typedTracepoint.trial(types, signals: true)
     }
     let notes = TrialNotes()
     do {
@@ -112,7 +111,7 @@ struct MachineFacts {
   var hasBTF = access("/sys/kernel/btf/vmlinux", R_OK) == 0
   var confinement = Confinement.ofThisProcess()
   var lsm = readText("/sys/kernel/security/lsm")
-  var cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:))
+  var cgroup = MachineFacts.cgroup()
   var jit = readNumber("/proc/sys/net/core/bpf_jit_enable")
   var unprivileged = readNumber("/proc/sys/kernel/unprivileged_bpf_disabled")
   /// Bytes that may be locked, which is what maps and programs count as before 5.11; nil if there is no limit.
@@ -167,9 +166,19 @@ struct MachineFacts {
   }
 
   private var cgroup2: Diagnosis.Fact {
-    .init(
-      name: "cgroup2", value: cgroupRoot ?? "not mounted",
-      advice: cgroupRoot == nil ? SensorError.cgroup2Missing.advice : nil)
+    switch cgroup {
+    case .success(let path): .init(name: "cgroup2", value: path ?? "not mounted; martlet mounts it for itself")
+    case .failure(let error): .init(name: "cgroup2", value: "not to be reached", advice: error.advice)
+    }
+  }
+
+  /// Where the cgroup v2 hierarchy is mounted; nil: nowhere, but it can be.
+  private static func cgroup() -> Result<String?, SensorError> {
+    do {
+      return .success(try CgroupRoot().path)
+    } catch {
+      return .failure(error)
+    }
   }
 
   private var compiler: Diagnosis.Fact {

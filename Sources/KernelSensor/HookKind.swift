@@ -47,9 +47,8 @@ extension HookKind {
   ///
   /// - Parameters:
   ///   - types: the kernel's
-  ///   - cgroupRoot: where the cgroup v2 hierarchy is mounted, nil if nowhere
   ///   - signals: try whether it can signal the process that it runs for, too
-  func trial(_ types: borrowing KernelTypes, cgroupRoot: String?, signals: Bool = false) -> HookTrial {
+  func trial(_ types: borrowing KernelTypes, signals: Bool = false) -> HookTrial {
     let plan = plan
     func ended(_ outcome: HookTrial.Outcome, _ reason: String = "") -> HookTrial {
       HookTrial(kind: self, target: plan.target, outcome: outcome, reason: reason)
@@ -64,7 +63,7 @@ extension HookKind {
     do {
       let counter = try RunCounter()
       let program = try counter.program(plan, type: type, signals: signals)
-      let attached = try attach(program, plan, cgroupRoot)
+      let attached = try attach(program, plan)
       let deed = mt_deed(plan.deed)
       // Its programs run for whoever reads from it.
       if self == .iterator { attached.read() }
@@ -111,18 +110,20 @@ extension HookKind {
     }
   }
 
-  private func attach(_ program: Descriptor, _ plan: HookPlan, _ cgroupRoot: String?) throws(TrialError) -> Descriptor {
+  private func attach(_ program: Descriptor, _ plan: HookPlan) throws(TrialError) -> Descriptor {
     switch self {
     case .lsm, .fentry, .fexit, .modifyReturn, .typedTracepoint:
       return try Descriptor(bpf_link_create(program.number, 0, plan.attachType, nil), "attach")
     case .rawTracepoint:
       return try Descriptor(bpf_raw_tracepoint_open(plan.target, program.number), "attach")
     case .cgroup:
-      guard let cgroupRoot else { throw .absent("no cgroup v2 hierarchy is mounted") }
-      let root = open(cgroupRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      guard root >= 0 else { throw .absent("\(cgroupRoot): \(errorText(errno))") }
-      defer { close(root) }
-      return try Descriptor(bpf_link_create(program.number, root, plan.attachType, nil), "attach")
+      let cgroup: CgroupRoot
+      do {
+        cgroup = try CgroupRoot()
+      } catch {
+        throw .absent("\(error)")
+      }
+      return try Descriptor(bpf_link_create(program.number, cgroup.descriptor, plan.attachType, nil), "attach")
     case .iterator:
       let link = try Descriptor(bpf_link_create(program.number, 0, plan.attachType, nil), "attach")
       return try Descriptor(bpf_iter_create(link.number), "make the iterator")

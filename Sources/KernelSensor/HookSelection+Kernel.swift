@@ -3,13 +3,13 @@ extension HookSelection {
   /// kinds of hooks that work for no program here.
   ///
   /// - Throws: if that leaves no way for a required function
-  mutating func leaveOutWhatCannotWork(cgroupRoot: String) throws(SensorError) {
+  mutating func leaveOutWhatCannotWork() throws(SensorError) {
     let types = try KernelTypes()
     var objections: [String: String?] = [:]
     for (name, signature) in candidates {
       var objection: String?
       if name.canBeSilent, let kind = HookKind(rawValue: name.kind) {
-        objection = objections[name.kind] ?? kind.trial(types, cgroupRoot: cgroupRoot).objection
+        objection = objections[name.kind] ?? kind.trial(types).objection
         objections[name.kind] = .some(objection)
       }
       if objection == nil, let type = name.attachType {

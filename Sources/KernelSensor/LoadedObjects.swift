@@ -231,20 +231,21 @@ extension LoadedObjects {
   /// Attaches what is loaded. `sched_process_fork` comes first, so that no child of a tagged process is missed
   /// while the rest follows; the others in the order of the objects, as programs of one tracepoint run in the
   /// order in which they were attached.
-  func attach(cgroupRoot: String) throws(Obstacle) {
+  func attach() throws(Obstacle) {
+    let cgroup: CgroupRoot
+    do {
+      cgroup = try CgroupRoot()
+    } catch {
+      throw .other(error)
+    }
     let first = programs.filter { $0.name.target == "sched_process_fork" }
     let others = programs.filter { $0.name.target != "sched_process_fork" && $0.name.isAttached }
-    let needsCgroup = others.contains { $0.name.kind == "cgroup" }
-    let cgroup = needsCgroup ? Glibc.open(cgroupRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1
-    if needsCgroup, cgroup < 0 {
-      throw .other(.systemCall("Could not open the cgroup hierarchy \(cgroupRoot)", errno: errno))
-    }
-    defer { if cgroup >= 0 { close(cgroup) } }
-
     for program in first + others {
       LibbpfLog.start()
       let isCgroup = program.name.kind == "cgroup"
-      let link = isCgroup ? bpf_program__attach_cgroup(program.handle, cgroup) : bpf_program__attach(program.handle)
+      let link =
+        isCgroup
+        ? bpf_program__attach_cgroup(program.handle, cgroup.descriptor) : bpf_program__attach(program.handle)
       guard let link else {
         let error = errno
         let context = "Could not attach \(program.name.name) to \(program.name.section)"

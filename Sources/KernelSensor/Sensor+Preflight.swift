@@ -13,7 +13,7 @@ extension Sensor {
     let missing = Capability.missing(status: readText("/proc/self/status") ?? "")
     guard missing.isEmpty else { throw .notRoot(missing: missing) }
     guard access("/sys/kernel/btf/vmlinux", R_OK) == 0 else { throw .noBTF(errno: errno) }
-    guard readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) != nil else { throw .cgroup2Missing }
+    _ = try CgroupRoot()
 
     // A map of the plainest kind tells a kernel that refuses from one that lacks something.
     LibbpfLog.start()
@@ -47,9 +47,13 @@ extension SensorError {
         + "and mount /sys in a container")
   }
 
-  static var cgroup2Missing: SensorError {
+  /// - Parameter errno: why martlet could not mount one for itself
+  static func cgroup2Missing(errno: Int32) -> SensorError {
     SensorError(
-      .cgroup2Missing, "No cgroup v2 hierarchy is mounted, and connections are observed through it",
-      advice: "Mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")
+      .cgroup2Missing,
+      "No cgroup v2 hierarchy is mounted, connections are observed through it, and martlet could not mount one for itself",
+      errno: errno,
+      advice: "Mount one: mount -t cgroup2 none /sys/fs/cgroup/unified. Or let martlet do it, which takes CAP_SYS_ADMIN"
+    )
   }
 }

@@ -68,9 +68,6 @@ public final class Sensor {
     features: Set<KernelFeature> = Set(KernelFeature.allCases),
     table: [HookFunction] = HookFunction.table, notes: TrialNotes? = nil
   ) throws(SensorError) {
-    guard let cgroupRoot = readText("/proc/self/mountinfo").flatMap(cgroup2Root(mountInfo:)) else {
-      throw .cgroup2Missing
-    }
     let possible = libbpf_num_possible_cpus()
     guard possible > 0 else { throw .systemCall("Could not count the possible CPUs", errno: -possible) }
     possibleCPUs = Int(possible)
@@ -91,7 +88,7 @@ public final class Sensor {
         .merging(options.mapEntries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
     let assembly = try Self.assemble(
-      parts, table, settings, bulk, possibleCPUs: possibleCPUs, cgroupRoot: cgroupRoot, forced: options.hooks,
+      parts, table, settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
       notes: notes)
     objects = assembly.objects
     choices = assembly.choices
@@ -122,12 +119,12 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, cgroupRoot: String, forced: HookTier?, notes: TrialNotes?
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, forced: HookTier?, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
     var selection = HookSelection(table: table, programs: objects.contents, forced: forced)
     defer { notes?.note(selection) }
-    try selection.leaveOutWhatCannotWork(cgroupRoot: cgroupRoot)
+    try selection.leaveOutWhatCannotWork()
     while true {
       try selection.checkForcedTier()
       do throws(Obstacle) {
@@ -138,7 +135,7 @@ public final class Sensor {
         } catch {
           throw .other(error)
         }
-        try objects.attach(cgroupRoot: cgroupRoot)
+        try objects.attach()
         let proven = try objects.prove(all: notes != nil)
         if let notes {
           do {

@@ -90,6 +90,26 @@ class Doctor(Case):
         self.assertFalse(os.path.exists(self.path("elsewhere")))
 
     @needs_root
+    def test_mounts_the_cgroup_hierarchy_for_itself_where_the_system_has_not(self):
+        bare = self.script("bare", """#!/bin/sh
+            for mount in $(awk '$0 ~ / - cgroup2 / { print $5 }' /proc/self/mountinfo); do umount -l "$mount" || exit 77; done
+            exec "$@"
+            """)
+        prefix = ("unshare", "--mount", bare)
+        report = json.loads(self.doctor("--json", prefix=prefix).stdout)
+        facts = {fact["name"]: fact["value"] for fact in report["facts"]}
+        self.assertEqual(facts["cgroup2"], "not mounted; martlet mounts it for itself")
+        self.assertIs(report["complete"], True)
+        connect = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
+        done = subprocess.run(
+            [*prefix, *self.words("python3", "-c", connect)], cwd=self.scratch, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.report()["sensor"]["completeness"]["lost"], {"critical": 0, "bulk": 0})
+        self.assertTrue(any(flow["remoteAddress"] == "127.0.0.1" for flow in self.report()["network"]))
+        self.assertNotIn("cgroup2", "".join(line for line in open("/proc/self/mountinfo") if "martlet" in line))
+
+    @needs_root
     def test_a_tier_is_forced_or_refused_with_a_reason(self):
         result = self.doctor("--json", "--hooks", "tp_btf")
         self.assertEqual(result.returncode, 0)

@@ -12,7 +12,7 @@ struct DiagnosisTests {
     facts.confinement = Confinement(
       lockdown: "[none] integrity confidentiality", status: nil, userMap: "0 0 4294967295")
     facts.lsm = "lockdown,capability,landlock,yama\n"
-    facts.cgroupRoot = "/sys/fs/cgroup"
+    facts.cgroup = .success(nil)
     facts.jit = 1
     facts.unprivileged = 2
     #expect(facts.all.compactMap(\.advice) == [])
@@ -22,7 +22,7 @@ struct DiagnosisTests {
     facts.hasBTF = false
     facts.status = "CapEff:\t0\n"
     facts.confinement = Confinement(lockdown: "none [confidentiality]", status: nil, userMap: "0 1000 1")
-    facts.cgroupRoot = nil
+    facts.cgroup = .failure(.cgroup2Missing(errno: 1))
     facts.jit = 0
     facts.release = "5.10.0"
     facts.lockedMemory = 65536

@@ -37,6 +37,12 @@ enum mt_deed {
 /* Does it. Returns 0, or a negative errno if it cannot be done here. */
 int mt_deed(enum mt_deed deed);
 
+/*
+ * Mounts a file system of that type in no directory: it is gone when its last descriptor is. Returns a descriptor of its
+ * root, which only opens what lies below, or a negative errno. Takes Linux 5.2 and CAP_SYS_ADMIN.
+ */
+int mt_mount_nowhere(const char *type);
+
 int mt_deed_descriptors(void);
 int mt_deed_names(void);
 int mt_deed_security(enum mt_deed deed);
