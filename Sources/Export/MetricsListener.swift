@@ -25,27 +25,23 @@ public struct MetricsListener: ~Copyable {
 
   private static func open(_ address: ListenAddress) throws(ExportError) -> (socket: Int32, address: ListenAddress) {
     let doing = "listen on \(address)"
-    var hints = addrinfo()
-    hints.ai_flags = AI_NUMERICHOST | AI_PASSIVE
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var list: UnsafeMutablePointer<addrinfo>?
-    guard getaddrinfo(address.host, String(address.port), &hints, &list) == 0, let found = list?.pointee else {
-      throw ExportError("\(doing), which is no address", errno: EINVAL)
-    }
-    defer { freeaddrinfo(list) }
+    guard var name = address.socketAddress else { throw ExportError("\(doing), which is no address", errno: EINVAL) }
     let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-    let socket = Glibc.socket(found.ai_family, kind, 0)
+    let socket = Glibc.socket(Int32(name.ss_family), kind, 0)
     guard socket >= 0 else { throw ExportError(doing, errno: errno) }
     var on: Int32 = 1
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
-    guard bind(socket, found.ai_addr, found.ai_addrlen) == 0, listen(socket, 16) == 0 else {
+    var size = socklen_t(
+      name.ss_family == AF_INET6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeBytes(of: &name) { bytes in
+      bytes.baseAddress.map { bind(socket, $0.assumingMemoryBound(to: sockaddr.self), size) } == 0
+    }
+    guard isBound, listen(socket, 16) == 0 else {
       let error = errno
       close(socket)
       throw ExportError(doing, errno: error)
     }
     var bound = address
-    var name = sockaddr_storage()
-    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
     withUnsafeMutableBytes(of: &name) { bytes in
       guard let base = bytes.baseAddress, getsockname(socket, base.assumingMemoryBound(to: sockaddr.self), &size) == 0
       else { return }

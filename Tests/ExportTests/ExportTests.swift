@@ -143,6 +143,41 @@ struct MetricsTests {
     }
   }
 
+  @Test(
+    "addresses as bind(2) takes them",
+    arguments: [
+      ("127.0.0.1:80", AF_INET, 0), ("0.0.0.0:9464", AF_INET, 0), ("[::]:1", AF_INET6, 0), ("[::1]:65535", AF_INET6, 0),
+      ("[fe80::1%7]:1", AF_INET6, 7), ("[::1%lo]:1", AF_INET6, 1),
+    ])
+  func socketAddresses(text: String, family: Int32, zone: UInt32) throws {
+    let address = try #require(ListenAddress(text))
+    var bytes = try #require(address.socketAddress)
+    #expect(Int32(bytes.ss_family) == family)
+    let (found, scope) = withUnsafeBytes(of: &bytes) {
+      (
+        UInt16(bigEndian: $0.loadUnaligned(fromByteOffset: 2, as: UInt16.self)),
+        family == AF_INET6 ? $0.load(as: sockaddr_in6.self).sin6_scope_id : 0
+      )
+    }
+    #expect(found == address.port && scope == zone)
+    if zone == 0 {
+      var host = [CChar](repeating: 0, count: 64)
+      let start = withUnsafeBytes(of: &bytes) {
+        inet_ntop(family, $0.baseAddress?.advanced(by: family == AF_INET6 ? 8 : 4), &host, socklen_t(host.count))
+      }
+      #expect(start != nil && String(decoding: host.prefix { $0 != 0 }.map(UInt8.init), as: UTF8.self) == address.host)
+    }
+  }
+
+  @Test(
+    "what is no address in digits",
+    arguments: [
+      "ci.example:80", "127.1:80", "256.0.0.1:80", "[1.2.3.4]:0%", "[::1%nosuchcard0]:80", "[::1%]:80", "[::g]:1",
+    ])
+  func noSocketAddresses(text: String) {
+    #expect(ListenAddress(text)?.socketAddress == nil)
+  }
+
   @Test("the file is replaced as a whole, and leaves nothing else behind")
   func file() throws {
     var template = Array("/tmp/martlet-export-XXXXXX".utf8CString)

@@ -53,25 +53,6 @@ import Testing
   }
 }
 
-@Suite struct TargetUserTests {
-  @Test(arguments: ["", ":1", "0:", "0:x", "0:-1", "4294967295", "0:4294967295", "99999999999:1"])
-  func refusesWhatIsNoUser(text: String) {
-    #expect(throws: TargetUserError.self) { try TargetUser.parse(text) }
-  }
-
-  @Test func takesNumbersWithoutAnAccount() throws {
-    let user = try TargetUser.parse("54321:54322")
-    #expect(user.uid == 54321 && user.gid == 54322 && user.groups == [54322])
-    #expect(throws: TargetUserError.groupNeeded(54321)) { try TargetUser.parse("54321") }
-  }
-
-  @Test func looksUpRoot() throws {
-    let user = try TargetUser.parse("root")
-    #expect(user.uid == 0 && user.name == Array("root".utf8) && user.groups.contains(0))
-    #expect(try TargetUser.parse("0") == user)
-  }
-}
-
 @Suite struct ProcessTreeTests {
   @Test func survivesAnyCommandName() throws {
     let stat = try #require(ProcessTree.parse(Array("12 (a) R 99 (b)) T 7 12 12".utf8)))
