@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSystem
 import Glibc
 
 /// The command line.
@@ -15,6 +16,17 @@ struct Martlet: ParsableCommand {
       """,
     version: "martlet \(Version.current)",
     subcommands: [RunCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self, BenchCommand.self])
+
+  @Flag(help: "Show whose work the binary holds, and under which licences.")
+  var licenses = false
+
+  /// Without a subcommand.
+  func run() throws {
+    guard licenses else { throw CleanExit.helpRequest(self) }
+    var size = 0
+    let text = mt_notices(&size)
+    Message.write(UnsafeRawBufferPointer(start: text, count: size), to: STDOUT_FILENO)
+  }
 
   /// 125 for martlet's own failures, wrong options among them, as of env(1), timeout(1) and nohup(1): a caller must
   /// be able to tell them from the command's statuses.

@@ -5,6 +5,7 @@
 #include "launch.h"
 #include "log.h"
 #include "measure.h"
+#include "notices.h"
 #include "output.h"
 #include "probe.h"
 #include "resolve.h"
