@@ -8,24 +8,24 @@ FUZZ_SECONDS ?= 60
 
 BUILD := .build
 MARTLET := $(BUILD)/martlet
-ARCHIVES := $(CURDIR)/$(BUILD)/archives
+LINKED := $(CURDIR)/$(BUILD)/martlet-linked
 # Root for loading kernel programs; PATH is kept for the toolchain, which sudo would not find.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" "SWIFT_FLAGS=$(SWIFT_FLAGS)")
 export SWIFT SWIFT_FLAGS
 
-# The one-file binary: libbpf and what it needs, zstd, libcrypto and the C++ run-time library come from archives.
-# Support/pkgconfig takes the place of the system's .pc files, whose -L would find the shared libraries first.
-RELEASE_FLAGS := -c release --static-swift-stdlib $(SWIFT_FLAGS) -Xlinker -L$(ARCHIVES) -Xlinker -lelf -Xlinker -lz \
-	-Xswiftc -Xclang-linker -Xswiftc -static-libgcc
+# The one-file binary: everything comes from archives, glibc too. Package.swift has the rest.
+RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath $(SWIFT_FLAGS)
 
-.PHONY: help build release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick bench-instructions \
-	bench-fold matrix honesty lint clean
+.PHONY: help build release relink-kit test-release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick \
+	bench-instructions bench-fold matrix honesty lint clean
 
 help:
 	@echo 'make demo                build, then watch a real C package being built, and show the report'
 	@echo 'make test                unit tests, kernel tests on this host as root and in VMs ($(VM_KERNELS)), end to end'
 	@echo 'make build               debug build of everything, tests included'
 	@echo 'make release             the one-file binary, $(MARTLET)'
+	@echo 'make relink-kit          what it was linked from, to pass on with it: see LICENSES/THIRD-PARTY.txt'
+	@echo 'make test-release        that binary on Debian 11 and 12, and where there is nothing else'
 	@echo 'make unit-test           without privileges'
 	@echo 'make kernel-test         the kernel programs, on this host, as root'
 	@echo 'make vm-test             the same in VMs; VM_KERNELS="5.10 7.3" chooses others'
@@ -45,14 +45,20 @@ build:
 release: $(MARTLET)
 
 # Always asked for: the build system knows what is out of date.
-.PHONY: $(MARTLET) archives
-$(MARTLET): archives
-	PKG_CONFIG_PATH=$(CURDIR)/Support/pkgconfig $(SWIFT) build --product martlet $(RELEASE_FLAGS)
-	@scripts/finish-release "$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/martlet" $(MARTLET)
-
-archives:
+.PHONY: $(MARTLET)
+$(MARTLET):
 	@scripts/bootstrap build
-	@scripts/link-archives $(ARCHIVES)
+	MARTLET_LINKED=$(LINKED) $(SWIFT) build --product martlet $(RELEASE_FLAGS)
+	@scripts/finish-release "$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/martlet" $(MARTLET) $(LINKED).map
+
+relink-kit: release
+	@scripts/bootstrap relink
+	scripts/relink-kit $(MARTLET) $(LINKED).tar $(BUILD)/martlet-relink-kit.tar.zst
+
+test-release: release
+	@scripts/bootstrap userland
+	roots=$$($(AS_ROOT) scripts/userland bullseye) && roots=$$roots:$$($(AS_ROOT) scripts/userland bookworm) && \
+	  $(AS_ROOT) env MARTLET=$(CURDIR)/$(MARTLET) MARTLET_ROOTS=$$roots scripts/end-to-end test_release.py
 
 demo:
 	@scripts/bootstrap build demo
@@ -106,8 +112,9 @@ bench-instructions: release storm
 	@scripts/bootstrap test
 	Benchmarks/instructions $(BENCH_FLAGS)
 
-bench-fold: archives
-	PKG_CONFIG_PATH=$(CURDIR)/Support/pkgconfig $(SWIFT) build --product fold-benchmark $(RELEASE_FLAGS)
+bench-fold:
+	@scripts/bootstrap build
+	$(SWIFT) build --product fold-benchmark $(RELEASE_FLAGS)
 	"$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/fold-benchmark"
 
 honesty: release storm

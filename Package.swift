@@ -7,6 +7,20 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
+/// `make release`: one file that needs nothing of the machine that it runs on, loaded at random addresses like others.
+/// Only with --disable-local-rpath: glibc expects no run path in such a file, which would end before main. The linker is
+/// the toolchain's own, as Debian's gold cannot do it; MARTLET_LINKED is where it notes what it took, less the suffix.
+let oneFile: [LinkerSetting] =
+  Context.environment["MARTLET_LINKED"].map { linked in
+    let words = ["-z", "pack-relative-relocs", "-Map=\(linked).map", "--reproduce=\(linked).tar"]
+    return [
+      .unsafeFlags(["-static-executable", "-Xclang-linker", "-static-pie", "-use-ld=lld"]),
+      .unsafeFlags(words.flatMap { ["-Xlinker", $0] }),
+      // What libbpf needs.
+      .linkedLibrary("elf"), .linkedLibrary("z"),
+    ]
+  } ?? []
+
 /// A target may import those named above it; see ARCHITECTURE.md.
 let package = Package(
   name: "martlet",
@@ -53,7 +67,7 @@ let package = Package(
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
         "Supervision",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ], swiftSettings: strict),
+      ], swiftSettings: strict, linkerSettings: oneFile),
 
     // Tests; those that need no privileges first.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -100,6 +101,9 @@ const struct mt_inherited *mt_inherited_read(void)
 	for (;;) {
 		int descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+		/* An empty root has no devices; this cannot be read or written either. */
+		if (descriptor < 0)
+			descriptor = epoll_create1(EPOLL_CLOEXEC);
 		if (descriptor < 0)
 			return NULL;
 		if (descriptor > STDERR_FILENO) {

@@ -135,6 +135,9 @@ static int open_file(void)
 {
 	int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
+	/* An empty root has no devices. */
+	if (file < 0)
+		file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	return file < 0 ? -errno : close(file);
 }
 
