@@ -65,7 +65,11 @@ struct UserDatabase {
   }
 
   func account(named name: [UInt8]) -> Account? {
-    lines(of: passwd) { $0.name == name } ?? elsewhere(name) { _ in true }
+    if let account = lines(of: passwd, { $0.name == name }) { return account }
+    // getent would take `+0` and 4294967296 for the number of a user, root.
+    let digits = name.drop { Self.isBlank($0) || "+-".utf8.contains($0) }
+    if digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) { return nil }
+    return elsewhere(name) { _ in true }
   }
 
   func account(numbered uid: UInt32) -> Account? {

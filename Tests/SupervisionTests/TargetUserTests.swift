@@ -134,6 +134,12 @@ import Testing
     #expect(try TargetUser.parse("ci", in: files).groups == [1001, 990, 993])
   }
 
+  @Test(arguments: ["+0", "-1", " 0", "\t+0", "4294967296", "4294967295", "+", ""])
+  func aNumberIsNoName(name: String) {
+    let database = database(sources: "passwd: files sss") { _, _ in Array("root:x:0:0:root:/root:/bin/sh".utf8) }
+    #expect(database.account(named: Array(name.utf8)) == nil)
+  }
+
   @Test(arguments: [
     ("passwd: files", false), ("passwd:files sss", true), ("  passwd : files [!UNAVAIL=return] ldap", true),
     ("passwd: files # sss", false), ("passwords: sss", false), ("#passwd: sss", false), ("passwd", false), ("", false),
