@@ -30,6 +30,8 @@ static const char notices[] = {
 #embed "../../LICENSES/BSD-3-Clause-zstd.txt"
 	, RULE
 #embed "../../LICENSES/Zlib.txt"
+	, RULE
+#embed "../../LICENSES/MIT-libyaml.txt"
 };
 
 const char *mt_notices(size_t *size)
