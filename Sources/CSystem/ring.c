@@ -1,6 +1,7 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -54,4 +55,12 @@ int mt_epoll_wait(int epoll, int interrupt, int milliseconds)
 			(void)eventfd_read(interrupt, &ignored);
 	}
 	return count;
+}
+
+int mt_pidfd_has_ended(int pidfd)
+{
+	struct pollfd poll_one = {.fd = pidfd, .events = POLLIN};
+	int result = poll(&poll_one, 1, 0);
+
+	return result < 0 ? -errno : (poll_one.revents & POLLIN) != 0;
 }

@@ -20,6 +20,37 @@ extension EventSerializer {
       out.append(number: body.child_ns_tgid)
     }
     if body.shares_files != 0 { out.append(",\"shares_files\":true") }
+    writeStep(body.step, to: &out)
+  }
+
+  func writeStep(_ step: UInt32, to out: inout Line) {
+    if step == 0 { return }
+    out.append(",\"step\":")
+    out.append(number: step)
+  }
+
+  /// Without its variables: their values are told where they are masked.
+  func writeClaim(_ record: RecordView, to out: inout Line) {
+    let body = record.claim
+    out.append(",\"rule\":")
+    out.append(number: body.rule)
+    out.append(",\"reason\":\"")
+    let reason: StaticString =
+      switch mt_claim_reason(body.reason) {
+      case MT_CLAIM_COMM: "comm"
+      case MT_CLAIM_PATH: "path"
+      case MT_CLAIM_CGROUP: "cgroup"
+      case MT_CLAIM_ENVIRONMENT: "environment"
+      case MT_CLAIM_ADOPTED: "adopted"
+      case MT_CLAIM_ASKED: "asked"
+      default: "unknown"
+      }
+    out.append(reason)
+    out.append("\",\"is_new\":")
+    out.append(body.is_new != 0 ? "true" : "false")
+    out.append(",\"cgroup\":")
+    out.append(number: body.cgroup)
+    writeStep(body.step, to: &out)
   }
 
   func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {

@@ -61,6 +61,8 @@ struct EventSerializer: ~Copyable {
     case .fork: writeFork(record, to: &line)
     case .exec: writeExec(record, applied, to: &line)
     case .exit: writeExit(record, to: &line)
+    case .claim: writeClaim(record, to: &line)
+    case .step: writeStep(record.step.step, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       line.finish(in: &out)
       if type == .unixConnect || type == .unixAccept {
@@ -172,6 +174,8 @@ struct EventSerializer: ~Copyable {
       case .flowOpen: #"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#
       case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
       case .security: Self.prefix(record.securityKind)
+      case .claim: #"{"class_uid":1007,"activity_id":99,"activity_name":"claim""#
+      case .step: #"{"class_uid":1007,"activity_id":99,"activity_name":"step""#
       }
     out.append(prefix)
   }

@@ -187,6 +187,7 @@ struct Fold: ~Copyable {
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
     case .security: applySecurity(record, process, image)
+    case .claim, .step: break
     }
   }
 }

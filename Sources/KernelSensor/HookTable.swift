@@ -32,6 +32,8 @@ struct HookFunction: Sendable, Equatable {
   /// What it is, within its family.
   var name: String
   var need: Need
+  /// Only for sensors that are to recognise jobs.
+  var isForRecognition: Bool { name.hasPrefix("jobs") }
   /// The best first. Each is a set of programs that do it together; programs may have a part in several functions.
   var ways: [[Part]]
   /// What programs have to know when `sys_exit` has no part in the way chosen.

@@ -332,6 +332,29 @@ extension LoadedObjects {
     links.removeAll { !kept.contains($0.program) }
   }
 
+  /// Has an iterator's program look at everything.
+  ///
+  /// - Returns: the bytes that it wrote
+  func iterate(_ name: String) throws(SensorError) -> Int {
+    guard let link = links.first(where: { $0.program == name })?.link else {
+      throw SensorError(.attachFailed, "The program \(name) is not attached")
+    }
+    let iterator = bpf_iter_create(bpf_link__fd(link))
+    guard iterator >= 0 else { throw .systemCall("Could not run the program \(name)", errno: -iterator) }
+    defer { close(iterator) }
+    var total = 0
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = read(iterator, &buffer, buffer.count)
+      if count == 0 { return total }
+      if count > 0 {
+        total += count
+      } else if errno != EINTR && errno != EAGAIN {
+        throw .systemCall("Could not run the program \(name)", errno: errno)
+      }
+    }
+  }
+
   /// Runs a program that is not attached, if it is loaded.
   ///
   /// - Parameter argument: what it finds at the beginning of its context; before 5.17 it reads that

@@ -38,7 +38,16 @@ public final class Sensor {
   let runTime: RunTimeStatistics?
   /// The most that ``status()`` found in each map, by `mt_map`.
   var mapHighWater = [UInt64](repeating: 0, count: Int(MT_MAP_COUNT.rawValue))
-  private let possibleCPUs: Int
+  let possibleCPUs: Int
+
+  /// The slots' state, shared with the kernel.
+  let jobs: JobMemory
+  /// Makes of a key's value what the programs make of it.
+  let keyHash: KeyHash
+  /// In force, by their indices.
+  var rules: [JobRule] = []
+  var ruleFilter = mt_rule_filter()
+  var watchedCgroups: Set<UInt64> = []
 
   /// Of the features that there is a choice of, those in use.
   public let features: Set<KernelFeature>
@@ -80,15 +89,16 @@ public final class Sensor {
 
     let bulk = try BulkRings(cpus: ringCPUs, byteCount: bulkBytes)
     let slots = possibleCPUs * Int(MT_SLOTS)
+    let config = try Self.config(
+      criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, options, features: features)
+    keyHash = KeyHash(seed: config.seed)
     let settings = ObjectSettings(
-      config: try Self.config(
-        criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, wakeup: options.wakeup,
-        features: features),
+      config: config,
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
-        .merging(options.mapEntries) { fixed, _ in fixed },
+        .merging(options.entries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
     let assembly = try Self.assemble(
-      parts, table, settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
+      parts, options.functions(of: table), settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
       notes: notes)
     objects = assembly.objects
     choices = assembly.choices
@@ -98,6 +108,7 @@ public final class Sensor {
 
     // No process is in a job yet, so the reader is there before the first record.
     let critical = try objects.map("critical")
+    jobs = try JobMemory(map: objects.map("jobs"))
     let inflight = try InflightMemory(map: objects.map("inflight"), count: slots)
     let memory: [RingMemory]
     do {
@@ -154,8 +165,7 @@ public final class Sensor {
   }
 
   private static func config(
-    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup,
-    features: Set<KernelFeature>
+    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, _ options: SensorOptions, features: Set<KernelFeature>
   ) throws(SensorError) -> mt_config {
     var config = mt_config()
     let failed = withUnsafeMutableBytes(of: &config.seed) { seed in
@@ -167,64 +177,17 @@ public final class Sensor {
       throw .systemCall("Could not identify martlet's mount namespace", errno: errno)
     }
     config.mount_namespace = UInt32(truncatingIfNeeded: namespace.st_ino)
-    config.critical_edge = wakeup.edge(ofRing: criticalBytes)
-    config.bulk_edge = wakeup.edge(ofRing: bulkBytes)
+    config.critical_edge = options.wakeup.edge(ofRing: criticalBytes)
+    config.bulk_edge = options.wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
     config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
+    config.counts_by_job = options.recognisesJobs ? 1 : 0
     return config
   }
 
-  /// Makes a process, and everything that it starts from now on, part of a job.
-  ///
-  /// The process must not run meanwhile: stop it before its first instruction, or what it does is not seen.
-  /// The kernel side adds the start time, which user space cannot know to the nanosecond.
-  ///
-  /// - Parameters:
-  ///   - pidfd: of the process, from pidfd_open(2) or clone3(2)
-  ///   - pid: in the initial pid namespace
-  ///   - job: 1 up to `MT_MAX_JOBS` - 1
-  public func addToJob(pidfd: Int32, pid: Int32, job: UInt16) throws(SensorError) {
-    guard job > 0, job < MT_MAX_JOBS, pid > 0 else {
-      throw .systemCall("There is no job \(job) for process \(pid)", errno: EINVAL)
-    }
-    let image = mt_boottime_ns()
-    let usesStorage = objects.maps["thread_tags"] == nil
-    let tags = try objects.map(usesStorage ? "tags" : "thread_tags")
-    let processes = try objects.map("processes")
-
-    // The tag comes last: a hook that finds it counts on the process.
-    var tgid = UInt32(pid)
-    var process = mt_process()
-    process.image = image
-    process.job = job
-    let isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
-
-    var tag = mt_tag()
-    tag.image = image
-    tag.tgid = tgid
-    tag.job = job
-    let isNewTag: Bool
-    do {
-      if usesStorage {
-        var task = pidfd
-        isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
-      } else {
-        var entry = mt_thread_tag(start: 0, tag: tag)
-        isNewTag = try Self.put(&entry, at: &tgid, of: tags, named: "tags")
-      }
-    } catch {
-      if isNewProcess { bpf_map_delete_elem(processes, &tgid) }
-      throw error
-    }
-    guard let mapUsed = objects.maps["map_used"] else { return }
-    for (map, isNew) in [(MT_MAP_PROCESSES, isNewProcess), (MT_MAP_TAGS, isNewTag)] where isNew {
-      try SensorCounters.countEntry(map, in: mapUsed, possibleCPUs: possibleCPUs)
-    }
-  }
-
   /// - Returns: whether there was no such entry
-  private static func put<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+  static func put<Key: BitwiseCopyable, Value: BitwiseCopyable>(
     _ value: inout Value, at key: inout Key, of map: Int32, named name: String
   ) throws(SensorError) -> Bool {
     var result = bpf_map_update_elem(map, &key, &value, UInt64(BPF_NOEXIST))
@@ -232,6 +195,29 @@ public final class Sensor {
     if result == -EEXIST { result = bpf_map_update_elem(map, &key, &value, 0) }
     if result != 0 { throw .mapFailed(name, "update", errno: -result) }
     return false
+  }
+
+  static func set<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+    _ value: inout Value, at key: inout Key, of map: Int32, named name: String
+  ) throws(SensorError) {
+    let result = bpf_map_update_elem(map, &key, &value, 0)
+    if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+  }
+
+  static func set<Value: BitwiseCopyable>(
+    _ value: inout Value, at key: [UInt8], of map: Int32, named name: String
+  ) throws(SensorError) {
+    let result = key.withUnsafeBytes { bpf_map_update_elem(map, $0.baseAddress, &value, 0) }
+    if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+  }
+
+  /// Takes every entry out of a hash.
+  static func removeAll(from map: Int32, keySize: Int, named name: String) throws(SensorError) {
+    var key = [UInt8](repeating: 0, count: keySize)
+    while key.withUnsafeMutableBytes({ bpf_map_get_next_key(map, nil, $0.baseAddress) }) == 0 {
+      let result = key.withUnsafeBytes { bpf_map_delete_elem(map, $0.baseAddress) }
+      if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+    }
   }
 
   /// What became of the events, as the kernel side counts it, summed over all CPUs.

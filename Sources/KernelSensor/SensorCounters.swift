@@ -36,7 +36,7 @@ public struct SensorCounters: Sendable, Equatable {
 
   /// - Parameter mapUsed: by `mt_map` and CPU, entries that came minus entries that went: an entry can go on
   ///   another CPU than it came on, so only the sum over all CPUs means anything. Behind the programs' counts are
-  ///   those of user space, see ``countEntry(_:_:_:possibleCPUs:)``.
+  ///   those of user space, see ``countEntry(_:_:in:possibleCPUs:)``.
   init(counters: Int32, mapFull: Int32, mapUsed: Int32?, possibleCPUs: Int) throws(SensorError) {
     var types = [Row](repeating: Row(), count: Int(MT_TYPE_COUNT.rawValue))
     var cpus = [Row](repeating: Row(), count: possibleCPUs)
@@ -70,19 +70,19 @@ public struct SensorCounters: Sendable, Equatable {
     self.mapUsed = used
   }
 
-  /// Tells that user space has made an entry. It has counters of its own: it cannot change one CPU's value of a
+  /// Tells that user space has made an entry (1) or taken one away (-1). It has counters of its own: it cannot change one CPU's value of a
   /// program's without writing all of them.
-  static func countEntry(_ map: mt_map, in mapUsed: Int32, possibleCPUs: Int) throws(SensorError) {
+  static func countEntry(_ map: mt_map, _ change: Int64 = 1, in mapUsed: Int32, possibleCPUs: Int) throws(SensorError) {
     var key = map.rawValue + MT_MAP_COUNT.rawValue
     var values: [Int64] = try perCPUValues(mapUsed, named: "map_used", Int(key), possibleCPUs, zero: 0)
-    values[0] += 1
+    values[0] += change
     let result = values.withUnsafeBytes { bpf_map_update_elem(mapUsed, &key, $0.baseAddress, 0) }
     if result != 0 { throw .mapFailed("map_used", "update", errno: -result) }
   }
 }
 
-/// One entry of a per-CPU array, by CPU. The kernel rounds each value up to 8 bytes, which those here are.
-private func perCPUValues<Value: BitwiseCopyable>(
+/// One entry of a per-CPU array, by CPU. The kernel rounds each value up to 8 bytes, of which those here are multiples.
+func perCPUValues<Value: BitwiseCopyable>(
   _ map: Int32, named name: String, _ index: Int, _ possibleCPUs: Int, zero: Value
 ) throws(SensorError) -> [Value] {
   var key = UInt32(index)

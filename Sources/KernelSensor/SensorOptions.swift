@@ -19,6 +19,9 @@ public struct SensorOptions: Sendable {
   public var mapEntries: [String: UInt32] = [:]
   /// Maps that can be given another size.
   public static let sizedMaps = ["processes", "writers", "sockets"]
+  /// Recognise jobs by rules (``Sensor/setRules(_:identity:)``) and count what becomes of each one's events. Without it
+  /// there is no program that looks at processes which are in no job.
+  public var recognisesJobs = false
   /// When the kernel side wakes the reader.
   public var wakeup = Wakeup.adaptive
   /// The kind of hooks to prefer, for tests and comparisons; nil: of each function the best that works.
@@ -46,6 +49,16 @@ public struct SensorOptions: Sendable {
       case .immediate: 0
       }
     }
+  }
+
+  /// Entries of all maps that do not have what the programs say.
+  var entries: [String: UInt32] {
+    // With one job the global counts are its own.
+    mapEntries.merging(recognisesJobs ? [:] : ["job_counts": 2]) { asked, _ in asked }
+  }
+
+  func functions(of table: [HookFunction]) -> [HookFunction] {
+    recognisesJobs ? table : table.filter { !$0.isForRecognition }
   }
 
   /// The defaults for this machine.

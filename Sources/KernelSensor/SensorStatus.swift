@@ -67,7 +67,7 @@ public struct MapStatistics: Sendable, Equatable {
   }
 
   /// Names of kernel maps, by `mt_map`.
-  public static let names = ["tags", "processes", "writers", "sockets", "directories"]
+  public static let names = ["tags", "processes", "writers", "sockets", "directories", "jobs"]
 
   /// By `mt_map`.
   static func all(_ counters: SensorCounters, capacity: (String) -> UInt64?) -> [MapStatistics] {

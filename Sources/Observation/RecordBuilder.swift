@@ -55,9 +55,10 @@ public struct RecordBuilder: Sendable {
   }
 
   /// As ``setString(_:_:)-(_,Sequence<UInt8>)``, by number: also for ids that no reader knows. 0 is ignored.
+  /// Again with the same name it replaces the string, but for variables, of which there can be several.
   public mutating func setString(id: UInt16, _ bytes: some Sequence<UInt8>) {
     guard id != 0 else { return }
-    strings.removeAll { $0.id == id }
+    if id != RecordString.variable.rawValue { strings.removeAll { $0.id == id } }
     let used = MemoryLayout<mt_header>.size + body.count + strings.reduce(0) { $0 + Self.padded($1.bytes.count) }
     let room = Int(MT_RECORD_MAX) - used - 4
     guard room >= 0 else {

@@ -34,6 +34,8 @@ public import KernelABI
   case uring = 32
   case flowOpen = 33
   case security = 34
+  case claim = 36
+  case step = 37
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -70,6 +72,8 @@ public import KernelABI
     case .uring: "uring"
     case .flowOpen: "flow_open"
     case .security: "security"
+    case .claim: "claim"
+    case .step: "step"
     }
   }
 
@@ -77,7 +81,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security:
+      .flowOpen, .security, .claim, .step:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring:
@@ -103,6 +107,8 @@ public import KernelABI
     case .unixConnect, .unixAccept: MemoryLayout<mt_unix>.size
     case .uring: MemoryLayout<mt_uring>.size
     case .security: MemoryLayout<mt_security>.size
+    case .claim: MemoryLayout<mt_claim>.size
+    case .step: MemoryLayout<mt_step>.size
     }
   }
 }
@@ -127,6 +133,8 @@ public import KernelABI
   case path2 = 10
   /// Of `security`: a file system's type, or the name that a BPF object was given.
   case detail = 11
+  /// "NAME=value", raw: the only string that a record may have several of.
+  case variable = 12
 }
 
 /// `enum mt_flag`.

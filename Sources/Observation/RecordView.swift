@@ -22,7 +22,7 @@ public enum RecordError: Error, Equatable, Sendable {
   case malformedString(offset: Int)
   /// The bytes that pad the string at `offset` are not zero.
   case dirtyPadding(offset: Int)
-  /// Two strings with this id.
+  /// Two strings with this id, of which there can be only one.
   case duplicateString(id: UInt16)
 }
 
@@ -77,7 +77,7 @@ public enum RecordError: Error, Equatable, Sendable {
       guard id != 0, tail <= end else { throw .malformedString(offset: offset) }
       if id < 64 {
         let bit = 1 &<< UInt64(id)
-        guard seen & bit == 0 else { throw .duplicateString(id: id) }
+        guard seen & bit == 0 || id == RecordString.variable.rawValue else { throw .duplicateString(id: id) }
         seen |= bit
       }
       let next = (tail &+ 7) & ~7
@@ -165,6 +165,8 @@ extension RecordView {
   }
   @inlinable public var uring: mt_uring { type == .uring ? load(mt_uring.self) : mt_uring() }
   @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
+  @inlinable public var claim: mt_claim { type == .claim ? load(mt_claim.self) : mt_claim() }
+  @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
 }
 
 /// The structures that follow a header.
@@ -186,6 +188,8 @@ extension mt_sock: RecordBody {}
 extension mt_unix: RecordBody {}
 extension mt_uring: RecordBody {}
 extension mt_security: RecordBody {}
+extension mt_claim: RecordBody {}
+extension mt_step: RecordBody {}
 
 // MARK: - Strings
 
@@ -209,6 +213,19 @@ extension RecordView {
   @inlinable public func string(_ name: mt_string) -> UnsafeRawBufferPointer? {
     guard let name = RecordString(rawValue: UInt16(truncatingIfNeeded: name.rawValue)) else { return nil }
     return string(name)
+  }
+
+  /// Calls `body` with the name and the value of each variable of a `claim` or a `step`, raw: mask the value before it
+  /// is stored anywhere. What has no name, or no `=`, is left out.
+  @inlinable public func forEachVariable(
+    _ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+  ) {
+    forEachString { id, bytes in
+      guard id == RecordString.variable.rawValue, let equals = bytes.firstIndex(of: UInt8(ascii: "=")), equals > 0
+      else { return }
+      body(
+        UnsafeRawBufferPointer(rebasing: bytes[..<equals]), UnsafeRawBufferPointer(rebasing: bytes[(equals + 1)...]))
+    }
   }
 
   /// Calls `body` with each string, in the order of the record; ids that are not known are among them.

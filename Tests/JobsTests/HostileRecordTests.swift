@@ -94,6 +94,8 @@ import Testing
       var body = fill(mt_uring(), &random)
       body.opcode = UInt32(random.next() % 42)
       builder.setBody(body)
+    case .claim: builder.setBody(fill(mt_claim(), &random))
+    case .step: builder.setBody(fill(mt_step(), &random))
     default:
       var body = fill(mt_path_op(), &random)
       body.file = random.next() % 3 == 0 ? file(&random) : mt_file()

@@ -18,6 +18,8 @@ func touchEverything(_ record: RecordView) -> UInt64 {
   sum &+= UInt64(record.fork.child_tgid) &+ record.exec.size &+ record.exit.peak_rss &+ record.open.size
   sum &+= record.close.size &+ record.dup.file.ino &+ record.pathOp.argument &+ record.mmap.length
   sum &+= record.copy.bytes &+ record.pair.a_ino &+ record.sock.sock &+ record.unix.ino &+ record.uring.argument
+  sum &+= record.claim.key &+ UInt64(record.step.step)
+  record.forEachVariable { name, value in sum &+= UInt64(name.count) &+ UInt64(value.count) }
   sum &+= record.security.argument &+ UInt64(record.securityKind?.rawValue ?? 0) &+ record.security.after.2
   for name in RecordString.allCases {
     for byte in record.string(name) ?? UnsafeRawBufferPointer(start: nil, count: 0) { sum &+= UInt64(byte) }
@@ -50,15 +52,18 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
 
 @Suite struct RecordTypeTests {
   @Test func numbersAreThoseOfTheKernelSide() {
-    // 23 and 26 are not used any more.
-    let numbers = (1..<UInt16(MT_TYPE_COUNT.rawValue)).filter { $0 != 23 && $0 != 26 }
+    // 23 and 26 are not used any more, 35 is not used yet.
+    let numbers = (1..<UInt16(MT_TYPE_COUNT.rawValue)).filter { $0 != 23 && $0 != 26 && $0 != 35 }
     #expect(RecordType.allCases.map(\.rawValue) == numbers)
     #expect(RecordType.mmapShared.rawValue == UInt16(MT_MMAP_SHARED.rawValue))
     #expect(RecordType.uring.rawValue == UInt16(MT_URING.rawValue))
     #expect(RecordType.flowOpen.rawValue == UInt16(MT_FLOW_OPEN.rawValue))
     #expect(RecordFlags.continued.rawValue == UInt8(MT_FLAG_CONTINUED.rawValue))
     #expect(RecordType.security.rawValue == UInt16(MT_SECURITY.rawValue))
+    #expect(RecordType.claim.rawValue == UInt16(MT_CLAIM.rawValue))
+    #expect(RecordType.step.rawValue == UInt16(MT_STEP.rawValue))
     #expect(RecordString.detail.rawValue == UInt16(MT_STR_DETAIL.rawValue))
+    #expect(RecordString.variable.rawValue == UInt16(MT_STR_VARIABLE.rawValue))
     #expect(RecordString.path2.rawValue == UInt16(MT_STR_PATH2.rawValue))
   }
 
@@ -78,7 +83,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(
       critical == [
         .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-        .flowOpen, .security,
+        .flowOpen, .security, .claim, .step,
       ])
   }
 }
@@ -202,6 +207,40 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
         #expect(ids == [63, 9000, 9, 10])
       }
     }.get()
+  }
+}
+
+@Suite struct VariableTests {
+  @Test func namesAndValuesInOrder() throws {
+    var builder = RecordBuilder(.claim)
+    var claim = mt_claim()
+    claim.rule = 3
+    claim.is_new = 1
+    builder.setBody(claim)
+    builder.setString(.comm, "Runner.Worker")
+    for variable in ["CI_JOB_ID=17", "EMPTY=", "A=b=c", "=x", "NONE", "CI_JOB_ID=18"] {
+      builder.setString(.variable, variable)
+    }
+    try withExactCopy(builder.bytes) { bytes in
+      Result {
+        let record = try RecordView(validating: bytes)
+        #expect(record.claim.rule == 3 && record.claim.is_new == 1 && record.step.step == 0)
+        var found: [String] = []
+        record.forEachVariable { name, value in
+          found.append(String(decoding: name, as: UTF8.self) + " " + String(decoding: value, as: UTF8.self))
+        }
+        #expect(found == ["CI_JOB_ID 17", "EMPTY ", "A b=c", "CI_JOB_ID 18"])
+      }
+    }.get()
+  }
+
+  @Test func otherStringsStayUnique() {
+    var builder = RecordBuilder(.step)
+    builder.setString(id: 13, "a".utf8)
+    builder.setString(id: 14, "a".utf8)
+    var bytes = builder.bytes
+    bytes[bytes.count - 8] = 13
+    #expect(error(of: bytes) == .duplicateString(id: 13))
   }
 }
 

@@ -1,6 +1,6 @@
 /*
- * What reading a BPF ring buffer takes and Swift has no words for: ordered loads and
- * stores on memory shared with the kernel, and epoll's packed event.
+ * What memory shared with the kernel takes and Swift has no words for: ordered loads, stores and
+ * additions; and epoll's packed event.
  */
 #ifndef MARTLET_RING_H
 #define MARTLET_RING_H
@@ -21,6 +21,18 @@ static inline uint32_t mt_load_acquire_u32(const void *address)
 static inline void mt_store_release_u64(void *address, uint64_t value)
 {
 	__atomic_store_n((uint64_t *)address, value, __ATOMIC_RELEASE);
+}
+
+/* Full barriers, like the kernel side's. */
+static inline void mt_add_u64(void *address, uint64_t change)
+{
+	__atomic_fetch_add((uint64_t *)address, change, __ATOMIC_SEQ_CST);
+}
+
+/* Counts up, and returns the new count. */
+static inline uint32_t mt_next_u32(void *address)
+{
+	return __atomic_add_fetch((uint32_t *)address, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Orders what was read and written before against what is read and written after. */
@@ -46,5 +58,8 @@ int mt_epoll_add(int epoll, int descriptor, bool edge);
 /* Waits until a descriptor reports or `milliseconds` have passed (-1: for ever), and empties
  * the eventfd `interrupt` if that one reported. The number of reports, or a negative errno. */
 int mt_epoll_wait(int epoll, int interrupt, int milliseconds);
+
+/* Whether no thread of the process is left: 1 or 0, or a negative errno. */
+int mt_pidfd_has_ended(int pidfd);
 
 #endif

@@ -84,7 +84,9 @@ enum mt_type {
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
 	MT_FLOW_OPEN = 33,   /* critical; mt_sock; a connection that is open when the sensor goes, or whose end it cannot see */
 	MT_SECURITY = 34,    /* critical; mt_security; PATH, PATH2, DETAIL, by kind */
-	MT_TYPE_COUNT = 35,
+	MT_CLAIM = 36,       /* critical; mt_claim; COMM, VARIABLE…: a process was recognised as a job's */
+	MT_STEP = 37,        /* critical; mt_step; VARIABLE…: an exec of the process that a step began with */
+	MT_TYPE_COUNT = 38,
 };
 
 enum mt_flag {
@@ -107,6 +109,7 @@ enum mt_string {
 	MT_STR_PATH = 9,     /* raw as the program gave it (relative to `dir`), or a whole path where dir is 0 */
 	MT_STR_PATH2 = 10,   /* likewise, relative to `dir2` */
 	MT_STR_DETAIL = 11,  /* of MT_SECURITY: a file system's type, or the name that a BPF object was given */
+	MT_STR_VARIABLE = 12, /* "NAME=value", any number of them */
 };
 
 struct mt_header {
@@ -138,6 +141,8 @@ struct mt_fork { /* header: the creator */
 	mt_u64 child_start;
 	mt_u32 shares_files;     /* 1: CLONE_FILES, one descriptor table for both */
 	mt_u32 child_ns_tgid;    /* pid as the child itself sees it */
+	mt_u32 step;             /* of the child; 0: none */
+	mt_u32 reserved;
 };
 
 enum mt_exec_flag {
@@ -290,6 +295,7 @@ struct mt_uring {
 };
 
 #include "martlet_abi_security.h"
+#include "martlet_abi_jobs.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {
@@ -310,7 +316,8 @@ enum mt_map {
 	MT_MAP_WRITERS = 2,
 	MT_MAP_SOCKETS = 3,
 	MT_MAP_DIRECTORIES = 4,
-	MT_MAP_COUNT = 5,
+	MT_MAP_JOBS = 5,         /* slots of jobs */
+	MT_MAP_COUNT = 6,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is
@@ -322,12 +329,15 @@ struct mt_inflight {
 	mt_u64 pad[6];
 };
 
-/* What a task is in the middle of, in mt_tag.flags. */
+/* mt_tag.flags: what a task is in the middle of. */
 enum mt_tag_flag {
 	MT_TAG_RECEIVES = 1,   /* descriptors that come to it now arrive in a message… */
 	MT_TAG_RECEIVES_PIDFD = 2, /* …or by pidfd_getfd */
 	MT_TAG_TRUNCATED = 4,  /* the file that it is opening: the one that it would last have changed by name */
 	MT_TAG_PIPES = 8,      /* its new descriptors are a pipe's */
+	/* What it is in its job. */
+	MT_TAG_RUNNER = 16,    /* each of its children begins a step */
+	MT_TAG_STEP = 32,      /* its step began with it */
 };
 
 /* Task storage: what makes a task part of a job. */
@@ -391,7 +401,7 @@ struct mt_config {
 	mt_u32 task_storage; /* 1: these programs may use it */
 	mt_u32 page_size;    /* bytes */
 	mt_u32 typed;        /* enum mt_typed */
-	mt_u32 reserved;
+	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The
@@ -425,7 +435,7 @@ enum mt_handler {
 #ifndef __cplusplus
 _Static_assert(sizeof(struct mt_header) == 40, "header layout");
 _Static_assert(sizeof(struct mt_file) == 24, "file layout");
-_Static_assert(sizeof(struct mt_fork) == 24, "fork layout");
+_Static_assert(sizeof(struct mt_fork) == 32, "fork layout");
 _Static_assert(sizeof(struct mt_exec) == 96, "exec layout");
 _Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
 _Static_assert(sizeof(struct mt_open) == 72, "open layout");

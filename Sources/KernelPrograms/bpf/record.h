@@ -3,7 +3,7 @@
 #ifndef MARTLET_RECORD_H
 #define MARTLET_RECORD_H
 
-#include "compat.h"
+#include "jobs.h"
 
 /* The header, in the map: flags collect there, since on the stack each combination would be a state of its own. */
 #define HEADER(record) ((struct mt_header *)(record)->buffer->bytes)

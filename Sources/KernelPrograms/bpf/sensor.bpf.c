@@ -4,6 +4,7 @@
  * of them for each type that an object names. In five objects that was half of the time that starting took. A program
  * that the kernel refuses is left out and the rest loaded again.
  */
+#include "families/recognise.h"
 #include "families/process.h"
 #include "families/file.h"
 #include "families/path.h"

@@ -48,6 +48,14 @@ struct {
 	__type(value, struct mt_inflight);
 } inflight SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_MAX_JOBS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct mt_job);
+} jobs SEC(".maps");
+
 struct state {
 	__u32 sequence[2];
 };

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * How jobs are recognised: rules, slots, steps, and the records that tell of them. A part of martlet_abi.h, which is
+ * to be included instead.
+ *
+ * A task without a tag that execs is asked about: its name, its cgroup, then its environment. A rule holds if all that
+ * it names is so. What a rule claims gets a slot of its own, or joins the job that has the same key.
+ */
+#ifndef MARTLET_ABI_JOBS_H
+#define MARTLET_ABI_JOBS_H
+
+#ifndef MARTLET_ABI_H
+#include "martlet_abi.h"
+#else
+
+#define MT_MAX_RULES 64
+#define MT_RULE_PATH_MAX 256     /* bytes of a rule's path */
+#define MT_VARIABLE_NAME_MAX 47  /* bytes of the name of a variable that a rule names, or that is sent */
+#define MT_VARIABLE_VALUE_MAX 512 /* bytes of a value that is sent; what is longer is cut at its end */
+#define MT_ANY_USER 0xffffffffu
+
+/* Whose environment names what: which rules ask for it, and what becomes of its value. */
+struct mt_variable {
+	mt_u64 marker;   /* its bit in the sets of markers, 0: no rule asks whether it is there */
+	mt_u64 key;      /* the rules whose jobs its value tells apart, a bit each */
+	mt_u32 identity; /* 1: its value may be sent */
+	mt_u32 reserved;
+};
+struct mt_variable_name {
+	char bytes[MT_VARIABLE_NAME_MAX + 1]; /* filled up with zeros */
+};
+
+enum mt_rule_flag {
+	MT_RULE_STEPS = 1,      /* each child of the first process begins a step */
+	MT_RULE_COMM = 2,       /* for tasks whose comm leads to it in `rule_comms` alone */
+	MT_RULE_PATH = 4,       /* for images with this path… */
+	MT_RULE_WHOLE_PATH = 8, /* …that is the whole path, not its end */
+	MT_RULE_KEY = 16,       /* has a variable that tells its jobs apart */
+};
+
+/* Array: what a rule asks for beside the name. The path lies at the end, so that two ends are compared word by word. */
+struct mt_rule {
+	mt_u64 markers;      /* variables that all have to be there, by their bits */
+	mt_u32 flags;        /* enum mt_rule_flag */
+	mt_u32 uid;          /* effective, MT_ANY_USER: any */
+	mt_u32 path_length;
+	mt_u32 reserved;
+	mt_u8 path[MT_RULE_PATH_MAX];
+	mt_u8 mask[MT_RULE_PATH_MAX]; /* 0xff where the path has a byte */
+};
+
+/* Where in a set of 256 bits names are found that begin with these three bytes; behind a name comes its '='. */
+#define MT_START(a, b, c) ((((mt_u32)(a) | (mt_u32)(b) << 8 | (mt_u32)(c) << 16) * 0x9e3779b1u) >> 24)
+
+enum mt_rule_kind {
+	MT_RULES_BY_COMM = 1,
+	MT_RULES_BY_CGROUP = 2,
+	MT_RULES_BY_MARKER = 4,
+};
+
+/* The one element of the array `rule_filter`: all zeros, and nothing else is looked at. */
+struct mt_rule_filter {
+	mt_u32 kinds;            /* enum mt_rule_kind */
+	mt_u32 count;            /* of rules */
+	mt_u64 by_comm;          /* rules that need no marker… */
+	mt_u64 by_marker;        /* …and those that do, a bit each */
+	mt_u64 nameless;         /* rules that are for tasks of any comm */
+	mt_u64 marker_starts[4]; /* how the names of markers begin: see MT_START */
+	mt_u64 starts[4];        /* likewise of all variables */
+};
+
+/* Hash by cgroup id: its tasks belong to a job, or are claimed by a rule. */
+struct mt_cgroup {
+	mt_u32 rule;
+	mt_u32 step;         /* of tasks that join `job` */
+	mt_u16 job;          /* 0: the rule makes one */
+	mt_u16 reserved[3];
+};
+
+/* Hash: the slot of the job that has this key. */
+struct mt_job_key {
+	mt_u64 hash;         /* of the value, with the sensor's secret */
+	mt_u32 rule;
+	mt_u32 reserved;
+};
+
+/*
+ * Mmapable array by slot. Who wants to join a job adds itself to `live` and then looks at `closed`; who closes it sets
+ * `closed` and then looks at `live`. Both with full barriers, so that at least one sees the other.
+ */
+struct mt_job {
+	mt_u64 started;      /* ns of CLOCK_BOOTTIME */
+	mt_u64 key;          /* as in mt_job_key, 0: none */
+	mt_u64 live;         /* processes */
+	mt_u64 closed;       /* 1: nothing joins it any more but children */
+	mt_u32 rule;
+	mt_u32 steps;        /* number of the last */
+	mt_u64 pad[3];
+};
+
+/*
+ * Per-CPU array by slot: of the job's events what user space cannot count from records. A job's seen = deduplicated +
+ * aggregated + lost + what was received of it.
+ */
+struct mt_job_counts {
+	mt_u64 deduplicated;
+	mt_u64 aggregated;
+	mt_u64 lost_critical;
+	mt_u64 lost_bulk;
+	mt_u64 failed;       /* calls that returned an error */
+};
+
+/* The one element of the per-CPU array `recognition`: what went wrong with tasks that are in no job. */
+struct mt_recognition {
+	mt_u64 unfinished;   /* environments with more than was looked at */
+	mt_u64 unreadable;   /* environments, or paths, that could not be read */
+	mt_u64 unclaimed;    /* a rule held, but there was no slot, or no memory for a tag */
+	mt_u64 unkeyed;      /* jobs whose key could not be kept: what comes with it again makes another job */
+};
+
+enum mt_claim_reason {
+	MT_CLAIM_COMM = 1,
+	MT_CLAIM_PATH = 2,        /* and comm */
+	MT_CLAIM_CGROUP = 3,
+	MT_CLAIM_ENVIRONMENT = 4,
+	MT_CLAIM_ADOPTED = 5,     /* by user space: it was there first */
+	MT_CLAIM_ASKED = 6,       /* by user space: somebody asked for it */
+};
+
+/* Comes before the exec's own record. VARIABLE: those of the identity that the environment has. */
+struct mt_claim {
+	mt_u64 key;          /* as in mt_job_key, 0: none */
+	mt_u64 cgroup;       /* id in the v2 hierarchy */
+	mt_u32 rule;
+	mt_u32 reason;       /* enum mt_claim_reason */
+	mt_u32 step;         /* of the process; 0: none */
+	mt_u32 is_new;       /* 1: the slot is a new job's */
+	mt_u32 parent_tgid;
+	mt_u32 uid;          /* effective, in the initial user namespace */
+};
+
+/*
+ * An exec of the process that a step began with: its first, and what it execs after that, as launchers do. Also of its
+ * children if it forked before it execed. VARIABLE as above.
+ */
+struct mt_step {
+	mt_u32 step;
+	mt_u32 parent_tgid;
+};
+
+_Static_assert(sizeof(struct mt_variable) == 24, "variable layout");
+_Static_assert(sizeof(struct mt_rule) == 24 + 2 * MT_RULE_PATH_MAX, "rule layout");
+_Static_assert(sizeof(struct mt_rule_filter) == 96, "rule filter layout");
+_Static_assert(sizeof(struct mt_cgroup) == 16, "cgroup layout");
+_Static_assert(sizeof(struct mt_job_key) == 16, "job key layout");
+_Static_assert(sizeof(struct mt_job) == 64, "job layout");
+_Static_assert(__builtin_offsetof(struct mt_job, live) == 16, "where user space finds a job's fields");
+_Static_assert(__builtin_offsetof(struct mt_job, steps) == 36, "likewise");
+_Static_assert(sizeof(struct mt_job_counts) == 40, "job counts layout");
+_Static_assert(sizeof(struct mt_recognition) == 32, "recognition layout");
+_Static_assert(sizeof(struct mt_claim) == 40, "claim layout");
+_Static_assert(sizeof(struct mt_step) == 8, "step layout");
+
+#endif
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Jobs: the slots' state, and what becomes of each one's events. The ABI's comments say who may change what. */
+#ifndef MARTLET_JOBS_H
+#define MARTLET_JOBS_H
+
+#include "compat.h"
+
+#define BPF_MAP_TYPE_QUEUE 22
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_MAX_JOBS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct mt_job);
+} jobs SEC(".maps");
+
+/* Slots that no job has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, MT_MAX_JOBS);
+	__uint(key_size, 0);
+	__type(value, __u32);
+} free_jobs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MT_MAX_JOBS);
+	__type(key, struct mt_job_key);
+	__type(value, __u32);
+} job_keys SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_MAX_JOBS);
+	__type(key, __u32);
+	__type(value, struct mt_job_counts);
+} job_counts SEC(".maps");
+
+static __always_inline struct mt_job *job_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&jobs, &slot);
+}
+
+/* Without rules there is one job, and the counts of all events are its own. */
+#define COUNT_JOB(slot, member)                                                                                        \
+	({                                                                                                             \
+		__u32 slot_ = (slot);                                                                                  \
+		struct mt_job_counts *counts_ = config.counts_by_job ? bpf_map_lookup_elem(&job_counts, &slot_) : 0;   \
+		if (counts_)                                                                                           \
+			ADD(&counts_->member, 1);                                                                      \
+	})
+
+/* What two jobs that have the same slot, one after the other, do not have in common. */
+static __always_inline __u64 incarnation_of(__u32 slot)
+{
+	struct mt_job *job = job_of(slot);
+
+	return job ? job->started : 0;
+}
+
+#endif

@@ -1,0 +1,166 @@
+import Glibc
+import KernelABI
+
+/// What the first process of a CI's job is known by. All that a rule names has to hold when a process execs; of several
+/// rules that hold the first one counts, those by name before those by environment.
+public struct JobRule: Sendable, Equatable {
+  /// The name that the kernel gives to the task: the last component of what was executed, its first 15 bytes.
+  public var comm: String?
+  /// The image. From `/` on it is the whole path in the mount namespace, else its last components. Of a script it is
+  /// the interpreter's. Without ``comm`` only images are looked at that are executed by their own name.
+  public var path: String?
+  /// The effective user id in the initial user namespace.
+  public var uid: UInt32?
+  /// Names of variables that all have to be in the environment.
+  public var markers: [String]
+  /// A variable whose value tells the rule's jobs apart: what starts later with the same value joins that job as a new
+  /// step. Without it, or where the environment does not have it, each process that the rule claims is a job.
+  public var key: String?
+  /// Whether the first process is a runner, each child of which begins a step.
+  public var childrenAreSteps: Bool
+
+  public init(
+    comm: String? = nil, path: String? = nil, uid: UInt32? = nil, markers: [String] = [], key: String? = nil,
+    childrenAreSteps: Bool = false
+  ) {
+    self.comm = comm
+    self.path = path
+    self.uid = uid
+    self.markers = markers
+    self.key = key
+    self.childrenAreSteps = childrenAreSteps
+  }
+
+  /// Rules that can be in force at once.
+  public static let limit = Int(MT_MAX_RULES)
+}
+
+/// Rules in the form that the programs read.
+struct RuleTables {
+  var filter = mt_rule_filter()
+  var rules: [mt_rule] = []
+  /// The rules that each name leads to, a bit each.
+  var comms: [Name16: UInt64] = [:]
+  var variables: [VariableName: mt_variable] = [:]
+
+  /// A task's comm, filled up with zeros.
+  struct Name16: Hashable {
+    var bytes: [UInt8]
+
+    init(_ text: String) {
+      bytes = Array(text.utf8.prefix(Int(MT_COMM_MAX) - 1))
+      bytes += repeatElement(0, count: Int(MT_COMM_MAX) - bytes.count)
+    }
+  }
+
+  struct VariableName: Hashable {
+    var bytes: [UInt8]
+
+    init(_ text: String) throws(SensorError) {
+      let name = Array(text.utf8)
+      // The programs look at three bytes before they look at a name, its '=' among them.
+      guard (2...Int(MT_VARIABLE_NAME_MAX)).contains(name.count), !name.contains(UInt8(ascii: "=")), !name.contains(0)
+      else {
+        throw .systemCall(
+          "A rule's variable has to have from 2 to \(MT_VARIABLE_NAME_MAX) bytes and no '=': \(text.debugDescription)",
+          errno: EINVAL)
+      }
+      bytes = name + repeatElement(0, count: Int(MT_VARIABLE_NAME_MAX) + 1 - name.count)
+    }
+
+    /// As `MT_START` has it.
+    var start: Int {
+      let third = bytes[2] == 0 ? UInt8(ascii: "=") : bytes[2]
+      let word = UInt32(bytes[0]) | UInt32(bytes[1]) << 8 | UInt32(third) << 16
+      return Int((word &* 0x9e37_79b1) >> 24)
+    }
+  }
+
+  /// - Parameter identity: names of variables whose values may be sent
+  init(_ rules: [JobRule], identity: [String]) throws(SensorError) {
+    guard rules.count <= JobRule.limit else {
+      throw .systemCall("There are \(rules.count) rules, and at most \(JobRule.limit) fit", errno: E2BIG)
+    }
+    var markers: [VariableName: UInt64] = [:]
+    for (index, rule) in rules.enumerated() {
+      let bit = UInt64(1) << UInt64(index)
+      var entry = mt_rule()
+      entry.uid = rule.uid ?? MT_ANY_USER
+      if rule.childrenAreSteps { entry.flags |= MT_RULE_STEPS.rawValue }
+      var comm = rule.comm
+      if let path = rule.path {
+        try entry.setPath(path)
+        // The name by which an image is executed is nearly always its own.
+        comm = comm ?? path.utf8.split(separator: UInt8(ascii: "/")).last.map { String(decoding: $0, as: UTF8.self) }
+      }
+      if let comm {
+        entry.flags |= MT_RULE_COMM.rawValue
+        comms[Name16(comm), default: 0] |= bit
+        filter.kinds |= MT_RULES_BY_COMM.rawValue
+      }
+      for name in rule.markers {
+        let name = try VariableName(name)
+        if markers[name] == nil {
+          guard markers.count < 64 else { throw .systemCall("The rules name more than 64 markers", errno: E2BIG) }
+          markers[name] = 1 << UInt64(markers.count)
+        }
+        entry.markers |= markers[name] ?? 0
+      }
+      if let key = rule.key {
+        entry.flags |= MT_RULE_KEY.rawValue
+        variables[try VariableName(key), default: mt_variable()].key |= bit
+      }
+      if !rule.markers.isEmpty {
+        filter.by_marker |= bit
+        filter.kinds |= MT_RULES_BY_MARKER.rawValue
+        if comm == nil { filter.nameless |= bit }
+      } else if comm != nil {
+        filter.by_comm |= bit
+      }
+      self.rules.append(entry)
+    }
+    filter.count = UInt32(rules.count)
+    for (name, marker) in markers {
+      variables[name, default: mt_variable()].marker = marker
+      Self.set(name.start, in: &filter.marker_starts)
+    }
+    for name in identity { variables[try VariableName(name), default: mt_variable()].identity = 1 }
+    guard variables.count <= Self.variableLimit else {
+      throw .systemCall(
+        "\(variables.count) variables are named, and at most \(Self.variableLimit) fit", errno: E2BIG)
+    }
+    for name in variables.keys { Self.set(name.start, in: &filter.starts) }
+  }
+
+  /// Entries of the map `rule_variables`.
+  static let variableLimit = 512
+
+  private static func set(_ bit: Int, in words: inout (UInt64, UInt64, UInt64, UInt64)) {
+    withUnsafeMutableBytes(of: &words) { bytes in
+      let words = bytes.bindMemory(to: UInt64.self)
+      words[bit / 64] |= 1 << UInt64(bit % 64)
+    }
+  }
+}
+
+extension mt_rule {
+  /// Puts the path, or its last components, at the end of its array.
+  fileprivate mutating func setPath(_ text: String) throws(SensorError) {
+    var bytes = Array(text.utf8)
+    flags |= MT_RULE_PATH.rawValue
+    if bytes.first == UInt8(ascii: "/") {
+      flags |= MT_RULE_WHOLE_PATH.rawValue
+    } else {
+      bytes.insert(UInt8(ascii: "/"), at: 0)
+    }
+    guard bytes.count > 1, bytes.count <= Int(MT_RULE_PATH_MAX), bytes.last != UInt8(ascii: "/") else {
+      throw .systemCall(
+        "A rule's path has to name a file in at most \(MT_RULE_PATH_MAX - 1) bytes: \(text.debugDescription)",
+        errno: EINVAL)
+    }
+    path_length = UInt32(bytes.count)
+    let first = Int(MT_RULE_PATH_MAX) - bytes.count
+    withUnsafeMutableBytes(of: &path) { for (index, byte) in bytes.enumerated() { $0[first + index] = byte } }
+    withUnsafeMutableBytes(of: &mask) { for index in first..<$0.count { $0[index] = 0xff } }
+  }
+}

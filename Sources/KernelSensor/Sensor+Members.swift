@@ -1,0 +1,99 @@
+import CLibbpf
+import CSystem
+import Glibc
+import KernelABI
+
+/// Who is in a job: added by user space, found by the task iterator, and taken out when an end went unseen.
+extension Sensor {
+  /// Makes a process, and everything that it starts from now on, part of a job.
+  ///
+  /// The process must not run meanwhile: stop it before its first instruction, or what it does is not seen. What it
+  /// has started already, its other threads too, ``adopt()`` finds. The kernel side adds the start time, which user
+  /// space cannot know to the nanosecond.
+  ///
+  /// - Parameters:
+  ///   - pidfd: of the process, from pidfd_open(2) or clone3(2)
+  ///   - pid: in the initial pid namespace
+  ///   - job: 1 up to `MT_MAX_JOBS` - 1
+  ///   - step: that the process is in; 0: none
+  ///   - isRunner: each of its children from now on begins a step
+  /// - Throws: also if the process has ended: the job does not have it then
+  public func addToJob(
+    pidfd: Int32, pid: Int32, job: UInt16, step: UInt32 = 0, isRunner: Bool = false
+  ) throws(SensorError) {
+    guard job > 0, job < MT_MAX_JOBS, pid > 0 else {
+      throw .systemCall("There is no job \(job) for process \(pid)", errno: EINVAL)
+    }
+    let image = mt_boottime_ns()
+    let usesStorage = objects.maps["thread_tags"] == nil
+    let tags = try objects.map(usesStorage ? "tags" : "thread_tags")
+    let processes = try objects.map("processes")
+    if jobs[job].started == 0 { jobs.begin(job, rule: 0, key: 0, at: image) }
+
+    // The tag comes last: a hook that finds it counts on the process.
+    var tgid = UInt32(pid)
+    var process = mt_process()
+    process.image = image
+    process.job = job
+    jobs.addLive(job, 1)
+    let isNewProcess: Bool
+    do {
+      isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
+    } catch {
+      jobs.addLive(job, -1)
+      throw error
+    }
+    if !isNewProcess { jobs.addLive(job, -1) }
+
+    var tag = mt_tag()
+    tag.image = image
+    tag.tgid = tgid
+    tag.job = job
+    tag.step = step
+    if isRunner { tag.flags = UInt16(MT_TAG_RUNNER.rawValue) }
+    let isNewTag: Bool
+    do {
+      if usesStorage {
+        var task = pidfd
+        isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
+      } else {
+        var entry = mt_thread_tag(start: 0, tag: tag)
+        isNewTag = try Self.put(&entry, at: &tgid, of: tags, named: "tags")
+      }
+    } catch {
+      if isNewProcess { forgetProcess(tgid, job) }
+      throw error
+    }
+    try countEntry(MT_MAP_PROCESSES, isNewProcess ? 1 : 0)
+    try countEntry(MT_MAP_TAGS, isNewTag ? 1 : 0)
+    // Its end may have been told before it had a tag.
+    if mt_pidfd_has_ended(pidfd) == 1, forgetProcess(tgid, job) {
+      try countEntry(MT_MAP_PROCESSES, -1)
+      throw .systemCall("The process \(pid) has ended", errno: ESRCH)
+    }
+  }
+
+  /// Of all who find that a process has ended, the one who takes it out of the map tells its job.
+  @discardableResult
+  private func forgetProcess(_ tgid: UInt32, _ job: UInt16) -> Bool {
+    var tgid = tgid
+    guard let processes = objects.maps["processes"], bpf_map_delete_elem(processes, &tgid) == 0 else { return false }
+    jobs.addLive(job, -1)
+    return true
+  }
+
+  func countEntry(_ map: mt_map, _ change: Int64) throws(SensorError) {
+    guard change != 0, let mapUsed = objects.maps["map_used"] else { return }
+    try SensorCounters.countEntry(map, change, in: mapUsed, possibleCPUs: possibleCPUs)
+  }
+
+  /// Looks at all tasks once and makes those part of a job that belong to one and were there before it: other threads
+  /// of its processes, and processes whose parent is one of its.
+  ///
+  /// To be called again until it finds none: a child may come before its parent.
+  ///
+  /// - Returns: how many tasks were added
+  public func adopt() throws(SensorError) -> Int {
+    try objects.iterate("adopt")
+  }
+}
