@@ -86,6 +86,7 @@ extension Sensor {
       options.criticalRingBytes = 1 << 16
       options.bulkRingBytes = 1 << 16
       options.hooks = hooks
+      options.recognisesJobs = true
       let features = KernelFeature.available(without: [])
       diagnosis.facts.append(.init(name: "helpers", value: features.summary))
       let sensor = try Sensor(

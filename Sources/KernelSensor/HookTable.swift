@@ -59,6 +59,8 @@ extension HookFunction {
     HookFunction("process", "fork", .required, ["sched_process_fork"]),
     HookFunction("process", "exec", .required, ["sched_process_exec"]),
     HookFunction("process", "exit", .required, ["sched_process_exit"]),
+    HookFunction("process", "jobs by their rules", .optional, ["recognise"]),
+    HookFunction("process", "jobs that were there first", .optional, ["adopt"]),
 
     HookFunction(
       "file", "open", .required,

@@ -26,6 +26,9 @@ struct JobMemory {
     case closed = 24
     case rule = 32
     case steps = 36
+    case unlisted = 40
+    case tasks = 48
+    case born = 56
   }
 
   private func field(_ slot: UInt16, _ field: Field) -> UnsafeMutableRawPointer {
@@ -45,6 +48,18 @@ struct JobMemory {
     mt_store_release_u64(field(slot, .closed), isClosed ? 1 : 0)
     mt_full_fence()
   }
+
+  func born(_ slot: UInt16) -> UInt64 { mt_load_acquire_u64(field(slot, .born)) }
+
+  func clearTasks(_ slot: UInt16) { mt_store_release_u64(field(slot, .tasks), 0) }
+
+  /// Whether processes are counted that may not be there.
+  func isOccupied(_ slot: UInt16) -> Bool {
+    live(slot) != 0 || mt_load_acquire_u64(field(slot, .unlisted)) != 0
+  }
+
+  /// Of a job that nobody is in.
+  func clearUnlisted(_ slot: UInt16) { mt_store_release_u64(field(slot, .unlisted), 0) }
 
   /// The number of a new step.
   func nextStep(_ slot: UInt16) -> UInt32 { mt_next_u32(field(slot, .steps)) }

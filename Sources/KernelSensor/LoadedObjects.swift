@@ -296,9 +296,9 @@ extension LoadedObjects {
       }
     }
     if all {
-      for program in programs where program.name.isCalled {
+      for program in programs where program.name.isCalled || program.name.isIterator {
         do throws(SensorError) {
-          try call(program.name.name)
+          if program.name.isIterator { _ = try iterate(program.name.name) } else { try call(program.name.name) }
         } catch {
           throw .program(program.name.name, at: .run, reason: "cannot be run: \(error.description)", error)
         }

@@ -19,6 +19,8 @@ struct ProgramName: Sendable, Hashable {
   /// Whether user space runs it instead.
   var isCalled: Bool { section == "raw_tp" }
   var isAttached: Bool { !isTail && !isCalled }
+  /// Whether user space has it look at everything of a kind.
+  var isIterator: Bool { kind == "iter" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
   var attachType: (name: String, isTypedef: Bool)? {
     return switch kind {
@@ -33,7 +35,7 @@ struct ProgramName: Sendable, Hashable {
 
   /// Whether programs of this kind can be attached and yet never run: LSM programs of a kernel that was not told to
   /// use them, and whatever sits on a function that another version of the kernel calls in another way.
-  var canBeSilent: Bool { isAttached && kind != "tp_btf" && kind != "cgroup" }
+  var canBeSilent: Bool { isAttached && kind != "tp_btf" && kind != "cgroup" && !isIterator }
 
   /// What makes the program run, whoever does it; nil if nothing simple does.
   var deed: mt_deed? {

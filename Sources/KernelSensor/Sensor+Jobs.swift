@@ -61,6 +61,14 @@ public struct JobPlace: Sendable, Equatable {
   public var isNew: Bool
   /// Each child of the process begins a step.
   public var isRunner: Bool
+
+  public init(slot: UInt16, key: UInt64, step: UInt32, isNew: Bool, isRunner: Bool) {
+    self.slot = slot
+    self.key = key
+    self.step = step
+    self.isNew = isNew
+    self.isRunner = isRunner
+  }
 }
 
 extension Sensor {
@@ -259,10 +267,10 @@ extension Sensor {
 
   /// Gives the slot of a closed job back, for another job.
   ///
-  /// - Returns: false if it is not closed, or if a process of it lives
+  /// - Returns: false if it is not closed, or if a process of it lives or may live, see ``reconcile()``
   public func releaseSlot(_ slot: UInt16) throws(SensorError) -> Bool {
     let slot = try checked(slot)
-    guard jobs.isClosed(slot), jobs.live(slot) == 0 else { return false }
+    guard jobs.isClosed(slot), !jobs.isOccupied(slot) else { return false }
     try putBack(slot)
     try countEntry(MT_MAP_JOBS, -1)
     return true

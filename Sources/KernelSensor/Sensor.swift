@@ -96,7 +96,7 @@ public final class Sensor {
       config: config,
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
         .merging(options.entries) { fixed, _ in fixed },
-      innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
+      innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps.union(options.unusedMaps))
     let assembly = try Self.assemble(
       parts, options.functions(of: table), settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
       notes: notes)

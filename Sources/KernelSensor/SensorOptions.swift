@@ -54,7 +54,21 @@ public struct SensorOptions: Sendable {
   /// Entries of all maps that do not have what the programs say.
   var entries: [String: UInt32] {
     // With one job the global counts are its own.
-    mapEntries.merging(recognisesJobs ? [:] : ["job_counts": 2]) { asked, _ in asked }
+    mapEntries.merging(recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]) { asked, _ in asked }
+  }
+
+  /// For hundreds of jobs at once: some 55 MB of the kernel's memory, where one job's take 20.
+  static let entriesForManyJobs: [String: UInt32] = [
+    "processes": 131_072, "writers": 131_072, "sockets": 131_072, "thread_tags": 262_144,
+  ]
+
+  /// Maps of programs that are not loaded.
+  var unusedMaps: Set<String> {
+    if recognisesJobs { return [] }
+    return [
+      "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
+      "job_keys",
+    ]
   }
 
   func functions(of table: [HookFunction]) -> [HookFunction] {

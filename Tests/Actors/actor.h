@@ -22,7 +22,7 @@ struct verb {
 };
 
 extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[],
-	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[];
+	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[], job_verbs[];
 
 /* Where this program's file is, and the working directory that it was started in. */
 extern const char *self_path;
@@ -44,6 +44,9 @@ long check(long result, const char *what);
 
 void make_file(const char *name, const char *text);
 void make_directory(const char *name);
+/* Where the v2 hierarchy is mounted; 0 if it is not. And into one of its groups. */
+int find_cgroups(char *path, size_t size);
+void move_to(const char *group);
 /* Reaps and returns the status as wait(2) gives it. */
 int reap(pid_t pid);
 /* Runs this program's own file with a verb and up to two arguments; does not return. */

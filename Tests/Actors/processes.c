@@ -192,8 +192,7 @@ static void threads(int argc, char **argv)
 		pthread_join(all[i], NULL);
 }
 
-/* Where the v2 hierarchy is mounted. */
-static int find_cgroups(char *path, size_t size)
+int find_cgroups(char *path, size_t size)
 {
 	char line[8192], mount_point[4096];
 	FILE *mounts = fopen("/proc/self/mountinfo", "re");
@@ -209,7 +208,7 @@ static int find_cgroups(char *path, size_t size)
 	return found;
 }
 
-static void move_to(const char *group)
+void move_to(const char *group)
 {
 	char path[4300], text[32];
 	int length = snprintf(text, sizeof text, "%d\n", getpid());

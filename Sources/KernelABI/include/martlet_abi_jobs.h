@@ -95,7 +95,9 @@ struct mt_job {
 	mt_u64 closed;       /* 1: nothing joins it any more but children */
 	mt_u32 rule;
 	mt_u32 steps;        /* number of the last */
-	mt_u64 pad[3];
+	mt_u64 unlisted;     /* processes that `processes` had no room for: not in `live`, and their ends are not told */
+	mt_u64 tasks;        /* its threads that the last look at all tasks found, see families/adopt.h */
+	mt_u64 born;         /* processes that it has ever had */
 };
 
 /*
@@ -156,6 +158,7 @@ _Static_assert(sizeof(struct mt_job_key) == 16, "job key layout");
 _Static_assert(sizeof(struct mt_job) == 64, "job layout");
 _Static_assert(__builtin_offsetof(struct mt_job, live) == 16, "where user space finds a job's fields");
 _Static_assert(__builtin_offsetof(struct mt_job, steps) == 36, "likewise");
+_Static_assert(__builtin_offsetof(struct mt_job, born) == 56, "likewise");
 _Static_assert(sizeof(struct mt_job_counts) == 40, "job counts layout");
 _Static_assert(sizeof(struct mt_recognition) == 32, "recognition layout");
 _Static_assert(sizeof(struct mt_claim) == 40, "claim layout");

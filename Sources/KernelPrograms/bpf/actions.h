@@ -55,12 +55,13 @@ static __always_inline __u64 action_hash(const struct actor *actor, __u32 kind, 
 }
 
 /* Whether it was told before; counts it. */
-static __always_inline int was_told(__u64 hash)
+static __always_inline int was_told(const struct actor *actor, __u64 hash)
 {
 	COUNT(MT_SECURITY, seen);
 	if (!was_sent(hash))
 		return 0;
 	COUNT(MT_SECURITY, deduplicated);
+	COUNT_JOB(actor->job, deduplicated);
 	return 1;
 }
 

@@ -76,6 +76,14 @@ static __always_inline __u32 next_number(__u32 *last)
 	return __sync_fetch_and_add(last, 1) + 1;
 }
 
+/* An addition that is a full barrier: one whose result is wanted. */
+static __always_inline void add_fully(__u64 *word, __u64 value)
+{
+	__u64 before = __sync_fetch_and_add(word, value);
+
+	asm volatile("" : : "r"(before));
+}
+
 static __always_inline void set_bits(__u64 *word, __u64 bits)
 {
 	__sync_fetch_and_or(word, bits);

@@ -42,6 +42,12 @@ static __always_inline struct mt_job *job_of(__u32 slot)
 	return bpf_map_lookup_elem(&jobs, &slot);
 }
 
+/* Counts processes of a job that live: a full barrier, see mt_job. */
+static __always_inline void add_live(struct mt_job *job, __s64 change)
+{
+	add_fully(&job->live, change);
+}
+
 /* Without rules there is one job, and the counts of all events are its own. */
 #define COUNT_JOB(slot, member)                                                                                        \
 	({                                                                                                             \

@@ -133,6 +133,7 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	       !(open_flags & O_TRUNC);
 	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
 		COUNT(request->type, deduplicated);
+		COUNT_JOB(actor->job, deduplicated);
 		return 1;
 	}
 	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))

@@ -27,6 +27,14 @@ struct actor {
 	__u16 job;
 };
 
+static __always_inline void count_lost(__u32 ring_class, __u32 job)
+{
+	if (ring_class == MT_BULK)
+		COUNT_JOB(job, lost_bulk);
+	else
+		COUNT_JOB(job, lost_critical);
+}
+
 static __always_inline void release(struct record *record)
 {
 	unclaim(record->inflight);
@@ -84,6 +92,7 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	if (!entry || !record->buffer || !record->work) {
 		ADD(&record->cpu->sequence[ring_class & 1], 1);
 		COUNT(type, lost);
+		count_lost(ring_class, actor->job);
 		return 0;
 	}
 	record->slot = slot;
@@ -116,7 +125,7 @@ static __always_inline int send(struct record *record)
 	struct mt_header *header = HEADER(record);
 	__u32 ring_class = record->ring_class & 1, edge, cpu = header->cpu;
 	__u64 flags = BPF_RB_NO_WAKEUP, size = record->size;
-	__u32 marks;
+	__u32 marks, job;
 	long failed;
 
 	header->length = size;
@@ -138,9 +147,11 @@ static __always_inline int send(struct record *record)
 		failed = bpf_ringbuf_output(&critical, record->buffer->bytes, size, flags);
 	}
 	marks = header->flags;
+	job = header->job;
 	release(record);
 	if (failed) {
 		COUNT(record->type, lost);
+		count_lost(ring_class, job);
 		return 0;
 	}
 	COUNT(record->type, sent);

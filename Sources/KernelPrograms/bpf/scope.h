@@ -27,6 +27,69 @@ static __always_inline struct mt_process *process_of(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid);
 }
 
+/*
+ * Puts a process that is new to its job into `processes`, and counts it as one that lives. Returns 0 if it was there:
+ * who is born while all tasks are looked at may be seen twice.
+ */
+static __always_inline int list_process(__u32 tgid, const struct mt_process *fresh)
+{
+	struct mt_job *job = job_of(fresh->job), *last;
+	struct mt_process *known;
+
+	if (!job)
+		return 1;
+	ADD(&job->born, 1);
+	if (bpf_map_update_elem(&processes, &tgid, fresh, BPF_NOEXIST) == 0) {
+		count_used(MT_MAP_PROCESSES, 1);
+		add_live(job, 1);
+		return 1;
+	}
+	known = process_of(tgid);
+	if (!known) {
+		count_full(MT_MAP_PROCESSES);
+		ADD(&job->unlisted, 1);
+		return 1;
+	}
+	if (!known->leader_start || known->leader_start == fresh->leader_start)
+		return 0;
+	/* One of that number whose end was not seen. */
+	last = job_of(known->job);
+	if (last)
+		add_live(last, -1);
+	bpf_map_update_elem(&processes, &tgid, fresh, BPF_EXIST);
+	add_live(job, 1);
+	return 1;
+}
+
+/* Takes a process that has ended out of `processes`: of all who see its end, one gets a 1. */
+static __always_inline int unlist_process(__u32 tgid, __u32 slot)
+{
+	struct mt_job *job = job_of(slot);
+
+	if (bpf_map_delete_elem(&processes, &tgid))
+		return 0;
+	count_used(MT_MAP_PROCESSES, -1);
+	if (job)
+		add_live(job, -1);
+	return 1;
+}
+
+/* What a process gets from the one that started it: runners' children begin a step each. */
+static __always_inline void inherit_step(struct mt_tag *made, const struct mt_tag *tag)
+{
+	struct mt_job *job;
+
+	made->flags = 0;
+	if (tag->flags & MT_TAG_RUNNER) {
+		job = job_of(tag->job);
+		made->step = job ? next_number(&job->steps) : 0;
+		made->flags = MT_TAG_STEP;
+	} else if (tag->image == tag->leader_start) {
+		/* A step's first process that has not execed yet: the exec may as well be its child's. */
+		made->flags = tag->flags & MT_TAG_STEP;
+	}
+}
+
 static __always_inline struct actor actor_of(struct task_struct *task, struct mt_tag *tag)
 {
 	struct actor actor = {};

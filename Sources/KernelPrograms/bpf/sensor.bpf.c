@@ -5,6 +5,7 @@
  * that the kernel refuses is left out and the rest loaded again.
  */
 #include "families/recognise.h"
+#include "families/adopt.h"
 #include "families/process.h"
 #include "families/file.h"
 #include "families/path.h"

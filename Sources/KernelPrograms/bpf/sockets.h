@@ -62,11 +62,15 @@ static __always_inline void describe(struct mt_sock *body, struct sock *sk)
 /* Sends what is known of a flow: at its end, or when nothing will tell of its end. */
 static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct flow *flow)
 {
+	struct actor actor = flow->actor;
 	struct record record;
 	struct mt_sock *body;
 
 	COUNT(type, seen);
-	if (!begin(&record, type, MT_CRITICAL, sizeof(*body), &flow->actor))
+	/* A socket can outlive its job, and then another one has the slot: nobody's rather than that one's. */
+	if (flow->started < incarnation_of(actor.job))
+		actor.job = 0;
+	if (!begin(&record, type, MT_CRITICAL, sizeof(*body), &actor))
 		return;
 	HEADER(&record)->flags = flow->flags;
 	body = BODY(&record, struct mt_sock);

@@ -23,7 +23,8 @@ struct Child {
   private var unfinished: [UInt8] = []
   private var isReaped = false
 
-  init(_ program: String, _ arguments: [String], directory: String) throws {
+  /// - Parameter until: the fact that says that it has come as far as it goes by itself
+  init(_ program: String, _ arguments: [String], directory: String, until fact: String = "waiting") throws {
     let words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
     defer { words.forEach { free($0) } }
     var child = mt_test_child()
@@ -34,7 +35,7 @@ struct Child {
     gate = child.gate
     output = child.output
     // posix_spawn returns before the exec has been seen by all that watch it: only what the program does tells.
-    while facts["waiting"] == nil {
+    while facts[fact] == nil {
       guard readOutput(waiting: -1) else { throw CallFailed("\(program) ended", EPIPE) }
     }
   }

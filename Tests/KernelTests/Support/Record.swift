@@ -39,7 +39,7 @@ struct Record: Sendable {
   var securityKind: SecurityKind? { SecurityKind(rawValue: security.kind) }
   var securityFlags: SecurityFlags { SecurityFlags(rawValue: security.security_flags) }
 
-  private func view<Body>(_ body: (RecordView) -> Body, _ none: Body) -> Body {
+  func view<Body>(_ body: (RecordView) -> Body, _ none: Body) -> Body {
     bytes.withUnsafeBytes { raw in (try? RecordView(validating: raw)).map(body) ?? none }
   }
 

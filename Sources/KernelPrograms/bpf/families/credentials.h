@@ -36,7 +36,7 @@ static __always_inline void changing_ids(const __u64 *arguments, __u32 kind)
 	actor = actor_of(task, tag);
 	hash = hash_word(hash_word(action_hash(&actor, kind, &outcome), before.words[0]), before.words[1]);
 	hash = hash_end(hash_word(hash_word(hash, after.words[0]), after.words[1]));
-	if (was_told(hash))
+	if (was_told(&actor, hash))
 		return;
 	body = tell(&record, kind, &actor, &outcome);
 	if (!body)
@@ -91,7 +91,7 @@ static __always_inline void changing_capabilities(const __u64 *arguments)
 	hash = hash_word(action_hash(&actor, MT_SECURITY_CAPSET, &outcome), before[0]);
 	hash = hash_word(hash_word(hash, before[1]), before[2]);
 	hash = hash_end(hash_word(hash_word(hash_word(hash, after[0]), after[1]), after[2]));
-	if (was_told(hash))
+	if (was_told(&actor, hash))
 		return;
 	body = tell(&record, MT_SECURITY_CAPSET, &actor, &outcome);
 	if (!body)
@@ -169,7 +169,7 @@ int BPF_PROG(on_credential, struct pt_regs *regs, long ret)
 	actor = actor_of(task, tag);
 	hash = hash_word(hash_word(action_hash(&actor, kind, &outcome), after[0]), after[1]);
 	hash = hash_end(hash_word(hash, after[2]));
-	if (was_told(hash))
+	if (was_told(&actor, hash))
 		return 0;
 	body = tell(&record, kind, &actor, &outcome);
 	if (!body)

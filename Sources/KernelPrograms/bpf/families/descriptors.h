@@ -130,10 +130,12 @@ ON_ENTRY(fd_install, installed)
 static __always_inline void given_back(const __u64 *arguments)
 {
 	struct task_struct *task = current_task();
+	struct mt_tag *tag = own_tag(task);
 
-	if (!own_tag(task))
+	if (!tag)
 		return;
 	COUNT(MT_OPEN, failed);
+	COUNT_JOB(tag->job, failed);
 	count_failed_open(task->tgid);
 }
 ON_ENTRY(put_unused_fd, given_back)
@@ -296,10 +298,12 @@ static __always_inline void pipe_made(const __u64 *arguments, __u64 result)
 	if (!tag)
 		return;
 	tag->flags &= ~MT_TAG_PIPES;
-	if (has_failed(result))
+	if (has_failed(result)) {
 		COUNT(MT_PIPE, failed);
-	else
+		COUNT_JOB(tag->job, failed);
+	} else {
 		pair_made(task, tag, MT_PIPE, ARGUMENT(arguments, 0, const void *), 0, compat_flag());
+	}
 }
 ON_RETURN(do_pipe2, pipe_made)
 
@@ -322,10 +326,12 @@ static __always_inline void socket_pair_made(const __u64 *arguments, __u64 resul
 
 	if (!tag)
 		return;
-	if (has_failed(result))
+	if (has_failed(result)) {
 		COUNT(MT_SOCKETPAIR, failed);
-	else
+		COUNT_JOB(tag->job, failed);
+	} else {
 		pair_made(task, tag, MT_SOCKETPAIR, ARGUMENT(arguments, 3, const void *), arguments[0], compat_flag());
+	}
 }
 ON_RETURN(__sys_socketpair, socket_pair_made)
 
@@ -340,6 +346,7 @@ static __always_inline void moved(struct file *from, struct file *to, __s32 in, 
 		return;
 	if (has_failed(result)) {
 		COUNT(MT_COPY, failed);
+		COUNT_JOB(tag->job, failed);
 		return;
 	}
 	if (kind != MT_COPY_REFLINK && !result)
@@ -451,6 +458,7 @@ static __always_inline void unix_sending(const __u64 *arguments)
 	if (was_sent(hash)) {
 		COUNT(MT_UNIX_CONNECT, seen);
 		COUNT(MT_UNIX_CONNECT, deduplicated);
+		COUNT_JOB(tag->job, deduplicated);
 		return;
 	}
 	remember_open(hash);

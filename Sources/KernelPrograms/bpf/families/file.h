@@ -46,7 +46,7 @@ static __always_inline int is_of_interest(const struct done *done)
 	}
 }
 
-static __always_inline void count_failure(struct task_struct *task, const struct done *done)
+static __always_inline void count_failure(struct task_struct *task, struct mt_tag *tag, const struct done *done)
 {
 	__u32 call = done->call.call, type;
 
@@ -56,6 +56,7 @@ static __always_inline void count_failure(struct task_struct *task, const struct
 	if (type == MT_NONE || (type == MT_OPEN && (config.typed & MT_TYPED_OPEN)))
 		return;
 	COUNT(type, failed);
+	COUNT_JOB(tag->job, failed);
 	if (type == MT_OPEN)
 		count_failed_open(TASK(task, tgid));
 }
@@ -98,6 +99,7 @@ static __always_inline struct file *opened(struct task_struct *task, struct mt_t
 		/* Closed by another thread already. */
 		COUNT(MT_OPEN, seen);
 		COUNT(MT_OPEN, lost);
+		COUNT_JOB(tag->job, lost_bulk);
 		return 0;
 	}
 	request.flags = flags_of(done);
@@ -155,7 +157,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	is_failure = (ret < 0 || (done.compat && (__s32)ret < 0 && handler != MT_HANDLER_MMAP)) &&
 		     handler != MT_HANDLER_CLOSE;
 	if (is_failure)
-		count_failure(task, &done);
+		count_failure(task, tag, &done);
 	/* Goes on where nobody is there: then another hook tells what concerns security. */
 	security = security_handler(&done, done.compat ? (__s32)ret : ret);
 	if (security != MT_HANDLER_NONE)

@@ -35,6 +35,7 @@ static __always_inline void transferred(struct task_struct *task, struct mt_tag 
 	hash = hash_end(hash_word(hash, (__u64)READ(to, struct file, f_inode)));
 	if (was_sent(hash)) {
 		COUNT(MT_COPY, deduplicated);
+		COUNT_JOB(actor.job, deduplicated);
 		return;
 	}
 	if (!begin(&record, MT_COPY, MT_BULK, sizeof(*body), &actor))
@@ -284,6 +285,7 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 		/* Descriptors in the rest, if any, go unseen: say so. */
 		COUNT(MT_PASS_FD, seen);
 		COUNT(MT_PASS_FD, lost);
+		COUNT_JOB(tag->job, lost_bulk);
 	}
 	return 0;
 }

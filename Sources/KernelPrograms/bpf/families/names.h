@@ -47,14 +47,16 @@ static __always_inline __u32 copy_name(__u8 *to, struct dentry *dentry)
 static __always_inline struct pending *pend(__u32 type, struct dentry *dentry, struct path *dir)
 {
 	struct task_struct *task = current_task();
+	struct mt_tag *tag = tag_of(task);
 	struct pending *pending;
 
-	if (!tag_of(task))
+	if (!tag)
 		return 0;
 	pending = bpf_task_storage_get(&pendings, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!pending) {
 		COUNT(type, seen);
 		COUNT(type, lost);
+		COUNT_JOB(tag->job, lost_bulk);
 		return 0;
 	}
 	pending->type = type;
@@ -258,6 +260,15 @@ __noinline int send_pending(void)
 	return 0;
 }
 
+static __always_inline void count_failure_of_name(__u32 type)
+{
+	struct mt_tag *tag = config.counts_by_job ? tag_of(current_task()) : 0;
+
+	COUNT(type, failed);
+	if (tag)
+		COUNT_JOB(tag->job, failed);
+}
+
 static __always_inline void settle(struct pending *pending, __u64 result)
 {
 	__u32 type;
@@ -268,7 +279,7 @@ static __always_inline void settle(struct pending *pending, __u64 result)
 	if (!has_failed(result))
 		send_pending();
 	else if (type < MT_TYPE_COUNT)
-		COUNT(type, failed);
+		count_failure_of_name(type);
 	pending->type = MT_NONE;
 }
 

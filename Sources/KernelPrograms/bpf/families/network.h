@@ -121,6 +121,7 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 	hash = hash_end(hash_word(hash, (__u64)family << 32 | context->user_port));
 	if (was_sent(hash)) {
 		COUNT(MT_UDP_SEND, deduplicated);
+		COUNT_JOB(actor.job, deduplicated);
 		return ALLOW;
 	}
 	body = ask(&record, MT_UDP_SEND, context, family, sock, &actor);

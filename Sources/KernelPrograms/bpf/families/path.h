@@ -277,6 +277,7 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	if (!file) {
 		/* Closed by another thread already. */
 		COUNT(type, lost);
+		COUNT_JOB(actor.job, lost_bulk);
 		return 0;
 	}
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
@@ -441,6 +442,7 @@ static __always_inline void completed(struct io_kiocb *request, __s32 result)
 		return;
 	if (result < 0) {
 		COUNT(MT_OPEN, failed);
+		COUNT_JOB(tag->job, failed);
 		return;
 	}
 	if (READ(request, struct io_open, file_slot))

@@ -69,6 +69,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		/* The child goes unwatched, which nothing later can repair. */
 		COUNT(MT_FORK, seen);
 		COUNT(MT_FORK, lost);
+		COUNT_JOB(tag->job, lost_critical);
 		count_full(MT_MAP_TAGS);
 		return 0;
 	}
@@ -85,16 +86,11 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	made->leader_start = child->start_boottime;
 	made->depth = tag->depth + 1;
 	made->image = made->leader_start;
+	inherit_step(made, tag);
 	fresh.image = made->image;
 	fresh.leader_start = made->leader_start;
 	fresh.job = tag->job;
-	if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_NOEXIST)) {
-		/* Full, or one of that number whose end was not seen. */
-		if (bpf_map_update_elem(&processes, &child_tgid, &fresh, BPF_EXIST))
-			count_full(MT_MAP_PROCESSES);
-	} else {
-		count_used(MT_MAP_PROCESSES, 1);
-	}
+	list_process(child_tgid, &fresh);
 	inherit_writers(process, actor.tgid, child_tgid);
 
 	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
@@ -103,6 +99,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
 	body->real_parent_tgid = LOOSE(child)->real_parent->tgid;
+	body->step = made->step;
 	body->shares_files = LOOSE(child)->files == LOOSE(parent)->files;
 	pid = READ(child, struct task_struct, thread_pid);
 	level = READ(pid, struct pid, level);
@@ -150,7 +147,7 @@ static __always_inline struct given given_to(struct task_struct *task, const str
 
 	given.left = open_of(table);
 	given.slots = (__u64)READ(table, struct fdtable, fd);
-	given.hash = hash_word(hash_begin('s'), actor->job);
+	given.hash = hash_word(hash_word(hash_begin('s'), actor->job), incarnation_of(actor->job));
 	return given;
 }
 
@@ -352,8 +349,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		body->failed_opens = process->failed_opens;
 		send(&record);
 	}
-	if (bpf_map_delete_elem(&processes, &tgid) == 0)
-		count_used(MT_MAP_PROCESSES, -1);
+	unlist_process(tgid, actor.job);
 	end_exit(tgid);
 	return 0;
 }

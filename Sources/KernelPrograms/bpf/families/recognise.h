@@ -1,49 +1,386 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which processes are a job's that no job has started: rules, asked at exec. */
-#include "files.h"
+/*
+ * Which processes are a job's that no process of a job has started: rules, asked at exec. What is in no job, which is
+ * nearly everything, pays for a look at its tag, at its name, and where rules want it at its environment.
+ */
+#include "rules.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct mt_rule_filter);
-} rule_filter SEC(".maps");
+#define IS_NEW 0x10000u /* beside a slot: nobody had it */
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MT_MAX_RULES);
-	__type(key, __u32);
-	__type(value, struct mt_rule);
-} rules SEC(".maps");
+/* Whether the path that was built is the one that a rule names, or ends with it. */
+static __always_inline int has_path(const struct mt_rule *rule, const struct workspace *work)
+{
+	const __u64 *wanted = (const __u64 *)rule->path, *mask = (const __u64 *)rule->mask;
+	const __u64 *path = (const __u64 *)(work->path + MT_PATH_MAX - MT_RULE_PATH_MAX);
+	__u32 length = MT_PATH_MAX - work->path_at;
+	__u64 difference = 0;
 
-/* The rules that are for tasks of this name, a bit each. */
-struct comm {
-	char bytes[MT_COMM_MAX];
+	if (length < rule->path_length)
+		return 0;
+	if ((rule->flags & MT_RULE_WHOLE_PATH) && (length != rule->path_length || !work->path_complete))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < MT_RULE_PATH_MAX / 8; i++) {
+		difference |= (path[i] ^ wanted[i]) & mask[i];
+		/* Or the compiler would load all words first, and has no place for them but the stack. */
+		barrier_var(difference);
+	}
+	return !difference;
+}
+
+static long try_rule(__u32 index, struct looking *looking)
+{
+	struct look *look = LOOP_POINTER(looking->look, current_look());
+	const struct workspace *work;
+	const struct mt_rule *rule;
+	__u64 candidates;
+	__u32 number;
+
+	if (LOOP_MISSING(look))
+		return 1;
+	candidates = look->candidates;
+	if (!candidates)
+		return 1;
+	number = take_bit(&candidates);
+	look->candidates = candidates;
+	rule = bpf_map_lookup_elem(&rules, &number);
+	work = workspace_of(look->slot);
+	if (!rule || !work)
+		return 1;
+	if (rule->uid != MT_ANY_USER && rule->uid != look->uid)
+		return 0;
+	if ((look->found & rule->markers) != rule->markers)
+		return 0;
+	if ((rule->flags & MT_RULE_PATH) && !has_path(rule, work))
+		return 0;
+	look->rule = number;
+	return 1;
+}
+LOOP_STEP(struct looking, try_rule)
+
+/* Finds the first of these rules that holds. Returns 1 if there is one. */
+static __always_inline int choose(struct look *look, __u64 candidates)
+{
+	struct looking looking = {.look = look};
+
+	look->candidates = candidates;
+	look->rule = MT_MAX_RULES;
+	LOOP(MT_MAX_RULES, try_rule, &looking);
+	return look->rule < MT_MAX_RULES;
+}
+
+/*
+ * Which rule holds for the current task. Returns the reason, enum mt_claim_reason, with the rule in look->rule; 0:
+ * none. The image's path is built in the workspace of `slot`.
+ */
+__noinline int find_rule(__u32 slot, __u64 by_comm, __u64 by_marker)
+{
+	struct task_struct *task = current_task();
+	struct file *file = READ(TASK(task, mm), struct mm_struct, exe_file);
+	struct look *look = current_look();
+	const struct mt_rule *rule;
+	__u32 number;
+
+	if (!look)
+		return 0;
+	look->slot = slot;
+	look->uid = READ(TASK(task, cred), struct cred, euid.val);
+	build_path(slot, (__u64)READ(file, struct file, f_path.mnt), (__u64)READ(file, struct file, f_path.dentry));
+	if (choose(look, by_comm)) {
+		number = look->rule;
+		rule = bpf_map_lookup_elem(&rules, &number);
+		return rule && (rule->flags & MT_RULE_PATH) ? MT_CLAIM_PATH : MT_CLAIM_COMM;
+	}
+	return choose(look, by_marker) ? MT_CLAIM_ENVIRONMENT : 0;
+}
+
+/* Joins a job unless it is closed, or the slot has become another's by now. */
+static __always_inline int join(__u32 slot, __u32 rule, __u64 hash, int any)
+{
+	struct mt_job *job = job_of(slot);
+
+	if (!job)
+		return 0;
+	add_live(job, 1);
+	if (*(volatile __u64 *)&job->closed || (!any && (job->key != hash || job->rule != rule))) {
+		add_live(job, -1);
+		return 0;
+	}
+	return 1;
+}
+
+static __always_inline void give_back(__u32 slot)
+{
+	struct mt_job *job = job_of(slot);
+
+	if (!job)
+		return;
+	*(volatile __u64 *)&job->closed = 1;
+	add_live(job, -1);
+	count_used(MT_MAP_JOBS, -1);
+	bpf_map_push_elem(&free_jobs, &slot, BPF_ANY);
+}
+
+/* The slot for what `rule` claims with this key (0: none), joined: with IS_NEW if it makes the job, 0 if there is none. */
+__noinline int take_slot(__u32 rule, __u64 hash)
+{
+	struct mt_job_key key = {.hash = hash, .rule = rule};
+	__u32 slot = 0, *found;
+	struct mt_job *job;
+
+	found = hash ? bpf_map_lookup_elem(&job_keys, &key) : 0;
+	if (found) {
+		slot = *found;
+		if (join(slot, rule, hash, 0))
+			return slot;
+	}
+	if (bpf_map_pop_elem(&free_jobs, &slot)) {
+		count_full(MT_MAP_JOBS);
+		return 0;
+	}
+	job = job_of(slot);
+	if (!job)
+		return 0;
+	count_used(MT_MAP_JOBS, 1);
+	job->started = bpf_ktime_get_boot_ns();
+	job->key = hash;
+	job->rule = rule;
+	job->steps = 0;
+	/* Somebody who wanted the slot's last job may be about to find out that it is gone. */
+	add_live(job, 1);
+	*(volatile __u64 *)&job->closed = 0;
+	/* Directories were explained to the slot's last job. */
+	next_epoch();
+	if (!hash || bpf_map_update_elem(&job_keys, &key, &slot, BPF_NOEXIST) == 0)
+		return slot | IS_NEW;
+	/* Another one with the key came first. */
+	found = bpf_map_lookup_elem(&job_keys, &key);
+	if (found && join(*found, rule, hash, 0)) {
+		give_back(slot);
+		return *found;
+	}
+	COUNT_RECOGNITION(unkeyed);
+	return slot | IS_NEW;
+}
+
+/* What a task is claimed for. */
+struct claim {
+	__u64 hash;
+	__u32 rule;
+	__u32 reason;
+	__u32 slot;   /* with IS_NEW */
+	__u32 step;
+	__u32 flags;  /* of its tag */
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MT_MAX_RULES);
-	__type(key, struct comm);
-	__type(value, __u64);
-} rule_comms SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 512);
-	__type(key, struct mt_variable_name);
-	__type(value, struct mt_variable);
-} rule_variables SEC(".maps");
+static __always_inline void leave_again(const struct claim *claim)
+{
+	struct mt_job_key key = {.hash = claim->hash, .rule = claim->rule};
+	struct mt_job *job = job_of(claim->slot & ~IS_NEW);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u64);
-	__type(value, struct mt_cgroup);
-} rule_cgroups SEC(".maps");
+	if (claim->slot & IS_NEW) {
+		if (claim->hash)
+			bpf_map_delete_elem(&job_keys, &key);
+		give_back(claim->slot & ~IS_NEW);
+	} else if (job) {
+		add_live(job, -1);
+	}
+}
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct mt_recognition);
-} recognition SEC(".maps");
+/* Finds the job and the step for what a rule claims. Returns 0, counted, if there is none. */
+static __always_inline int find_job(struct claim *claim, const struct mt_rule_filter *filter)
+{
+	const struct mt_rule *rule;
+	struct look *look = current_look();
+	__u32 number = claim->rule;
+	struct mt_job *job;
+
+	rule = bpf_map_lookup_elem(&rules, &number);
+	if (!rule || !look)
+		return 0;
+	if (rule->flags & MT_RULE_KEY) {
+		__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+		look->collects = 0;
+		take_key(claim->rule);
+		claim->hash = look->hash;
+	}
+	claim->slot = take_slot(claim->rule, claim->hash);
+	job = claim->slot ? job_of(claim->slot & ~IS_NEW) : 0;
+	if (!job)
+		return 0;
+	if (rule->flags & MT_RULE_STEPS)
+		claim->flags = MT_TAG_RUNNER;
+	else if (claim->hash)
+		claim->step = next_number(&job->steps);
+	return 1;
+}
+
+/* Makes the task a member of the job that it has joined. Returns 0 if there is no memory. */
+static __always_inline struct mt_tag *enrol(struct task_struct *task, const struct claim *claim)
+{
+	struct mt_process process = {};
+	__u32 tgid = TASK(task, tgid);
+	struct mt_tag *tag = make_tag(task);
+	struct mt_job *job;
+
+	if (!tag)
+		return 0;
+	process.image = bpf_ktime_get_boot_ns();
+	process.leader_start = leader_start_of(task);
+	process.job = claim->slot & ~IS_NEW;
+	list_process(tgid, &process);
+	/* It lives on its own account now. */
+	job = job_of(process.job);
+	if (job)
+		add_live(job, -1);
+	count_used(MT_MAP_TAGS, 1);
+	tag->image = process.image;
+	tag->leader_start = process.leader_start;
+	tag->tgid = tgid;
+	tag->job = process.job;
+	tag->flags = claim->flags;
+	tag->step = claim->step;
+	return tag;
+}
+
+/* Adds the variables that may be sent. */
+static __always_inline void add_variables(struct record *record, const struct mt_rule_filter *filter)
+{
+	struct look *look = current_look();
+
+	if (!look)
+		return;
+	__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+	look->keyed = 0;
+	look->slot = record->slot;
+	look->collects = 1;
+	record->work->size = record->size;
+	look_through();
+	record->size = record->work->size;
+	if (look->is_unreadable)
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
+	else if (look->at < look->end)
+		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
+}
+
+static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag, const struct mt_rule_filter *filter)
+{
+	struct actor actor = actor_of(task, tag);
+	struct record record;
+	struct mt_step *body;
+
+	COUNT(MT_STEP, seen);
+	if (!begin(&record, MT_STEP, MT_CRITICAL, sizeof(*body), &actor))
+		return;
+	body = BODY(&record, struct mt_step);
+	body->step = tag->step;
+	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
+	add_variables(&record, filter);
+	send(&record);
+}
+
+/* Is attached before sched_process_exec, which then finds a tag. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(recognise, struct task_struct *task)
+{
+	__u64 by_comm = 0, by_marker, cgroup = 0, *bits;
+	const struct mt_cgroup *watched = 0;
+	struct mt_rule_filter *filter;
+	struct mt_tag *tag = own_tag(task);
+	struct claim claim = {};
+	struct actor actor = {};
+	struct record record;
+	struct mt_claim *body;
+	struct comm comm = {};
+	struct look *look;
+	__u32 zero = 0;
+
+	filter = bpf_map_lookup_elem(&rule_filter, &zero);
+	if (!filter)
+		return 0;
+	if (tag) {
+		if (tag->flags & MT_TAG_STEP)
+			tell_step(task, tag, filter);
+		return 0;
+	}
+	if (!filter->kinds)
+		return 0;
+	if (filter->kinds & MT_RULES_BY_COMM) {
+		bpf_probe_read_kernel_str(comm.bytes, sizeof(comm.bytes), task->comm);
+		bits = bpf_map_lookup_elem(&rule_comms, &comm);
+		if (bits)
+			by_comm = *bits;
+	}
+	by_marker = (by_comm | filter->nameless) & filter->by_marker;
+	by_comm &= filter->by_comm;
+	if (filter->kinds & MT_RULES_BY_CGROUP) {
+		cgroup = READ(READ(READ(LOOSE(task)->cgroups, struct css_set, dfl_cgrp), struct cgroup, kn),
+			      struct kernfs_node, id);
+		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
+	}
+	look = current_look();
+	if (!look)
+		return 0;
+	look->found = 0;
+	if (by_marker) {
+		__builtin_memcpy(look->starts, filter->marker_starts, sizeof(look->starts));
+		look->keyed = 0;
+		look->collects = 0;
+		look_through();
+		if (!look->found)
+			by_marker = 0;
+	}
+	if (!by_comm && !by_marker && !watched)
+		return 0;
+
+	actor.tgid = TASK(task, tgid);
+	actor.tid = TASK(task, pid);
+	actor.leader_start = leader_start_of(task);
+	if (!begin(&record, MT_CLAIM, MT_CRITICAL, sizeof(*body), &actor)) {
+		COUNT(MT_CLAIM, seen);
+		COUNT_RECOGNITION(unclaimed);
+		return 0;
+	}
+	if (watched && !by_comm)
+		by_marker = 0; /* the cgroup says more */
+	claim.reason = find_rule(record.slot, by_comm, by_marker);
+	claim.rule = look->rule;
+	if (!claim.reason && watched) {
+		claim.reason = MT_CLAIM_CGROUP;
+		claim.rule = watched->rule;
+	}
+	if (!claim.reason) {
+		release(&record);
+		return 0;
+	}
+	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
+		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
+		claim.step = watched->step;
+	} else if (!find_job(&claim, filter)) {
+		claim.slot = 0;
+	}
+	if (!claim.slot || !(tag = enrol(task, &claim))) {
+		if (claim.slot)
+			leave_again(&claim);
+		COUNT_RECOGNITION(unclaimed);
+		release(&record);
+		return 0;
+	}
+
+	COUNT(MT_CLAIM, seen);
+	HEADER(&record)->job = tag->job;
+	body = BODY(&record, struct mt_claim);
+	body->key = claim.hash;
+	body->cgroup = READ(READ(READ(LOOSE(task)->cgroups, struct css_set, dfl_cgrp), struct cgroup, kn),
+			    struct kernfs_node, id);
+	body->rule = claim.rule;
+	body->reason = claim.reason;
+	body->step = claim.step;
+	body->is_new = (claim.slot & IS_NEW) != 0;
+	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
+	body->uid = look->uid;
+	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
+	add_variables(&record, filter);
+	send(&record);
+	return 0;
+}

@@ -27,7 +27,7 @@ static __always_inline void tell_access(struct task_struct *task, struct mt_tag 
 
 	hash = hash_word(action_hash(&actor, kind, outcome), target->start);
 	hash = hash_end(hash_word(hash, target->tgid));
-	if (was_told(hash))
+	if (was_told(&actor, hash))
 		return;
 	body = tell(&record, kind, &actor, outcome);
 	if (!body)
@@ -274,7 +274,7 @@ static __always_inline void tell_memory(struct task_struct *task, struct mt_tag 
 	inode = file ? READ(file, struct file, f_inode) : 0;
 	hash = hash_word(action_hash(&actor, MT_SECURITY_EXEC_MEMORY, outcome), prot << 32 | flags);
 	hash = hash_end(hash_word(hash, (__u64)inode));
-	if (was_told(hash))
+	if (was_told(&actor, hash))
 		return;
 	body = tell(&record, MT_SECURITY_EXEC_MEMORY, &actor, outcome);
 	if (!body)
