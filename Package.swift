@@ -61,11 +61,15 @@ let package = Package(
     .target(name: "LiveView", dependencies: ["KernelSensor", "Reporting", "Observation"], swiftSettings: strict),
     .target(name: "Export", dependencies: ["CSystem", "KernelSensor", "Observation"], swiftSettings: strict),
     .target(name: "Supervision", dependencies: ["CSystem"], swiftSettings: strict),
+    .target(
+      name: "Recording",
+      dependencies: ["CSystem", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision"],
+      swiftSettings: strict),
     .executableTarget(
       name: "martlet",
       dependencies: [
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
-        "Supervision",
+        "Supervision", "Recording",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict, linkerSettings: oneFile),
 

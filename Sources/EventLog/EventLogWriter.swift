@@ -10,11 +10,28 @@ public struct EventLogOptions: Sendable {
   public var version = ""
   /// Nanoseconds to add to CLOCK_BOOTTIME to get CLOCK_REALTIME.
   public var clockOffset: Int64 = 0
-  /// zstd's compression level; see ``EventLogWriter`` for what the default was chosen by.
-  public var level: Int32 = -5
 
   public init() {}
 }
+
+/// What writing frames takes besides their text: some hundred kilobytes, which all logs that one thread writes can share.
+/// Their frames do not depend on each other, nor on the order in which they are compressed.
+public final class FrameWorkshop {
+  fileprivate let compressor: FrameCompressor
+  /// A line that did not fit into its frame, on its way to the next.
+  fileprivate var line = ByteBuffer(capacity: 1024)
+
+  /// Room for the line that goes beyond the frame, so that no ordinary one makes a buffer grow.
+  fileprivate static let bufferBytes = EventLogWriter.maximumFrameBytes * 3
+
+  /// - Parameter level: as zstd counts them; see ``EventLogWriter`` for what the default was chosen by.
+  public init(level: Int32 = -5) throws(EventLogError) {
+    compressor = try FrameCompressor(level: level, largestInput: EventLogWriter.maximumFrameBytes)
+  }
+}
+
+@available(*, unavailable)
+extension FrameWorkshop: Sendable {}
 
 /// What a log has come to.
 public struct LogSummary: Sendable, Equatable {
@@ -37,7 +54,7 @@ public struct LogSummary: Sendable, Equatable {
 /// the SHA-256 of the compressed frame before, so that ``LogSummary/head`` vouches for all of them. After a crash
 /// everything up to the last whole frame can be read.
 ///
-/// The level was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames of 64 KiB
+/// The compression level, -5, was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames of 64 KiB
 /// (zstd 1.5.4, one thread, best of 25, on a machine with other work): at -5 1.0 GB/s and 38 bytes a line in the
 /// file, at -1 0.8 GB/s and 31 bytes, at 1 0.75 GB/s and 24 bytes. Below -5 it hardly gets faster. The digest of a
 /// frame costs a tenth of its compression.
@@ -59,10 +76,9 @@ public struct EventLogWriter: ~Copyable {
   private let fileDescriptor: Int32
   private let options: EventLogOptions
   private var serializer: EventSerializer
-  private let compressor: FrameCompressor
-  /// The frame that is being filled, and one to move a line to that did not fit.
+  private let workshop: FrameWorkshop
+  /// The frame that is being filled.
   private var frame: ByteBuffer
-  private var next: ByteBuffer
   private var headerBytes = 0
   private var linesInFrame: UInt64 = 0
   /// When a flush first found lines in the frame; 0: not yet.
@@ -74,16 +90,17 @@ public struct EventLogWriter: ~Copyable {
   public private(set) var summary = LogSummary()
 
   /// Writes nothing yet.
-  /// - Parameter fileDescriptor: open for writing at its end; it stays the caller's to close.
-  public init(fileDescriptor: Int32, options: EventLogOptions) throws(EventLogError) {
-    let compressor = try FrameCompressor(level: options.level, largestInput: Self.maximumFrameBytes)
-    self.compressor = compressor
+  /// - Parameters:
+  ///   - fileDescriptor: open for writing at its end; it stays the caller's to close.
+  ///   - workshop: shared with other writers of the same thread; nil: one of its own, at once as large as it will get.
+  public init(
+    fileDescriptor: Int32, options: EventLogOptions, workshop: FrameWorkshop? = nil
+  ) throws(EventLogError) {
+    if let workshop { self.workshop = workshop } else { self.workshop = try FrameWorkshop() }
     self.fileDescriptor = fileDescriptor
     self.options = options
     serializer = EventSerializer(clockOffset: options.clockOffset)
-    // Room for the line that goes beyond the frame, so that no ordinary one makes the buffers grow.
-    frame = ByteBuffer(capacity: Self.maximumFrameBytes * 3)
-    next = ByteBuffer(capacity: Self.maximumFrameBytes * 3)
+    frame = ByteBuffer(capacity: workshop == nil ? FrameWorkshop.bufferBytes : 1024)
     writeHeader()
   }
 
@@ -106,14 +123,11 @@ public struct EventLogWriter: ~Copyable {
     lineAt start: Int, _ record: RecordView, _ applied: borrowing Applied
   ) throws(EventLogError) {
     if linesInFrame > 0 {
-      swap(&frame, &next)
-      frame.removeAll()
-      frame.append(UnsafeRawBufferPointer(rebasing: next.bytes[start...]))
-      next.truncate(to: start)
-      swap(&frame, &next)
-      // Now `frame` is to be written, and `next` has the line.
+      workshop.line.removeAll()
+      workshop.line.append(UnsafeRawBufferPointer(rebasing: frame.bytes[start...]))
+      frame.truncate(to: start)
       try flush()
-      frame.append(next.bytes)
+      frame.append(workshop.line.bytes)
     }
     if frame.count > Self.maximumFrameBytes {
       frame.truncate(to: headerBytes)
@@ -145,7 +159,7 @@ public struct EventLogWriter: ~Copyable {
 
   private mutating func flush() throws(EventLogError) {
     do {
-      let compressed = try compressor.compress(frame.bytes)
+      let compressed = try workshop.compressor.compress(frame.bytes)
       let digest = FrameDigest(of: compressed)
       try write(compressed)
       previous = digest

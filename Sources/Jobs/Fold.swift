@@ -9,7 +9,11 @@ struct Fold: ~Copyable {
   typealias Bytes = UnsafeRawBufferPointer
 
   let options: JobOptions
-  let hash = KeyedHash()
+  let hash: KeyedHash
+  /// Of whoever has the job; shared with others.
+  private(set) var workspace: UnsafeMutablePointer<FoldWorkspace.Memory>
+  /// Bytes that may be kept.
+  var limit: Int
   var arena = Arena()
 
   var processes = Pool(none: ProcessEntry())
@@ -56,7 +60,10 @@ struct Fold: ~Copyable {
 
   var resolver: PathResolver
   var applied: Applied
-  var masking: Masking
+  var masking: Masking {
+    _read { yield workspace.pointee.masking }
+    nonmutating _modify { yield &workspace.pointee.masking }
+  }
 
   var records: UInt64 = 0
   var opens: UInt64 = 0
@@ -81,19 +88,21 @@ struct Fold: ~Copyable {
     var forOthers = true
   }
 
-  init(options: JobOptions) {
+  init(options: JobOptions, workspace: UnsafeMutablePointer<FoldWorkspace.Memory>) {
     self.options = options
-    resolver = PathResolver(isEnabled: options.resolvesPaths)
-    masking = Masking(masker: options.masker)
-    applied = Applied(
-      scratch: .allocate(byteCount: Applied.scratchSize, alignment: 16),
-      scratch2: .allocate(byteCount: Applied.scratchSize, alignment: 16))
+    self.workspace = workspace
+    limit = options.limits.bytes
+    hash = workspace.pointee.hash
+    resolver = PathResolver(isEnabled: options.resolvesPaths, workspace: workspace)
+    applied = Applied(scratch: workspace.pointee.scratch, scratch2: workspace.pointee.scratch2)
     makeFixedDirectories()
   }
 
-  deinit {
-    applied.scratch.deallocate()
-    applied.scratch2.deallocate()
+  /// Nothing of the workspace before is used any more, nor what ``applied`` said.
+  mutating func use(_ workspace: UnsafeMutablePointer<FoldWorkspace.Memory>) {
+    self.workspace = workspace
+    resolver.workspace = workspace
+    applied = Applied(scratch: workspace.pointee.scratch, scratch2: workspace.pointee.scratch2)
   }
 
   // MARK: - Limits
@@ -120,7 +129,7 @@ struct Fold: ~Copyable {
     }
     let used = bytes
     room = Room(
-      untilNextLook: 256, forFiles: used < options.limits.bytes / 4 * 3, forOthers: used < options.limits.bytes)
+      untilNextLook: 256, forFiles: used < limit / 4 * 3, forOthers: used < limit)
   }
 
   /// Whether there is room for what a flood of files could use up.

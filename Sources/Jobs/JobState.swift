@@ -16,10 +16,21 @@ public final class JobState {
   /// Behind a pointer: a class checks at every use of a stored property that no other use of it is going on, which
   /// costs as much as finding a file.
   private let fold: UnsafeMutablePointer<Fold>
+  private var workspace: FoldWorkspace
 
-  public init(options: JobOptions) {
+  /// - Parameter workspace: shared with other jobs of the same thread, with the masker that the options have; nil: one
+  ///   of its own.
+  public init(options: JobOptions, workspace: FoldWorkspace? = nil) {
+    let workspace = workspace ?? FoldWorkspace(masker: options.masker)
+    self.workspace = workspace
     fold = .allocate(capacity: 1)
-    fold.initialize(to: Fold(options: options))
+    fold.initialize(to: Fold(options: options, workspace: workspace.memory))
+  }
+
+  /// From here on another thread has it, whose workspace this is.
+  public func move(to workspace: FoldWorkspace) {
+    fold.pointee.use(workspace.memory)
+    self.workspace = workspace
   }
 
   deinit {
@@ -40,6 +51,9 @@ public final class JobState {
 
   /// All that is known now, as values. Takes time and memory in proportion to the job.
   public func snapshot() -> JobSnapshot { fold.pointee.snapshot() }
+
+  /// Keeps no more than this from now on, instead of what the options say; what comes beyond is counted.
+  public func limit(bytes: Int) { fold.pointee.limit = bytes }
 
   /// Memory that the fold uses, in bytes.
   public var bytes: Int { fold.pointee.bytes }

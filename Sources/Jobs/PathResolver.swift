@@ -24,30 +24,23 @@ struct PathResolver: ~Copyable {
   }
 
   private static let slotCount = 1024
-  private static let bufferSize = 16384
+  static let bufferSize = 16384
 
-  private let slots: UnsafeMutablePointer<Slot>
-  private let path: UnsafeMutablePointer<CChar>
-  private let result: UnsafeMutablePointer<CChar>
+  /// Made when there is something to remember: many jobs have no such path.
+  private var slots: UnsafeMutablePointer<Slot>?
+  var workspace: UnsafeMutablePointer<FoldWorkspace.Memory>
   private let isEnabled: Bool
-  /// Records have pids of the initial namespace, which /proc has only there.
-  private let knowsProcesses: Bool
   private var epoch: UInt32 = 1
 
-  init(isEnabled: Bool) {
+  private var path: UnsafeMutablePointer<CChar> { workspace.pointee.path }
+  private var result: UnsafeMutablePointer<CChar> { workspace.pointee.result }
+
+  init(isEnabled: Bool, workspace: UnsafeMutablePointer<FoldWorkspace.Memory>) {
     self.isEnabled = isEnabled
-    knowsProcesses = isEnabled && mt_in_initial_pid_namespace() == 1
-    slots = .allocate(capacity: Self.slotCount)
-    slots.initialize(repeating: Slot(), count: Self.slotCount)
-    path = .allocate(capacity: Self.bufferSize)
-    result = .allocate(capacity: Self.bufferSize)
+    self.workspace = workspace
   }
 
-  deinit {
-    slots.deallocate()
-    path.deallocate()
-    result.deallocate()
-  }
+  deinit { slots?.deallocate() }
 
   // MARK: - What is remembered
 
@@ -57,19 +50,29 @@ struct PathResolver: ~Copyable {
   /// The directory that the string with this hash led to; 0 if not remembered. The hash is keyed and has 64 bits:
   /// nobody can make two strings with the same.
   func recall(_ hash: UInt64) -> UInt32 {
+    guard let slots else { return 0 }
     let slot = slots[Int(hash % UInt64(Self.slotCount))]
     return slot.hash == hash && slot.epoch == epoch && slot.isResolved ? slot.directory : 0
   }
 
   /// The stand-in made when the string could not be resolved, whenever that was; 0 if none is remembered.
   func recallUnresolved(_ hash: UInt64) -> UInt32 {
+    guard let slots else { return 0 }
     let slot = slots[Int(hash % UInt64(Self.slotCount))]
     return slot.hash == hash && !slot.isResolved ? slot.directory : 0
   }
 
   mutating func remember(_ hash: UInt64, _ directory: UInt32, isResolved: Bool) {
+    let slots = self.slots ?? Self.makeSlots()
+    self.slots = slots
     slots[Int(hash % UInt64(Self.slotCount))] = Slot(
       hash: hash, epoch: epoch, directory: directory, isResolved: isResolved)
+  }
+
+  private static func makeSlots() -> UnsafeMutablePointer<Slot> {
+    let slots = UnsafeMutablePointer<Slot>.allocate(capacity: slotCount)
+    slots.initialize(repeating: Slot(), count: slotCount)
+    return slots
   }
 
   // MARK: - Asking
@@ -103,7 +106,7 @@ struct PathResolver: ~Copyable {
     switch root {
     case .own: return -1
     case .process(let pid, let start):
-      guard knowsProcesses else { return -2 }
+      guard workspace.pointee.knowsProcesses else { return -2 }
       let descriptor = mt_root_of_process(pid, start)
       return descriptor < 0 ? -2 : descriptor
     }

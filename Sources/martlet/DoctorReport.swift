@@ -1,5 +1,6 @@
 import KernelSensor
 import Observation
+import Recording
 import Reporting
 
 /// What `martlet doctor` prints.

@@ -1,4 +1,5 @@
 import Glibc
+import Recording
 import Supervision
 
 /// An event log that the user named, by itself or by its report's directory.
@@ -16,7 +17,7 @@ final class LogFile {
       return
     }
     defer { close(directory) }
-    let log = try Self.open(RunReport.logName, beneath: directory)
+    let log = try Self.open(ReportFiles.logName, beneath: directory)
     do throws(SystemError) {
       let report = try Self.open("report.json", beneath: directory)
       defer { close(report) }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CSystem
 import Glibc
+import Recording
 
 /// The command line.
 @main

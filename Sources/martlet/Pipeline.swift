@@ -4,43 +4,19 @@ import Glibc
 import Jobs
 import KernelSensor
 import Observation
+import Recording
 import Supervision
 import Synchronization
 
 /// What the sensor's records came to.
-struct Recording {
-  var snapshot: JobSnapshot
+struct RunRecording {
+  var job: RecordedJob
   var completeness: Completeness
-  var log: LogSummary?
-  /// Why the event log is not whole.
-  var logError: String?
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
   var detachNanoseconds: UInt64
   /// As it was when everything was read; nil if the kernel would not tell.
   var status: SensorStatus?
-}
-
-/// CPU time of martlet's own process, in nanoseconds, and the moment at which it was read.
-struct ProcessCost {
-  var at = Clock.boottime
-  var user: UInt64 = 0
-  var system: UInt64 = 0
-  var peakResidentBytes: UInt64 = 0
-
-  init() {
-    var usage = rusage()
-    guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return }
-    user = Self.nanoseconds(usage.ru_utime)
-    system = Self.nanoseconds(usage.ru_stime)
-    peakResidentBytes = UInt64(clamping: usage.ru_maxrss) * 1024
-  }
-
-  var total: UInt64 { user &+ system }
-
-  private static func nanoseconds(_ time: timeval) -> UInt64 {
-    UInt64(clamping: time.tv_sec) * 1_000_000_000 + UInt64(clamping: time.tv_usec) * 1000
-  }
 }
 
 /// The way from the rings to the fold and the event log, on a thread of its own.
@@ -59,7 +35,7 @@ final class Pipeline: @unchecked Sendable {
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
   private var log: EventLogWriter?
-  private var recording: Recording?
+  private var recording: RunRecording?
   private var thread: pthread_t?
   /// CLOCK_BOOTTIME; 0 while the command runs.
   private let commandEnd = Atomic<UInt64>(0)
@@ -98,7 +74,7 @@ final class Pipeline: @unchecked Sendable {
   ///
   /// - Parameter time: CLOCK_BOOTTIME, taken after the command was reaped: its own exit is older.
   /// - Returns: nil if it was not started.
-  func finish(commandEndedAt time: UInt64) -> Recording? {
+  func finish(commandEndedAt time: UInt64) -> RunRecording? {
     guard let thread else { return nil }
     commandEnd.store(max(1, time), ordering: .releasing)
     interrupt.interrupt()
@@ -111,26 +87,25 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(log: log.take())
+    var reader = Reader(state, log: log.take())
     var nextPublication: UInt64 = 0
     while commandEnd.load(ordering: .acquiring) == 0 {
       sensor.rings.wait(milliseconds: Self.interval)
-      sensor.rings.drain { reader.take($0, state) }
+      sensor.rings.drain { reader.take($0) }
       let now = mt_boottime_ns()
-      reader.flush(now: now)
+      reader.recorder.flush(now: now)
       if now >= nextPublication {
-        publishStatus(reader.tallies)
+        publishStatus(reader.recorder.tallies)
         nextPublication = now &+ Self.second
       }
     }
-    reader.commandEnd = commandEnd.load(ordering: .acquiring)
+    reader.recorder.firstProcessEnded(at: commandEnd.load(ordering: .acquiring))
     // First what is there, while the hooks are still on: taking them off takes as long as many events.
-    repeat { sensor.rings.drain { reader.take($0, state) } } while sensor.rings.hasBacklog
+    repeat { sensor.rings.drain { reader.take($0) } } while sensor.rings.hasBacklog
     let before = ProcessCost()
     sensor.detach()
     let detaching = ProcessCost().total &- before.total
-    sensor.rings.drainAll { reader.take($0, state) }
-    reader.endCommand(state)
+    sensor.rings.drainAll { reader.take($0) }
     recording = finish(reader, detaching: detaching)
   }
 
@@ -140,9 +115,9 @@ final class Pipeline: @unchecked Sendable {
     if let status { onStatus?(status) }
   }
 
-  private func finish(_ reader: consuming Reader, detaching: UInt64) -> Recording {
+  private func finish(_ reader: consuming Reader, detaching: UInt64) -> RunRecording {
     let malformed = reader.malformed
-    let (log, logError) = reader.finishLog()
+    let job = reader.recorder.finish()
     let cost = ProcessCost()
     var completeness = Completeness()
     completeness.missingHooks = sensor.missingHooks
@@ -160,71 +135,24 @@ final class Pipeline: @unchecked Sendable {
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
-    return Recording(
-      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost,
-      detachNanoseconds: detaching, status: status)
+    return RunRecording(
+      job: job, completeness: completeness, cost: cost, detachNanoseconds: detaching, status: status)
   }
 }
 
 /// What the reader's thread keeps from record to record.
 private struct Reader: ~Copyable {
-  var tallies = RecordTallies()
+  var recorder: JobRecorder
   private(set) var malformed: UInt64 = 0
-  /// CLOCK_BOOTTIME; 0 while the command runs.
-  var commandEnd: UInt64 = 0
-  private var log: EventLogWriter?
-  private var logError: String?
-  private var lastSummary = LogSummary()
 
-  init(log: consuming EventLogWriter?) { self.log = log }
+  init(_ state: JobState, log: consuming EventLogWriter?) { recorder = JobRecorder(state: state, log: log) }
 
-  mutating func take(_ bytes: UnsafeRawBufferPointer, _ state: JobState) {
+  mutating func take(_ bytes: UnsafeRawBufferPointer) {
     guard let record = try? RecordView(validating: bytes) else {
       malformed &+= 1
       return
     }
-    if commandEnd != 0, record.time > commandEnd { endCommand(state) }
-    tallies.count(record)
-    state.apply(record)
-    guard logError == nil else { return }
-    do {
-      try log?.append(record, state.applied)
-    } catch {
-      giveUpLog(error)
-    }
-  }
-
-  /// Tells the fold where the command ended, once.
-  mutating func endCommand(_ state: JobState) {
-    guard commandEnd != 0 else { return }
-    state.commandEnded(at: commandEnd)
-    commandEnd = 0
-  }
-
-  mutating func flush(now: UInt64) {
-    guard logError == nil else { return }
-    do {
-      try log?.flushIfDue(now: now)
-    } catch {
-      giveUpLog(error)
-    }
-  }
-
-  /// The rest of the run is still folded: a full disk costs the log, not the report.
-  private mutating func giveUpLog(_ error: EventLogError) {
-    logError = error.description
-    if let summary = log?.summary { lastSummary = summary }
-  }
-
-  consuming func finishLog() -> (LogSummary?, String?) {
-    if let logError { return (lastSummary, logError) }
-    guard let log = log.take() else { return (nil, nil) }
-    let before = log.summary
-    do {
-      return (try log.finish(), nil)
-    } catch {
-      return (before, error.description)
-    }
+    recorder.take(record)
   }
 }
 

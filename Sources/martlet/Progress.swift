@@ -1,4 +1,5 @@
 import Observation
+import Recording
 import Synchronization
 
 /// What the live status shows, published by the reader's thread and read by the main one.
@@ -27,18 +28,4 @@ final class Progress: Sendable {
     if lost > 0 { text += ", \(lost) LOST" }
     return text
   }
-}
-
-/// Records by type.
-struct RecordTallies {
-  private var counts = [UInt64](repeating: 0, count: 1 + Int(RecordType.allCases.map(\.rawValue).max() ?? 0))
-  /// Connections that were accepted, and have ended.
-  private(set) var accepted: UInt64 = 0
-
-  mutating func count(_ record: RecordView) {
-    counts[Int(record.type.rawValue)] &+= 1
-    if record.type == .tcpClose, record.isInbound { accepted &+= 1 }
-  }
-
-  subscript(type: RecordType) -> UInt64 { counts[Int(type.rawValue)] }
 }

@@ -5,6 +5,7 @@ import Glibc
 import Jobs
 import KernelSensor
 import Observation
+import Recording
 import Reporting
 import Supervision
 
@@ -104,7 +105,7 @@ struct Run {
     logOptions.jobIdentifier = report.identifier
     logOptions.version = Version.current
     logOptions.clockOffset = report.clockOffset
-    let log = try EventLogWriter(fileDescriptor: directory.create(RunReport.logName), options: logOptions)
+    let log = try EventLogWriter(fileDescriptor: directory.create(ReportFiles.logName), options: logOptions)
 
     let child = try Child(command, inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
@@ -136,24 +137,5 @@ struct Run {
   private static func wantsColour(_ environment: Environment) -> Bool {
     guard isatty(STDERR_FILENO) == 1, environment[bytes: "NO_COLOR"]?.isEmpty ?? true else { return false }
     return environment["TERM"].map { !$0.isEmpty && $0 != "dumb" } ?? false
-  }
-}
-
-/// Nanoseconds of the kernel's clocks.
-enum Clock {
-  static var boottime: UInt64 { UInt64(clamping: now(CLOCK_BOOTTIME)) }
-
-  /// What to add to CLOCK_BOOTTIME to get CLOCK_REALTIME, from one look at both.
-  static var wallOffset: Int64 {
-    let before = now(CLOCK_BOOTTIME)
-    let wall = now(CLOCK_REALTIME)
-    let after = now(CLOCK_BOOTTIME)
-    return wall - (before + (after - before) / 2)
-  }
-
-  private static func now(_ clock: clockid_t) -> Int64 {
-    var time = timespec()
-    clock_gettime(clock, &time)
-    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 }

@@ -1,5 +1,6 @@
 import Export
 import KernelSensor
+import Recording
 
 /// Where the metrics of a run go.
 struct MetricsPlaces {

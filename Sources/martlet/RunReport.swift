@@ -3,13 +3,12 @@ import Glibc
 import Jobs
 import KernelSensor
 import Observation
+import Recording
 import Reporting
 import Supervision
 
 /// What is known about a run besides its records, and how it becomes files, a summary and an exit status.
 struct RunReport {
-  static let logName = "events.ndjson.zst"
-
   /// Unique for the run.
   let identifier: String
   let clockOffset: Int64
@@ -26,9 +25,7 @@ struct RunReport {
 
   init(arguments: [[UInt8]], masker: SecretMasker, hooks: [Hook], ringBytes: UInt64) {
     self.ringBytes = ringBytes
-    var random: (UInt64, UInt64) = (0, 0)
-    withUnsafeMutableBytes(of: &random) { _ = getentropy($0.baseAddress, $0.count) }
-    identifier = [random.0, random.1].map { Self.hex($0) }.joined()
+    identifier = JobIdentifier.make()
     clockOffset = Clock.wallOffset
     input.jobIdentifier = identifier
     input.clock = WallClock(offset: clockOffset)
@@ -41,19 +38,15 @@ struct RunReport {
 
   /// Writes the reports, says what the run came to, and tells the exit status.
   func finish(
-    _ recording: Recording, status: WaitStatus, endedAt: UInt64, directory: OutputDirectory, failOn: FailOn,
+    _ recording: RunRecording, status: WaitStatus, endedAt: UInt64, directory: OutputDirectory, failOn: FailOn,
     colour: Bool
   ) -> Int32 {
     var input = input
-    input.snapshot = recording.snapshot
+    input.take(recording.job)
     input.completeness = recording.completeness
     input.startedAt = startedAt
     input.endedAt = endedAt
     input.waitStatus = UInt32(bitPattern: status.raw)
-    input.log = recording.log.map {
-      ReportInput.Log(head: $0.head, frames: $0.frames, lines: $0.lines, bytes: $0.bytes)
-    }
-    input.logError = recording.logError
     input.cost = cost(recording.cost)
     input.cost?.detachNanoseconds = recording.detachNanoseconds
     if let status = recording.status { input.health = SensorHealth(status) }
@@ -86,10 +79,7 @@ struct RunReport {
 
   private static func publish(_ input: ReportInput, in directory: OutputDirectory) -> OutputDirectory.Published? {
     do {
-      try directory.write(JSONReport.write(input), to: "report.json")
-      try directory.write(MarkdownReport.write(input), to: "report.md")
-      try directory.write(HTMLReport.write(input), to: "report.html")
-      return try directory.publish()
+      return try ReportFiles.publish(input, in: directory)
     } catch {
       Message.say("\(error). What there is of the report is in \(directory.temporaryPath).")
       return nil
@@ -111,32 +101,5 @@ struct RunReport {
     var buffer = ByteBuffer(capacity: 256)
     _ = masker.maskText(UnsafeRawBufferPointer(start: path, count: strlen(path)), into: &buffer)
     return Name(bytes: buffer.array)
-  }
-
-  private static func hex(_ value: UInt64) -> String {
-    let digits = String(value, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
-  }
-}
-
-extension SensorHealth {
-  init(_ status: SensorStatus) {
-    self.init()
-    rings = status.rings.map {
-      Ring(
-        cpu: $0.cpu, capacity: UInt64($0.statistics.capacity), available: UInt64($0.statistics.available),
-        highWater: UInt64($0.statistics.highWater))
-    }
-    maps = status.maps.map { Map(name: $0.name, capacity: $0.capacity, used: $0.used, highWater: $0.highWater) }
-    func counts(_ number: Int, _ row: EventCounts) -> CPU {
-      CPU(number: number, sent: row.sent, deduplicated: row.deduplicated, lost: row.lost, truncated: row.truncated)
-    }
-    let places = status.counters.places
-    cpus = status.counters.cpus.enumerated().filter { $1.seen > 0 }.map { number, row in
-      var cpu = counts(number, row)
-      cpu.types = places.filter { $0.cpu == number }.map { ($0.type.name, counts(number, $0.row)) }
-      return cpu
-    }
-    programs = status.programs.map { Program(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds) }
   }
 }

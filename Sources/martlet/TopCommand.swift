@@ -3,6 +3,7 @@ import Glibc
 import KernelSensor
 import LiveView
 import Observation
+import Recording
 
 /// `martlet top`.
 struct TopCommand: ParsableCommand {

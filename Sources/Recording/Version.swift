@@ -1,4 +1,4 @@
-enum Version {
+public enum Version {
   /// Semantic version of the command line, the report and the event log together.
-  static let current = "0.1.0"
+  public static let current = "0.1.0"
 }
