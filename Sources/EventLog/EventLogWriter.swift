@@ -54,8 +54,8 @@ public struct LogSummary: Sendable, Equatable {
 /// the SHA-256 of the compressed frame before, so that ``LogSummary/head`` vouches for all of them. After a crash
 /// everything up to the last whole frame can be read.
 ///
-/// The compression level, -5, was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames of 64 KiB
-/// (zstd 1.5.4, one thread, best of 25, on a machine with other work): at -5 1.0 GB/s and 38 bytes a line in the
+/// The compression level, -5, was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames
+/// of 64 KiB (zstd 1.5.4, one thread, best of 25, on a machine with other work): at -5 1.0 GB/s and 38 bytes a line in the
 /// file, at -1 0.8 GB/s and 31 bytes, at 1 0.75 GB/s and 24 bytes. Below -5 it hardly gets faster. The digest of a
 /// frame costs a tenth of its compression.
 ///

@@ -20,45 +20,59 @@ extension EventSerializer {
       out.append(number: body.child_ns_tgid)
     }
     if body.shares_files != 0 { out.append(",\"shares_files\":true") }
-    writeStep(body.step, to: &out)
+    if body.step != 0 {
+      out.append(",\"child_step\":")
+      out.append(number: body.step)
+    }
   }
 
-  func writeStep(_ step: UInt32, to out: inout Line) {
-    if step == 0 { return }
-    out.append(",\"step\":")
-    out.append(number: step)
-  }
-
-  /// Without its variables: their values are told where they are masked.
-  func writeClaim(_ record: RecordView, to out: inout Line) {
+  /// Of a process that was there before martlet the program, too: no exec tells it.
+  func writeClaim(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.claim
     out.append(",\"rule\":")
     out.append(number: body.rule)
     out.append(",\"reason\":\"")
-    let reason: StaticString =
-      switch mt_claim_reason(body.reason) {
-      case MT_CLAIM_COMM: "comm"
-      case MT_CLAIM_PATH: "path"
-      case MT_CLAIM_CGROUP: "cgroup"
-      case MT_CLAIM_ENVIRONMENT: "environment"
-      case MT_CLAIM_ADOPTED: "adopted"
-      case MT_CLAIM_ASKED: "asked"
-      default: "unknown"
-      }
-    out.append(reason)
+    out.append(body.claimReason?.name ?? "unknown")
     out.append("\",\"is_new\":")
     out.append(body.is_new != 0 ? "true" : "false")
     out.append(",\"cgroup\":")
     out.append(number: body.cgroup)
-    writeStep(body.step, to: &out)
+    writeProcess(record.tgid, parent: body.parent_tgid, to: &out)
+    out.append("},\"user\":{\"uid\":\"")
+    out.append(number: body.uid)
+    out.append("\"}")
+    if record.string(.exe) != nil {
+      out.append(",\"file\":{")
+      writeString("\"path\":", base64: ",\"pathBase64\":", applied.executable, to: &out)
+      out.append("},")
+      writeList("\"args\":[", base64: ",\"argsBase64\":", cut: ",\"argsCut\":true", applied.arguments, to: &out)
+      out.append(",")
+      writeString(
+        "\"working_directory\":", base64: ",\"working_directoryBase64\":", applied.workingDirectory, to: &out)
+    }
+    out.append("}")
+    writeVariables(applied, to: &out)
+  }
+
+  /// `,"process":{"pid":…,"parent_process":{"pid":…` without the closing braces.
+  private func writeProcess(_ pid: UInt32, parent: UInt32, to out: inout Line) {
+    out.append(",\"process\":{\"pid\":")
+    out.append(number: pid)
+    out.append(",\"parent_process\":{\"pid\":")
+    out.append(number: parent)
+  }
+
+  /// Those that may be stored, masked.
+  func writeVariables(_ applied: borrowing Applied, to out: inout Line) {
+    if applied.variables.isEmpty { return }
+    out.append(",")
+    writeList(
+      "\"variables\":[", base64: ",\"variablesBase64\":", cut: ",\"variablesCut\":true", applied.variables, to: &out)
   }
 
   func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.exec
-    out.append(",\"process\":{\"pid\":")
-    out.append(number: record.tgid)
-    out.append(",\"parent_process\":{\"pid\":")
-    out.append(number: body.parent_tgid)
+    writeProcess(record.tgid, parent: body.parent_tgid, to: &out)
     out.append("},\"file\":{")
     writeString("\"path\":", base64: ",\"pathBase64\":", applied.executable, to: &out)
     out.append(",\"uid\":\"")
@@ -71,7 +85,7 @@ extension EventSerializer {
     out.append(",\"mtime_ns\":")
     out.append(number: body.mtime)
     out.append("},")
-    writeArguments(applied.arguments, to: &out)
+    writeList("\"args\":[", base64: ",\"argsBase64\":", cut: ",\"argsCut\":true", applied.arguments, to: &out)
     out.append(",\"argc\":")
     out.append(number: body.argc)
     out.append(",\"args_bytes\":")

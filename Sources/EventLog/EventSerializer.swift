@@ -14,7 +14,7 @@ struct EventSerializer: ~Copyable {
   private let clockOffset: Int64
   private var millisecond: Int64 = .min
   private var millisecondText = ByteBuffer(capacity: 64)
-  private var actor: (process: UInt32, pid: UInt32) = (.max, .max)
+  private var actor: (process: UInt32, pid: UInt32, step: UInt32) = (.max, .max, 0)
   private var actorText = ByteBuffer(capacity: 96)
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
@@ -40,9 +40,9 @@ struct EventSerializer: ~Copyable {
     let type = record.type
     var line = Line(in: &out, room: Self.room(type, applied))
     if type == .open {
-      writeOpening(record, applied.processID, to: &line)
+      writeOpening(record, applied, to: &line)
     } else {
-      writeHead(record, applied.processID, to: &line)
+      writeHead(record, applied, to: &line)
     }
     switch type {
     case .open: writeOpen(record, applied, to: &line)
@@ -61,8 +61,8 @@ struct EventSerializer: ~Copyable {
     case .fork: writeFork(record, to: &line)
     case .exec: writeExec(record, applied, to: &line)
     case .exit: writeExit(record, to: &line)
-    case .claim: writeClaim(record, to: &line)
-    case .step: writeStep(record.step.step, to: &line)
+    case .claim: writeClaim(record, applied, to: &line)
+    case .step: writeVariables(applied, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       line.finish(in: &out)
       if type == .unixConnect || type == .unixAccept {
@@ -87,7 +87,8 @@ struct EventSerializer: ~Copyable {
     var strings = applied.directory.count &+ applied.name.count
     if type != .open && type != .close { strings &+= applied.directory2.count &+ applied.name2.count }
     if type == .security { strings &+= applied.detail.count }
-    if type == .exec {
+    if type == .claim || type == .step { strings &+= applied.variables.count }
+    if type == .exec || type == .claim {
       strings &+= applied.executable.count &+ applied.filename.count
       strings &+= applied.workingDirectory.count &+ applied.arguments.count
     }
@@ -96,9 +97,9 @@ struct EventSerializer: ~Copyable {
 
   // MARK: - What every line has
 
-  private mutating func writeHead(_ record: RecordView, _ process: UInt32, to out: inout Line) {
+  private mutating func writeHead(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     writePrefix(record.type, record, to: &out)
-    writeActor(process, record.tgid, to: &out)
+    writeActor(applied.processID, record.tgid, applied.step, to: &out)
     if record.tid != record.tgid {
       out.append(",\"tid\":")
       out.append(number: record.tid)
@@ -110,22 +111,24 @@ struct EventSerializer: ~Copyable {
     var process: UInt32
     var pid: UInt32
     var tid: UInt32
+    var step: UInt32
     var flags: UInt32
     var descriptor: Int32
     var isCreation: Bool
   }
 
   @inline(__always)
-  private mutating func writeOpening(_ record: RecordView, _ process: UInt32, to out: inout Line) {
+  private mutating func writeOpening(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.open
     let this = Opening(
-      process: process, pid: record.tgid, tid: record.tid, flags: body.open_flags, descriptor: body.fd,
+      process: applied.processID, pid: record.tgid, tid: record.tid, step: applied.step, flags: body.open_flags,
+      descriptor: body.fd,
       isCreation: body.fmode & MT_FMODE_CREATED != 0)
     if opening != this {
       opening = this
       openingText.removeAll()
       var text = Line(in: &openingText, room: Self.fixedRoom)
-      writeHead(record, process, to: &text)
+      writeHead(record, applied, to: &text)
       writeAccess(record, to: &text)
       text.finish(in: &openingText)
     }
@@ -198,15 +201,19 @@ struct EventSerializer: ~Copyable {
     out.append(number: wall &- current &* 1_000_000)
   }
 
-  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, to out: inout Line) {
-    if actor != (process, pid) {
-      actor = (process, pid)
+  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, _ step: UInt32, to out: inout Line) {
+    if actor != (process, pid, step) {
+      actor = (process, pid, step)
       actorText.removeAll()
       actorText.append(",\"actor\":{\"process\":{\"uid\":\"")
       actorText.append(number: process)
       actorText.append("\",\"pid\":")
       actorText.append(number: pid)
       actorText.append("}}")
+      if step != 0 {
+        actorText.append(",\"step\":")
+        actorText.append(number: step)
+      }
     }
     out.append(actorText.bytes)
   }
@@ -276,13 +283,17 @@ struct EventSerializer: ~Copyable {
     }
   }
 
-  /// An array of NUL-separated strings; a NUL at the end belongs to the last one.
-  func writeArguments(_ bytes: UnsafeRawBufferPointer, to out: inout Line) {
+  /// An array of NUL-separated strings; a NUL at the end belongs to the last one. `key`, `base64Key` and `cutMember`
+  /// are `"args":[`, `,"argsBase64":` and `,"argsCut":true`.
+  func writeList(
+    _ key: StaticString, base64 base64Key: StaticString, cut cutMember: StaticString, _ bytes: UnsafeRawBufferPointer,
+    to out: inout Line
+  ) {
     let cut = bytes.count > limit.arguments
     var rest = cut ? bytes[..<limit.arguments] : bytes[...]
     if rest.last == 0 { rest = rest.dropLast() }
     let whole = rest
-    out.append("\"args\":[")
+    out.append(key)
     var replaced = false
     if !bytes.isEmpty {
       while true {
@@ -295,9 +306,9 @@ struct EventSerializer: ~Copyable {
     }
     out.append(UInt8(ascii: "]"))
     if replaced {
-      out.append(",\"argsBase64\":")
+      out.append(base64Key)
       writeBase64(UnsafeRawBufferPointer(rebasing: whole), to: &out)
     }
-    if cut { out.append(",\"argsCut\":true") }
+    if cut { out.append(cutMember) }
   }
 }

@@ -10,6 +10,9 @@ public struct Applied {
   /// The file's or channel's id in the snapshot; 0 unknown.
   public internal(set) var fileID: UInt32 = 0
 
+  /// The process' step in the job; 0: none.
+  public internal(set) var step: UInt32 = 0
+
   /// Of an exec: the set of descriptors that the image found open, 0 unknown. They are told behind the first exec with
   /// that set.
   public internal(set) var descriptorSet: UInt32 = 0
@@ -33,7 +36,10 @@ public struct Applied {
   /// The identity is from a look at the path after the event.
   public internal(set) var identityFromStat = false
 
-  /// Of an exec: masked or hashed as the options say, NUL-separated.
+  /// Of a claim or a step: the variables that may be stored, `NAME=value`, NUL-separated, secrets masked.
+  public internal(set) var variables = UnsafeRawBufferPointer(start: nil, count: 0)
+
+  /// Of an exec, and of a claim that tells a program: masked or hashed as the options say, NUL-separated.
   public internal(set) var arguments = UnsafeRawBufferPointer(start: nil, count: 0)
   /// Of an exec: as in the record, secrets masked.
   public internal(set) var executable = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -60,9 +66,10 @@ public struct Applied {
   public var path2: UnsafeRawBufferPointer { Self.join(directory2, name2, scratch2) }
 
   @inline(__always)
-  mutating func begin(process: UInt32, image: UInt32) {
+  mutating func begin(process: UInt32, image: UInt32, step: UInt32) {
     processID = process
     imageID = image
+    self.step = step
     fileID = 0
     descriptorSet = 0
     directory = UnsafeRawBufferPointer(start: nil, count: 0)

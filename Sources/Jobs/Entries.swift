@@ -39,6 +39,8 @@ struct ProcessEntry: BitwiseCopyable {
   var firstImage: UInt32 = 0
   var image: UInt32 = 0
   var descriptors: UInt32 = 0
+  /// Of the job; 0: none.
+  var step: UInt32 = 0
   var startedAt: UInt64 = 0
   var endedAt: UInt64 = 0
   var waitStatus: UInt32 = 0

@@ -76,6 +76,7 @@ extension Fold {
     let parent = processes[process].pointee
     let entry = processes[child]
     entry.pointee.parent = process
+    entry.pointee.step = body.step != 0 ? body.step : parent.step
     entry.pointee.flags &= ~ProcessEntry.isOrphan
     entry.pointee.flags |= parent.flags & (ProcessEntry.isChrooted | ProcessEntry.isInOtherNamespace)
     if time < entry.pointee.startedAt { entry.pointee.startedAt = time }
@@ -183,6 +184,47 @@ extension Fold {
     entry.pointee.peakResidentBytes = body.peak_rss
     endImage(entry.pointee.image, record.time)
     leaveDescriptorsAtExit(process, record.time)
+  }
+
+  // MARK: - Whose they are
+
+  /// A process that was recognised: one of the job's first ones, with nobody of the job above it.
+  ///
+  /// What was there before the sensor has its program told here, as no exec does.
+  mutating func applyClaim(_ record: RecordView, _ process: UInt32, _ image: UInt32) {
+    let body = record.claim
+    masking.variables(of: record)
+    applied.variables = masking.variables
+    guard process != 0 else { return }
+    let entry = processes[process]
+    if entry.pointee.parent == 0 { entry.pointee.flags &= ~ProcessEntry.isOrphan }
+    if root == 0 { root = process }
+    if body.step != 0 { entry.pointee.step = body.step }
+    applied.step = entry.pointee.step
+    guard let executable = record.string(.exe) else { return }
+    let empty = Bytes(start: nil, count: 0)
+    masking.exec(
+      executable: executable, filename: executable, workingDirectory: record.string(.cwd) ?? empty,
+      arguments: record.string(.argv) ?? empty, argumentsAreCut: record.flags.contains(.truncated))
+    applied.executable = masking.executable
+    applied.filename = masking.filename
+    applied.workingDirectory = masking.workingDirectory
+    applied.arguments = masking.arguments
+    guard images[image].pointee.flags & ImageEntry.isExec == 0, hasRoom() else { return }
+    var exec = mt_exec()
+    exec.uid = body.uid
+    images[image].pointee.flags |= ImageEntry.isExec
+    if record.flags.contains(.truncated) { images[image].pointee.flags |= ImageEntry.argumentsAreTruncated }
+    images[image].pointee.exec = keepExec(exec, previous: 0)
+  }
+
+  mutating func applyStep(_ record: RecordView, _ process: UInt32) {
+    masking.variables(of: record)
+    applied.variables = masking.variables
+    let step = record.step.step
+    guard process != 0, step != 0 else { return }
+    processes[process].pointee.step = step
+    applied.step = step
   }
 
   private mutating func endImage(_ image: UInt32, _ time: UInt64) {

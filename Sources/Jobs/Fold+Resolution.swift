@@ -24,6 +24,10 @@ extension Fold {
     let flags = processes[process].pointee.flags
     var raw = given
     var isAbsolute = raw.count > 0 && raw[0] == UInt8(ascii: "/")
+    if isAbsolute && options.pathsAreCanonical {
+      let target = canonicalTarget(of: raw, process)
+      if target.directory != 0 { return target }
+    }
     if isAbsolute && base != 0 && base != Fixed.unknown {
       while let first = raw.first, first == UInt8(ascii: "/") { raw = Bytes(rebasing: raw.dropFirst()) }
       isAbsolute = false
@@ -132,7 +136,7 @@ extension Fold {
 
   /// Follows the last component too, as calls that act on files and not on names do.
   mutating func follow(_ target: Target, _ process: UInt32) -> Target {
-    guard target.isResolved, !target.name.isEmpty else { return target }
+    guard target.isResolved, !target.name.isEmpty, !options.pathsAreCanonical else { return target }
     let name = findName(target.directory, target.name)
     if name != 0 {
       let entry = names[name].pointee

@@ -66,6 +66,7 @@ extension Fold {
     out.id = process
     out.parent = entry.parent
     out.pid = entry.tgid
+    out.step = entry.step
     out.startedAt = entry.startedAt
     if entry.flags & ProcessEntry.hasEnded != 0 {
       out.endedAt = entry.endedAt

@@ -179,7 +179,7 @@ struct Fold: ~Copyable {
       lastProcess = process
     }
     let image = processes[process].pointee.image
-    applied.begin(process: process, image: image)
+    applied.begin(process: process, image: image, step: processes[process].pointee.step)
     switch record.type {
     case .fork: applyFork(record, process)
     case .exec: applyExec(record, process)
@@ -196,7 +196,8 @@ struct Fold: ~Copyable {
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
     case .security: applySecurity(record, process, image)
-    case .claim, .step: break
+    case .claim: applyClaim(record, process, image)
+    case .step: applyStep(record, process)
     }
   }
 }

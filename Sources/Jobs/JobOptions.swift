@@ -27,6 +27,8 @@ public struct JobOptions: Sendable {
   public var listsFilesRead = false
   /// Look at the file system to resolve paths with symbolic links. Off: such paths stay unresolved.
   public var resolvesPaths = true
+  /// The records were made from an event log: absolute paths in them are what the kernel saw.
+  public var pathsAreCanonical = false
 
   public init(rootProcess: UInt32, masker: SecretMasker = SecretMasker()) {
     self.rootProcess = rootProcess

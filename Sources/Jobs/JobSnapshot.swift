@@ -73,6 +73,8 @@ public struct ProcessSummary: Sendable {
   /// The creating process' id; 0 for the job's command.
   public var parent: UInt32 = 0
   public var pid: UInt32 = 0
+  /// The job's step that it belongs to, from 1; 0: none.
+  public var step: UInt32 = 0
   /// Nanoseconds of CLOCK_BOOTTIME; the report adds the offset to wall-clock time.
   public var startedAt: UInt64 = 0
   /// nil: still running when the run ended.

@@ -1,3 +1,4 @@
+internal import KernelABI
 internal import Observation
 
 /// Masks what the fold keeps and hands on, in buffers that are used again.
@@ -12,6 +13,7 @@ struct Masking: ~Copyable {
   private var pathBuffer = ByteBuffer(capacity: 8192)
   private var secondBuffer = ByteBuffer(capacity: 8192)
   private var detailBuffer = ByteBuffer(capacity: 512)
+  private var variableBuffer = ByteBuffer(capacity: 1024)
   private var trialBuffer = ByteBuffer(capacity: 8192)
 
   /// Verdicts on names that are not kept, by hash; the lowest bit is the verdict.
@@ -26,6 +28,8 @@ struct Masking: ~Copyable {
 
   deinit { verdicts.deallocate() }
 
+  /// `NAME=value`, NUL-separated.
+  var variables: Bytes { variableBuffer.bytes }
   var executable: Bytes { executableBuffer.bytes }
   var filename: Bytes { filenameBuffer.bytes }
   var workingDirectory: Bytes { directoryBuffer.bytes }
@@ -43,6 +47,20 @@ struct Masking: ~Copyable {
     masker.maskText(workingDirectory, into: &directoryBuffer)
     argumentBuffer.removeAll()
     masker.maskArguments(arguments, isCut: argumentsAreCut, into: &argumentBuffer)
+  }
+
+  /// Takes over the variables of a claim or a step.
+  mutating func variables(of record: RecordView) {
+    variableBuffer.removeAll()
+    record.forEachString { id, text in
+      // A NUL would make two of it; the kernel sends none.
+      guard id == RecordString.variable.rawValue, !text.isEmpty, !text.contains(0) else { return }
+      if !variableBuffer.isEmpty { variableBuffer.append(UInt8(0)) }
+      // At the limit of a value its end may be missing, and be half a secret.
+      let start = (text.firstIndex(of: UInt8(ascii: "=")) ?? 0) + 1
+      let isCut = text.count - start >= Int(MT_VARIABLE_VALUE_MAX)
+      masker.maskText(text, cut: isCut ? .tail : .none, into: &variableBuffer)
+    }
   }
 
   /// Whether masking would change a name or path. As costly as masking: asked once for what is kept.

@@ -219,4 +219,31 @@ public enum Base64Text {
     }
     return write
   }
+  /// What ``write(_:to:)`` has written; nil for anything else.
+  public static func decode(_ text: [UInt8]) -> [UInt8]? {
+    guard text.count % 4 == 0 else { return nil }
+    let padding = text.suffix(2).count { $0 == UInt8(ascii: "=") }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(text.count / 4 * 3)
+    var group: UInt32 = 0
+    for (index, digit) in text.enumerated() {
+      let value: UInt8
+      switch digit {
+      case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = digit - UInt8(ascii: "A")
+      case UInt8(ascii: "a")...UInt8(ascii: "z"): value = digit - UInt8(ascii: "a") + 26
+      case UInt8(ascii: "0")...UInt8(ascii: "9"): value = digit - UInt8(ascii: "0") + 52
+      case UInt8(ascii: "+"): value = 62
+      case UInt8(ascii: "/"): value = 63
+      case UInt8(ascii: "=") where index >= text.count - padding: value = 0
+      default: return nil
+      }
+      group = group << 6 | UInt32(value)
+      guard index % 4 == 3 else { continue }
+      bytes += [
+        UInt8(truncatingIfNeeded: group >> 16), UInt8(truncatingIfNeeded: group >> 8), UInt8(truncatingIfNeeded: group),
+      ]
+      group = 0
+    }
+    return Array(bytes.dropLast(padding))
+  }
 }

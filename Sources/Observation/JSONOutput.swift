@@ -114,6 +114,11 @@ package struct JSONOutput {
     member(nil, value)
   }
 
+  package mutating func member(named key: String, _ value: String?) {
+    self.key(named: key)
+    if let value { member(nil, value) } else { null(nil) }
+  }
+
   /// Likewise of an object.
   package mutating func object(named key: String, _ body: (inout JSONOutput) -> Void) {
     self.key(named: key)

@@ -24,6 +24,7 @@ public enum HTMLReport {
     writeBanner(input, judgement, to: &html)
     writeCommand(input, to: &html)
     writeTiles(input, tally, to: &html)
+    if let job = input.job { writeJob(job, input, tree, to: &html) }
     writeTimeline(timeline, input, to: &html)
     ProcessSection(tree: tree, timeline: timeline, clock: input.clock).write(to: &html)
     writeSecurity(input, tree, to: &html)

@@ -23,7 +23,7 @@ extension JSONReport {
       json.null("endedAt")
     }
     json.exitStatus(process.waitStatus)
-    json.null("step")
+    if process.step != 0 { json.member("step", process.step) } else { json.null("step") }
     json.null("container")
     if let endedAt = process.endedAt {
       json.member("durationNanoseconds", endedAt > process.startedAt ? endedAt - process.startedAt : 0)

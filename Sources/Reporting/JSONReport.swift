@@ -63,6 +63,10 @@ public enum JSONReport {
       json.member("endedAt", input.clock.rfc3339(input.endedAt))
       json.member("durationNanoseconds", input.durationNanoseconds)
       json.exitStatus(input.waitStatus)
+      if let job = input.job {
+        write(job, clock: input.clock, to: &json)
+        write(input.unseen, clock: input.clock, to: &json)
+      }
     }
   }
 

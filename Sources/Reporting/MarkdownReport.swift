@@ -21,6 +21,7 @@ public enum MarkdownReport {
     let tree = ProcessTree(input.snapshot.processes)
     let tally = Tally(input, tree: tree)
     var text = head(input, judgement, tally)
+    if let job = input.job { text += self.job(job, tree: tree) }
     text += processes(input, tree)
     text += security(input.snapshot.actions, tree)
     text += network(input.snapshot.flows, tree)

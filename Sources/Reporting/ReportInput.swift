@@ -61,7 +61,11 @@ public struct ReportInput: Sendable {
   public var version = ""
   /// Unique for the run; empty if it has no name.
   public var jobIdentifier = ""
-  /// The command that `run` started; masked already.
+  /// What an agent knows of a job that it recognised; nil for a command that somebody ran.
+  public var job: Job?
+  /// When nothing of the job was seen; makes it incomplete.
+  public var unseen: [Unseen] = []
+  /// The command that `run` started, or the job's first process; masked already.
   public var command: [Name] = []
   public var workingDirectory = Name(bytes: [])
   /// Nanoseconds of CLOCK_BOOTTIME: when the command was started and when it, or the recording, ended.

@@ -79,6 +79,7 @@ public struct Judgement: Sendable, Equatable {
       let tail = critical > 0 ? ", \(Units.grouped(critical)) of them about processes or the network" : ""
       gaps.append("The sensor lost \(Units.grouped(lost)) of \(Units.count(seen, "event", "events"))\(tail).")
     }
+    for time in input.unseen { gaps.append(time.sentence(input.clock)) }
     for hook in completeness.missingHooks {
       gaps.append("The \(hook.family) hooks could not be attached: \(hook.reason).")
     }
@@ -86,7 +87,7 @@ public struct Judgement: Sendable, Equatable {
       gaps.append(
         "The kernel skipped \(Units.count(completeness.missedRuns, "run", "runs")) of the sensor's programs.")
     }
-    if completeness.lateAttach {
+    if completeness.lateAttach, !input.unseen.contains(where: { $0.reason == .adopted }) {
       gaps.append("The sensor was attached after the job had started, so its beginning was not seen.")
     }
     for map in completeness.mapFull where map.count > 0 {

@@ -1,0 +1,188 @@
+internal import Jobs
+package import Observation
+
+extension ReportInput {
+  /// What a job is that nobody named on the command line: an agent recognised it. Everything is masked already.
+  public struct Job: Sendable, Equatable {
+    /// What identifies a build, in the order of the outputs. The raw value is the key in `report.json`.
+    public enum Fact: String, Sendable, CaseIterable {
+      case repository, ref, commit, workflow, job, run, attempt
+    }
+
+    public struct Step: Sendable, Equatable {
+      /// From 1, in the order in which they began.
+      public var number: UInt32
+      /// nil: its processes do not tell.
+      public var name: String?
+      /// CLOCK_BOOTTIME.
+      public var startedAt: UInt64
+
+      public init(number: UInt32, name: String? = nil, startedAt: UInt64) {
+        self.number = number
+        self.name = name
+        self.startedAt = startedAt
+      }
+    }
+
+    /// `github`, `jenkins`, or what the rule says.
+    public var provider: String
+    /// Name of the rule that claimed it, and by what: `comm`, `environment`, `adopted`.
+    public var rule: String
+    public var reason: String
+    public var facts: [Fact: String] = [:]
+    /// Other variables that may be stored.
+    public var variables: [(name: String, value: String)] = []
+    public var steps: [Step] = []
+    /// Steps that were not kept, of a job that has too many.
+    public var stepsNotKept: UInt64 = 0
+
+    public init(provider: String, rule: String, reason: String) {
+      self.provider = provider
+      self.rule = rule
+      self.reason = reason
+    }
+
+    public static func == (a: Job, b: Job) -> Bool {
+      a.provider == b.provider && a.rule == b.rule && a.reason == b.reason && a.facts == b.facts && a.steps == b.steps
+        && a.stepsNotKept == b.stepsNotKept && a.variables.elementsEqual(b.variables, by: ==)
+    }
+
+    /// `github · octo/repo · CI / build · run 7.1 · refs/heads/main`, with what is known.
+    var title: String {
+      var parts = [provider]
+      if let repository = facts[.repository] { parts.append(repository) }
+      let name = [facts[.workflow], facts[.job]].compactMap(\.self)
+      if !name.isEmpty { parts.append(name.joined(separator: " / ")) }
+      if let run = facts[.run] { parts.append("run \(run)" + (facts[.attempt].map { ".\($0)" } ?? "")) }
+      if let ref = facts[.ref] { parts.append(ref) }
+      return parts.joined(separator: " · ")
+    }
+  }
+
+  /// A time in which the job ran and nothing of it was seen.
+  public struct Unseen: Sendable, Equatable {
+    public enum Reason: String, Sendable, CaseIterable {
+      /// The job began before the agent.
+      case adopted
+      /// The agent was told to stop.
+      case stopped
+      /// The agent was killed, or the machine went down.
+      case died
+      /// The record that begins a job was lost, so whose it is was not told.
+      case claimLost = "claim_lost"
+    }
+
+    public var reason: Reason
+    /// CLOCK_BOOTTIME; nil: from the job's beginning.
+    public var from: UInt64?
+    /// nil: for good.
+    public var until: UInt64?
+
+    public init(reason: Reason, from: UInt64?, until: UInt64?) {
+      self.reason = reason
+      self.from = from
+      self.until = until
+    }
+
+    func sentence(_ clock: WallClock) -> String {
+      let from = from.map { clock.rfc3339($0) }
+      let until = until.map { clock.rfc3339($0) }
+      switch reason {
+      case .adopted: return "The job ran before the agent: nothing before \(until ?? "it was found") was seen."
+      case .stopped: return "The agent was stopped while the job ran: nothing after \(from ?? "that") was seen."
+      case .died:
+        let end = until.map { " until \($0), when the next agent began a report of its own," } ?? ""
+        return "The agent ended unexpectedly: nothing of the job after \(from ?? "its beginning")\(end) was seen."
+      case .claimLost: return "The record that tells whose job this is was lost."
+      }
+    }
+  }
+}
+
+extension JSONReport {
+  package static func write(_ job: ReportInput.Job, clock: WallClock, to json: inout JSONOutput) {
+    json.member("provider", job.provider)
+    json.member("rule", job.rule)
+    json.member("reason", job.reason)
+    for fact in ReportInput.Job.Fact.allCases { json.member(named: fact.rawValue, job.facts[fact]) }
+    json.object("variables") { json in
+      for variable in job.variables { json.member(named: variable.name, variable.value) }
+    }
+    json.array("steps") { json in
+      for step in job.steps {
+        json.object { json in
+          json.member("number", step.number)
+          if let name = step.name { json.member("name", name) } else { json.null("name") }
+          json.member("startedAt", clock.rfc3339(step.startedAt))
+        }
+      }
+    }
+    if job.stepsNotKept > 0 { json.member("stepsNotKept", job.stepsNotKept) }
+  }
+
+  package static func write(_ unseen: [ReportInput.Unseen], clock: WallClock, to json: inout JSONOutput) {
+    json.array("unseen") { json in
+      for time in unseen {
+        json.object { json in
+          json.member("reason", time.reason.rawValue)
+          if let from = time.from { json.member("from", clock.rfc3339(from)) } else { json.null("from") }
+          if let until = time.until { json.member("until", clock.rfc3339(until)) } else { json.null("until") }
+        }
+      }
+    }
+  }
+}
+
+extension MarkdownReport {
+  /// Which build it was, and its steps, in at most a few kilobytes.
+  static func job(_ job: ReportInput.Job, tree: ProcessTree) -> String {
+    var text = "\(MarkdownText.escape(job.title, limit: 400))"
+    text += " (rule \(MarkdownText.code(job.rule, limit: 60)))\n\n"
+    if job.steps.isEmpty { return text }
+    let processes = Dictionary(grouping: tree.processes) { $0.step }.mapValues(\.count)
+    var rows = Rows(budget: 4 * 1024)
+    for step in job.steps {
+      rows.append(
+        "| \(step.number) | \(step.name.map { MarkdownText.code($0, limit: 80) } ?? "")"
+          + " | \(Units.grouped(processes[step.number] ?? 0)) |\n")
+    }
+    return text + "| step | | processes |\n|--:|---|--:|\n" + rows.text { "\nand \($0) more, see report.json\n" } + "\n"
+  }
+}
+
+extension HTMLReport {
+  static func writeJob(_ job: ReportInput.Job, _ input: ReportInput, _ tree: ProcessTree, to html: inout HTMLOutput) {
+    html.markup("<section>\n<h2>Job</h2>\n<p>")
+    html.text(job.title, limit: 1000)
+    html.markup("</p>\n<dl class=\"facts\">")
+    func fact(_ label: String, _ value: String) {
+      html.markup("<dt>")
+      html.text(label, limit: 60)
+      html.markup("</dt><dd>")
+      html.code(value, limit: 600)
+      html.markup("</dd>")
+    }
+    fact("rule", "\(job.rule), by \(job.reason)")
+    for key in ReportInput.Job.Fact.allCases { if let value = job.facts[key] { fact(key.rawValue, value) } }
+    for variable in job.variables.prefix(64) { fact(variable.name, variable.value) }
+    html.markup("</dl>\n")
+    if !job.steps.isEmpty {
+      let processes = Dictionary(grouping: tree.processes) { $0.step }.mapValues(\.count)
+      html.markup("<table><thead><tr><th>step</th><th>name</th><th>began</th><th>processes</th></tr></thead><tbody>\n")
+      for step in job.steps.prefix(500) {
+        html.markup("<tr><td>")
+        html.number(step.number)
+        html.markup("</td><td>")
+        html.text(step.name ?? "", limit: 200)
+        html.markup("</td><td>")
+        html.text(WallClock.parts(input.clock.nanoseconds(step.startedAt)).time)
+        html.markup("</td><td>")
+        html.text(Units.grouped(processes[step.number] ?? 0))
+        html.markup("</td></tr>\n")
+      }
+      html.markup("</tbody></table>\n")
+      html.more(job.steps.count - 500, "steps")
+    }
+    html.markup("</section>\n")
+  }
+}
