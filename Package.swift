@@ -63,13 +63,20 @@ let package = Package(
     .target(name: "Supervision", dependencies: ["CSystem"], swiftSettings: strict),
     .target(
       name: "Recording",
-      dependencies: ["CSystem", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision"],
-      swiftSettings: strict),
+      dependencies: [
+        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+      ], swiftSettings: strict),
+    .target(
+      name: "Agent",
+      dependencies: [
+        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "Recording",
+      ], swiftSettings: strict),
     .executableTarget(
       name: "martlet",
       dependencies: [
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
-        "Supervision", "Recording",
+        "Supervision", "Recording", "Agent",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict, linkerSettings: oneFile),
 
@@ -91,6 +98,16 @@ let package = Package(
     .testTarget(
       name: "ExportTests", dependencies: ["KernelSensor", "Observation", "Export"], swiftSettings: strict),
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
+    .testTarget(
+      name: "RecordingTests",
+      dependencies: ["KernelABI", "Observation", "Jobs", "EventLog", "Reporting", "Recording"], swiftSettings: strict),
+    .testTarget(
+      name: "AgentTests",
+      dependencies: [
+        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "Recording",
+        "Agent",
+      ], swiftSettings: strict),
     .executableTarget(
       name: "launch-probe", dependencies: ["Supervision"], path: "Tests/EndToEnd/Probe", swiftSettings: strict),
     .target(name: "KernelTestSupport", path: "Tests/KernelTestSupport"),

@@ -52,7 +52,7 @@ int mt_output_open_file(int directory, const char *name)
 {
 	struct stat status;
 	/* Not to hang on a planted pipe. */
-	int descriptor = open_beneath(directory, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	int descriptor = open_beneath(directory, name, O_RDWR | O_NONBLOCK | O_NOCTTY, 0);
 
 	if (descriptor < 0)
 		return descriptor;

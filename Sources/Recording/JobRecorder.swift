@@ -67,6 +67,19 @@ public struct JobRecorder: ~Copyable {
     if let summary = log?.summary { lastSummary = summary }
   }
 
+  /// The variables of the claim or step that was just taken, masked; what is not UTF-8 in them is U+FFFD.
+  public var variables: [(name: String, value: String)] {
+    state.applied.variables.split(separator: 0).compactMap { entry in
+      guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+      return (
+        String(decoding: entry[..<equals], as: UTF8.self), String(decoding: entry[(equals + 1)...], as: UTF8.self)
+      )
+    }
+  }
+
+  /// Keeps no more of the job from now on than this, in bytes; what comes beyond is counted.
+  public mutating func limit(bytes: Int) { state.limit(bytes: bytes) }
+
   /// Memory that the fold uses, in bytes.
   public var bytes: Int { state.bytes }
 

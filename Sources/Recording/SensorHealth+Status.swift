@@ -2,6 +2,14 @@ public import KernelSensor
 internal import Observation
 public import Reporting
 
+extension ReportInput.ForcedHooks {
+  /// What became of a kind of hooks that was asked for.
+  public init(_ tier: HookTier, _ running: Sensor) {
+    let others = running.choices.filter { $0.tier != nil && $0.tier != tier }
+    self.init(tier: tier.rawValue, others: others.map { "\($0.family): \($0.function)" })
+  }
+}
+
 extension SensorHealth {
   public init(_ status: SensorStatus) {
     self.init()

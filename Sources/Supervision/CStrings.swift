@@ -76,3 +76,15 @@ public struct Environment {
     entries.removeAll { $0.starts(with: prefix.utf8) }
   }
 }
+
+/// Arrays of C strings for as long as a call lasts, as exec(2) takes them.
+public enum CStringArrays {
+  public typealias Pointer = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+
+  public static func with<Result>(
+    _ first: [[UInt8]], _ second: [[UInt8]], _ body: (Pointer, Pointer) -> Result
+  ) -> Result {
+    let (first, second) = (CStrings(first), CStrings(second))
+    return withExtendedLifetime((first, second)) { body(first.pointer, second.pointer) }
+  }
+}

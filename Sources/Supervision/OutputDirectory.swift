@@ -31,7 +31,8 @@ public final class OutputDirectory {
   let owner: (uid: UInt32, gid: UInt32)?
   var directory: Int32
   var identity: FileKey
-  var temporaryName: String
+  /// What the directory is called until then, beside the report's own name.
+  public internal(set) var temporaryName: String
   var files: [(name: String, descriptor: Int32)] = []
 
   /// Opens the parent and makes the hidden directory in it.
@@ -53,6 +54,43 @@ public final class OutputDirectory {
       close(opened)
       throw error
     }
+  }
+
+  /// Goes on with a hidden directory that somebody before us left; nil if there is none. What is in it is what
+  /// ``reopen(_:)`` finds, and no more: anything else in it keeps it from being published under its name.
+  ///
+  /// - Parameters:
+  ///   - path: what to call the report in the end.
+  ///   - temporaryName: what the directory is called beside that.
+  public init?(path: String, continuing temporaryName: String) throws(OutputError) {
+    (parentPath, name) = try Self.split(path)
+    let opened = mt_output_open_parent(parentPath)
+    guard opened >= 0 else { throw OutputError("cannot open \(Self.shown(parentPath))", code: -opened) }
+    let found = mt_output_open_directory(opened, temporaryName)
+    guard found >= 0, let status = Self.status(of: found), status.user == geteuid() else {
+      if found >= 0 { close(found) }
+      close(opened)
+      return nil
+    }
+    parent = opened
+    owner = nil
+    directory = found
+    identity = FileKey(status)
+    self.temporaryName = temporaryName
+  }
+
+  /// Opens a file of a directory that is continued, for reading and writing from its beginning.
+  ///
+  /// - Parameter name: one of ``knownFiles``.
+  /// - Returns: a descriptor that stays this object's.
+  public func reopen(_ name: String) throws(OutputError) -> Int32 {
+    guard Self.knownFiles.contains(name) else { throw OutputError("cannot open \(name)", code: EINVAL) }
+    // Reports that were begun are written anew.
+    for other in Self.knownFiles where other != name { unlinkat(directory, other, 0) }
+    let descriptor = mt_output_open_file(directory, name)
+    guard descriptor >= 0 else { throw OutputError("cannot open \(name)", code: -descriptor) }
+    files.append((name, descriptor))
+    return descriptor
   }
 
   deinit {
@@ -96,17 +134,8 @@ public final class OutputDirectory {
   }
 
   static func write(_ contents: [UInt8], to descriptor: Int32, name: String) throws(OutputError) {
-    var offset = 0
-    while offset < contents.count {
-      let count = contents.withUnsafeBytes {
-        Glibc.write(descriptor, $0.baseAddress.map { $0 + offset }, contents.count - offset)
-      }
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw OutputError("cannot write \(name)", code: errno)
-      }
-      offset += count
-    }
+    let code = WholeWrite.write(contents, to: descriptor)
+    guard code == 0 else { throw OutputError("cannot write \(name)", code: code) }
   }
 
   /// Splits off the last component, which must be a name of its own.
@@ -200,5 +229,24 @@ public struct OutputError: Error, Equatable, CustomStringConvertible {
   init(_ attempt: String, code: Int32) {
     self.code = code
     description = code == 0 ? attempt : "\(attempt): \(SystemError.text(of: code))"
+  }
+}
+
+/// Writing all of something, however many calls it takes.
+public enum WholeWrite {
+  /// - Returns: 0, or errno.
+  public static func write(_ bytes: [UInt8], to descriptor: Int32) -> Int32 {
+    var offset = 0
+    while offset < bytes.count {
+      let count = bytes.withUnsafeBytes {
+        Glibc.write(descriptor, $0.baseAddress.map { $0 + offset }, bytes.count - offset)
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        return errno
+      }
+      offset += count
+    }
+    return 0
   }
 }

@@ -16,7 +16,9 @@ struct Martlet: ParsableCommand {
       counted and makes the run 'incomplete'.
       """,
     version: "martlet \(Version.current)",
-    subcommands: [RunCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self, BenchCommand.self])
+    subcommands: [
+      RunCommand.self, AgentCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self, BenchCommand.self,
+    ])
 
   @Flag(help: "Show whose work the binary holds, and under which licences.")
   var licenses = false

@@ -55,19 +55,7 @@ final class Pipeline: @unchecked Sendable {
   }
 
   func start() throws(SystemError) {
-    var thread = pthread_t()
-    let code = pthread_create(
-      &thread, nil,
-      { context in
-        guard let context else { return nil }
-        Unmanaged<Pipeline>.fromOpaque(context).takeRetainedValue().read()
-        return nil
-      }, Unmanaged.passRetained(self).toOpaque())
-    guard code == 0 else {
-      Unmanaged.passUnretained(self).release()
-      throw SystemError("start the reader's thread", code: code)
-    }
-    self.thread = thread
+    thread = try startThread("the reader's", self) { $0.read() }
   }
 
   /// Reads everything that happened until then, takes the programs off their hooks, and reads the rest.

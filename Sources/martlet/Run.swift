@@ -100,7 +100,7 @@ struct Run {
     let sensor = try Sensor(options: sensor)
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
-    report.forcedHooks = forcedHooks(of: sensor)
+    report.forcedHooks = self.sensor.hooks.map { ReportInput.ForcedHooks($0, sensor) }
     var logOptions = EventLogOptions()
     logOptions.jobIdentifier = report.identifier
     logOptions.version = Version.current
@@ -123,15 +123,6 @@ struct Run {
       throw Refusal(status: error.exitStatus, message: error.description)
     }
     return Job(child: child, pipeline: pipeline, report: report, metrics: metrics)
-  }
-
-  /// What `--hooks` came to.
-  private func forcedHooks(of running: Sensor) -> ReportInput.ForcedHooks? {
-    sensor.hooks.map { tier in
-      let others = running.choices.filter { $0.tier != nil && $0.tier != tier }
-      return .init(
-        tier: tier.rawValue, others: others.map { "\($0.family): \($0.function)" })
-    }
   }
 
   private static func wantsColour(_ environment: Environment) -> Bool {

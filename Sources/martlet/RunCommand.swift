@@ -2,7 +2,6 @@ import ArgumentParser
 import Export
 import Glibc
 import KernelSensor
-import Observation
 import Supervision
 
 /// `martlet run`.
@@ -35,42 +34,7 @@ struct RunCommand: ParsableCommand {
       valueName: "user"))
   var user: String?
 
-  @Option(
-    help: ArgumentHelp(
-      "How to keep arguments: 'masked' hides passwords and tokens, 'hashed' keeps no argument in clear, 'full' "
-        + "hides nothing.", valueName: "mode"))
-  var argv = ArgumentMode.masked
-
-  @Option(
-    help: ArgumentHelp(
-      "Hide what matches this too: literal text, in which * stands for anything but white space and ? for one "
-        + "character. May be repeated.", valueName: "pattern"))
-  var mask: [String] = []
-
-  @Option(
-    help: ArgumentHelp(
-      "Memory between kernel and martlet: critical=SIZE for processes and network, bulk=SIZE for files on each "
-        + "CPU, or both with a comma. SIZE takes K, M and G. Only needed when a run reports losses.",
-      valueName: "sizes"))
-  var ringSize: RingSizes?
-
-  @Option(
-    help: ArgumentHelp(
-      "Entries of the kernel's tables: processes=N, writers=N (files open for writing), sockets=N, several with a "
-        + "comma. Only needed when a run reports that one was full.", valueName: "sizes"))
-  var mapSize: MapSizes?
-
-  @Option(
-    help: ArgumentHelp(
-      "When the kernel wakes martlet: 'timer' never, 'adaptive' when a ring fills up, 'immediate' for every event, "
-        + "which slows the command down.", valueName: "mode"))
-  var wakeup = SensorOptions.Wakeup.adaptive
-
-  @Option(help: RunHelp.hooks)
-  var hooks: HookTier?
-
-  @Flag(help: "Report how often each kernel program ran and how long. Costs each run some 70 ns.")
-  var programStats = false
+  @OptionGroup var sensor: SensorArguments
 
   @Option(
     help: ArgumentHelp(
@@ -97,30 +61,16 @@ struct RunCommand: ParsableCommand {
     if command.isEmpty {
       throw ValidationError("there is no command to run: put it after --, as in 'martlet run -- make'")
     }
-    do {
-      _ = try masker()
-    } catch {
-      throw ValidationError(
-        "--mask '\(error.pattern)' would match nearly everything: give at least two characters that are not * or ?")
-    }
+    try sensor.validate()
   }
 
   func run() throws {
-    var sensor = SensorOptions()
-    ringSize?.apply(to: &sensor)
-    mapSize?.apply(to: &sensor)
-    sensor.wakeup = wakeup
-    sensor.hooks = hooks
-    sensor.countsRunTime = programStats
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,
-      sensor: sensor, metrics: MetricsPlaces(file: metricsFile, listen: metricsListen), masker: try masker(),
+      sensor: sensor.options(), metrics: MetricsPlaces(file: metricsFile, listen: metricsListen),
+      masker: try sensor.masker(),
       live: live)
     throw ExitCode(run.execute())
-  }
-
-  private func masker() throws(SecretMasker.PatternError) -> SecretMasker {
-    try SecretMasker(mode: argv.masking, patterns: mask)
   }
 }

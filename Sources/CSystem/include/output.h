@@ -20,7 +20,7 @@ int mt_output_open_parent(const char *path);
 /* Creates `name` beneath `directory` for writing and reading, 0600; -EEXIST for whatever is there. */
 int mt_output_create_file(int directory, const char *name);
 
-/* Opens an existing regular file for reading, not through a link. */
+/* Opens an existing regular file for reading and writing, not through a link. */
 int mt_output_open_file(int directory, const char *name);
 
 enum mt_output_rename {

@@ -1,0 +1,85 @@
+public import KernelSensor
+
+/// A kind of jobs, and how they are told from everything else on the machine.
+public struct AgentRule: Sendable, Equatable {
+  /// Short, unique among the rules: what status and reports call it.
+  public var name: String
+  /// Whose jobs they are; says what their variables mean, see ``JobIdentity``.
+  public var provider: String
+  /// What its first process is known by.
+  public var match: JobRule
+  /// Nanoseconds that a job is kept open after its first process has ended, or, with a key, after its last one has: a
+  /// further process may come. nil: 2 s, 30 s with a key.
+  public var linger: UInt64?
+
+  public init(name: String, provider: String, match: JobRule, linger: UInt64? = nil) {
+    self.name = name
+    self.provider = provider
+    self.match = match
+    self.linger = linger
+  }
+
+  /// - Parameter isKeyed: processes that come later can join the job.
+  func linger(isKeyed: Bool) -> UInt64 { linger ?? (isKeyed ? 30 : 2) * 1_000_000_000 }
+}
+
+/// How much the agent takes at most.
+public struct AgentLimits: Sendable, Equatable {
+  /// Jobs at once: at most 1,023.
+  public var jobs = 1000
+  /// Bytes that are kept of one job. What comes beyond is in the event log, counted, and missing in its report.
+  public var bytesPerJob = 128 << 20
+  /// Bytes that are kept of all jobs together. Above it the largest keep no more.
+  public var bytes = 1 << 30
+
+  public init() {}
+}
+
+/// What an agent is told to do.
+public struct AgentConfiguration: Sendable {
+  public var rules = JobRules.defaults
+  /// Names of environment variables that may be stored besides those that ``JobIdentity`` knows for the rules' providers.
+  public var identity: [String] = []
+  /// Where each job's directory goes, and the journal.
+  public var output = "/var/lib/martlet"
+  public var socket = "/run/martlet/agent.sock"
+  public var limits = AgentLimits()
+
+  public init() {}
+
+  /// All names of environment variables whose values may be stored.
+  public var storedVariables: [String] {
+    var seen: Set<String> = []
+    let known = rules.flatMap { JobIdentity.variables(of: $0.provider) }
+    return (known + identity).filter { seen.insert($0).inserted }
+  }
+}
+
+/// The rules that are in force unless others are given.
+public enum JobRules {
+  /// Where a provider's runner has a process for each job, that is the first process, known by its name; where there is
+  /// none the job is all that has the same value in a variable.
+  public static let defaults: [AgentRule] = [
+    AgentRule(
+      name: "github", provider: "github", match: JobRule(comm: "Runner.Worker", childrenAreSteps: true)),
+    AgentRule(name: "azure", provider: "azure", match: JobRule(comm: "Agent.Worker", childrenAreSteps: true)),
+    AgentRule(
+      name: "buildkite", provider: "buildkite",
+      match: JobRule(markers: ["BUILDKITE", "BUILDKITE_JOB_ID"], key: "BUILDKITE_JOB_ID", childrenAreSteps: true)),
+    AgentRule(
+      name: "gitlab", provider: "gitlab", match: JobRule(markers: ["GITLAB_CI", "CI_JOB_ID"], key: "CI_JOB_ID")),
+    // JENKINS_URL alone is in the environment of an agent that runs in Jenkins' own container image.
+    AgentRule(
+      name: "jenkins", provider: "jenkins", match: JobRule(markers: ["JENKINS_URL", "BUILD_TAG"], key: "BUILD_TAG")),
+    AgentRule(
+      name: "circleci", provider: "circleci",
+      match: JobRule(markers: ["CIRCLECI", "CIRCLE_WORKFLOW_JOB_ID"], key: "CIRCLE_WORKFLOW_JOB_ID")),
+    // The file has a name of its own for each build; no variable has the build's number in all of the server.
+    AgentRule(
+      name: "teamcity", provider: "teamcity",
+      match: JobRule(
+        markers: ["TEAMCITY_VERSION", "TEAMCITY_BUILD_PROPERTIES_FILE"], key: "TEAMCITY_BUILD_PROPERTIES_FILE")),
+    AgentRule(
+      name: "drone", provider: "drone", match: JobRule(markers: ["DRONE", "DRONE_BUILD_LINK"], key: "DRONE_BUILD_LINK")),
+  ]
+}

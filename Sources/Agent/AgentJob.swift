@@ -1,0 +1,241 @@
+internal import EventLog
+internal import Jobs
+internal import KernelABI
+internal import KernelSensor
+internal import Observation
+internal import Recording
+internal import Reporting
+internal import Supervision
+
+/// How the sensor as a whole was doing at one moment: what cannot be told of one job alone.
+struct SensorReading: Sendable {
+  var status: SensorStatus?
+  var missedRuns: UInt64 = 0
+  var malformed: UInt64 = 0
+  var late: UInt64 = 0
+  var stalled: UInt64 = 0
+  /// Why the kernel would not tell; empty if it did.
+  var failure = ""
+
+  /// Entries that each map has refused.
+  var refused: [(name: String, count: UInt64)] { status?.maps.map { ($0.name, $0.refused) } ?? [] }
+}
+
+/// One job that is being recorded: its records' way, whose it is, and when it will be over.
+struct AgentJob: ~Copyable {
+  var recorder: JobRecorder
+  let directory: OutputDirectory
+  let identifier: String
+  let slot: UInt16
+  let clock: WallClock
+  /// CLOCK_BOOTTIME.
+  let startedAt: UInt64
+  /// Other processes can join it, by its key.
+  let isKeyed: Bool
+  /// Nanoseconds; see ``AgentRule/linger``.
+  let linger: UInt64
+
+  private(set) var facts: ReportInput.Job
+  private var identity: JobIdentity
+  var unseen: [ReportInput.Unseen] = []
+  /// Taken at most a second before the job began.
+  let before: SensorReading
+
+  /// Those of its first processes that live, with their starts; 0: not known.
+  private var first: [UInt32: UInt64] = [:]
+  private var firstSeen = 0
+  /// Of the first of them that ended, as wait(2) gives it.
+  private(set) var waitStatus: UInt32?
+  /// When the last of them ended; 0: one lives, or none was ever told.
+  private var firstEndedAt: UInt64 = 0
+  /// Since when the kernel has known of no process of it; 0: it knows of one.
+  private var emptySince: UInt64 = 0
+  /// When nothing could join it any more; 0: not yet.
+  var closedAt: UInt64 = 0
+
+  private static let maximumSteps = 10_000
+
+  init(
+    recorder: consuming JobRecorder, directory: OutputDirectory, identifier: String, slot: UInt16, clock: WallClock,
+    startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, before: SensorReading
+  ) {
+    self.recorder = recorder
+    self.directory = directory
+    self.identifier = identifier
+    self.slot = slot
+    self.clock = clock
+    self.startedAt = startedAt
+    self.isKeyed = isKeyed
+    self.before = before
+    linger = rule?.linger(isKeyed: isKeyed) ?? 2_000_000_000
+    facts = ReportInput.Job(provider: rule?.provider ?? "unknown", rule: rule?.name ?? "unknown", reason: reason)
+    identity = JobIdentity(provider: facts.provider)
+  }
+
+  // MARK: - Records
+
+  /// What a record that was just folded says about the job itself.
+  @inline(never)
+  mutating func notice(_ record: RecordView) {
+    switch record.type {
+    case .claim: noticeClaim(record)
+    case .step: noticeStep(record.step.step, at: record.time)
+    case .exit: noticeExit(record)
+    default: break
+    }
+  }
+
+  private mutating func noticeClaim(_ record: RecordView) {
+    first[record.tgid] = record.leaderStart
+    firstSeen += 1
+    firstEndedAt = 0
+    noticeStep(record.claim.step, at: record.time)
+  }
+
+  private mutating func noticeStep(_ number: UInt32, at time: UInt64) {
+    let name = identity.take(recorder.variables)
+    facts.facts = identity.values
+    facts.variables = identity.others
+    guard number != 0 else { return }
+    if let index = facts.steps.lastIndex(where: { $0.number == number }) {
+      // Told at each exec of its first process: the last of them is the one that knows best.
+      if let name { facts.steps[index].name = name }
+    } else if facts.steps.count < Self.maximumSteps {
+      facts.steps.append(.init(number: number, name: name, startedAt: time))
+    } else {
+      facts.stepsNotKept &+= 1
+    }
+  }
+
+  private mutating func noticeExit(_ record: RecordView) {
+    guard let start = first[record.tgid], start == 0 || start == record.leaderStart else { return }
+    first[record.tgid] = nil
+    if waitStatus == nil { waitStatus = record.exit.status }
+    if first.isEmpty {
+      firstEndedAt = max(1, record.time)
+      if !isKeyed { recorder.firstProcessEnded(at: record.time) }
+    }
+  }
+
+  // MARK: - Its end
+
+  /// What is to become of it.
+  enum Course: Equatable {
+    case goesOn
+    /// No process of it lives, and none is waited for.
+    case ends
+    /// Its first processes are over and others live on: the report lists them.
+    case endsWithProcesses
+  }
+
+  /// - Parameter processes: that live, by the kernel's count.
+  mutating func course(processes: UInt64, now: UInt64) -> Course {
+    if processes > 0 {
+      emptySince = 0
+      guard first.isEmpty, firstEndedAt != 0, now > firstEndedAt else { return .goesOn }
+      // A keyed job goes on with the next process that comes with the key, and what it leaves behind meanwhile may be
+      // meant for that; but not for ever.
+      return now - firstEndedAt >= (isKeyed ? 10 * linger : linger) ? .endsWithProcesses : .goesOn
+    }
+    if emptySince == 0 { emptySince = now }
+    // Not known to have ended: that record was lost, or is not read yet.
+    let patience = isKeyed || !first.isEmpty || firstSeen == 0 ? linger : 0
+    return now - emptySince >= patience ? .ends : .goesOn
+  }
+
+  /// - Parameters:
+  ///   - counts: of the kernel side, of this job.
+  ///   - after: taken when its last record had been read.
+  consuming func finish(
+    counts: JobCounts, after: SensorReading, sensor: SensorFacts, endedAt: UInt64
+  ) -> FinishedJob {
+    var input = ReportInput()
+    input.jobIdentifier = identifier
+    input.clock = clock
+    input.version = Version.current
+    input.kernelRelease = sensor.kernelRelease
+    input.hooks = sensor.hooks
+    input.forcedHooks = sensor.forcedHooks
+    input.startedAt = startedAt
+    input.endedAt = firstEndedAt > startedAt ? max(firstEndedAt, isKeyed ? emptySince : 0) : endedAt
+    input.waitStatus = waitStatus
+    input.job = facts
+    input.unseen = unseen
+    if let status = after.status { input.health = SensorHealth(status) }
+    if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
+    let slot = slot
+    let directory = directory
+    let before = before
+    let recorded = recorder.finish()
+    input.completeness = Completeness(recorded.tallies, counts, before, after, missingHooks: sensor.missingHooks)
+    input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    return FinishedJob(slot: slot, recorded: recorded, directory: directory, input: input)
+  }
+}
+
+/// What reports say about the sensor, which does not change while it runs.
+struct SensorFacts: Sendable {
+  var kernelRelease: String
+  var hooks: [Hook]
+  var forcedHooks: ReportInput.ForcedHooks?
+  var missingHooks: [(family: String, reason: String)]
+}
+
+/// A job of which no record comes any more, on its way to whoever writes the reports.
+///
+/// It belongs to one thread at a time: to the reader's, until it is put into the worker's queue, and to that then.
+final class FinishedJob: @unchecked Sendable {
+  let slot: UInt16
+  let recorded: RecordedJob
+  let directory: OutputDirectory
+  var input: ReportInput
+
+  init(slot: UInt16, recorded: RecordedJob, directory: OutputDirectory, input: ReportInput) {
+    self.slot = slot
+    self.recorded = recorded
+    self.directory = directory
+    self.input = input
+  }
+}
+
+extension Completeness {
+  /// Of one job of several: what came of it by type, what the kernel side counted of it, and what went wrong meanwhile
+  /// for whomever.
+  ///
+  /// The kernel counts a job's lost and deduplicated events by the ring that they are for, not by type: they are in
+  /// rows of their own, `critical` and `bulk`.
+  init(
+    _ tallies: RecordTallies, _ counts: JobCounts, _ before: SensorReading, _ after: SensorReading,
+    missingHooks: [(family: String, reason: String)]
+  ) {
+    self.init()
+    for type in RecordType.allCases where tallies[type] > 0 {
+      var row = Counts()
+      row.sent = tallies[type]
+      row.seen = row.sent
+      row.truncated = tallies.truncated(type)
+      row.unreadable = tallies.unreadable(type)
+      types.append((type.name, type.isCritical, row))
+    }
+    var critical = Counts()
+    critical.lost = counts.lostCritical
+    critical.seen = critical.lost
+    types.append(("critical", true, critical))
+    var bulk = Counts()
+    bulk.deduplicated = counts.deduplicated
+    bulk.aggregated = counts.aggregated
+    bulk.lost = counts.lostBulk
+    bulk.failed = counts.failed
+    bulk.seen = bulk.deduplicated &+ bulk.aggregated &+ bulk.lost
+    types.append(("bulk", false, bulk))
+    received = tallies.total
+    malformed = after.malformed &- before.malformed
+    late = after.late &- before.late
+    stalled = after.stalled &- before.stalled
+    missedRuns = after.missedRuns &- before.missedRuns
+    let earlier = Dictionary(before.refused.map { ($0.name, $0.count) }) { first, _ in first }
+    mapFull = after.refused.map { ($0.name, $0.count &- (earlier[$0.name] ?? 0)) }
+    self.missingHooks = missingHooks
+    if !after.failure.isEmpty { self.missingHooks.append(("counter", after.failure)) }
+  }
+}

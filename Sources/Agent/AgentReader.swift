@@ -1,0 +1,91 @@
+internal import CSystem
+internal import EventLog
+internal import Glibc
+internal import KernelSensor
+internal import Recording
+internal import Supervision
+internal import Synchronization
+
+/// The thread that reads the rings, and owns the sensor and all jobs while it runs.
+///
+/// Sensor and recorder belong to one thread at a time: to the creator's until ``start()``, then to the reader's, and to
+/// that of ``join()`` again.
+final class AgentReader: @unchecked Sendable {
+  /// Rings when there is an answer, and at the end.
+  let doorbell: Doorbell
+
+  private let sensor: Sensor
+  private let interrupt: RingInterrupt
+  private var recorder: AgentRecorder?
+  private var thread: pthread_t?
+  private let wantsStatus = Atomic<Bool>(false)
+  private let wantsEnd = Atomic<Bool>(false)
+  private let isOver = Atomic<Bool>(false)
+  private let answer = Mutex<AgentStatus?>(nil)
+
+  /// Milliseconds between two looks at the rings, unless one of them is filling up.
+  private static let interval: Int32 = 10
+
+  init(sensor: Sensor, recorder: consuming AgentRecorder) throws(SystemError) {
+    self.sensor = sensor
+    interrupt = sensor.rings.interrupt
+    self.recorder = consume recorder
+    doorbell = try Doorbell()
+  }
+
+  func start() throws(SystemError) {
+    thread = try startThread("the reader's", self) { $0.read() }
+  }
+
+  /// Has a status made; ``doorbell`` rings when ``takeStatus()`` gives it.
+  func askStatus() {
+    wantsStatus.store(true, ordering: .releasing)
+    interrupt.interrupt()
+  }
+
+  func takeStatus() -> AgentStatus? {
+    answer.withLock { answer in
+      defer { answer = nil }
+      return answer
+    }
+  }
+
+  /// Takes the programs off their hooks and closes all jobs; ``doorbell`` rings then, and ``hasEnded`` is true.
+  func end() {
+    wantsEnd.store(true, ordering: .releasing)
+    interrupt.interrupt()
+  }
+
+  var hasEnded: Bool { isOver.load(ordering: .acquiring) }
+
+  func join() {
+    guard let thread else { return }
+    pthread_join(thread, nil)
+    self.thread = nil
+  }
+
+  // MARK: - The reader's thread
+
+  private func read() {
+    mt_thread_describe("martlet-reader", -10)
+    guard var recorder = recorder.take() else { return }
+    while !wantsEnd.load(ordering: .acquiring) {
+      sensor.rings.wait(milliseconds: Self.interval)
+      sensor.rings.drain { recorder.take($0) }
+      recorder.keepHouse(sensor, now: mt_boottime_ns())
+      if wantsStatus.exchange(false, ordering: .acquiring) {
+        let status = recorder.status(sensor)
+        answer.withLock { $0 = status }
+        doorbell.ring()
+      }
+    }
+    // First what is there, while the hooks are still on: taking them off takes as long as many events.
+    repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
+    let detachedAt = mt_boottime_ns()
+    sensor.detach()
+    sensor.rings.drainAll { recorder.take($0) }
+    recorder.closeAll(sensor, detachedAt: detachedAt)
+    isOver.store(true, ordering: .releasing)
+    doorbell.ring()
+  }
+}

@@ -1,0 +1,400 @@
+internal import CSystem
+internal import EventLog
+internal import Glibc
+internal import Jobs
+internal import KernelABI
+internal import KernelSensor
+internal import Observation
+internal import Recording
+internal import Reporting
+internal import Supervision
+
+/// All jobs that are being recorded, by their slots: what the reader's thread keeps from record to record.
+struct AgentRecorder: ~Copyable {
+  typealias Place = UnsafeMutablePointer<AgentJob>
+
+  /// What a slot without a job is.
+  enum Vacancy: UInt8 {
+    /// The kernel may begin a job in it.
+    case free
+    /// Its job is closed, and it is not given back yet.
+    case closed
+  }
+
+  let settings: AgentSettings
+  let facts: SensorFacts
+  /// By slot.
+  private let jobs: UnsafeMutablePointer<Place?>
+  private let vacancies: UnsafeMutablePointer<Vacancy>
+  /// Slots with a job, in the order in which they began.
+  private(set) var open: [UInt16] = []
+  /// Closed slots, since when.
+  private(set) var closing: [(slot: UInt16, since: UInt64)] = []
+
+  private let workspace: FoldWorkspace
+  private let workshop: FrameWorkshop
+  let worker: ReportWorker
+
+  var counts = AgentCounts()
+  /// The last reading; at most a second old.
+  private(set) var reading = SensorReading()
+  private var readAt: UInt64 = 0
+  private var keptAt: UInt64 = 0
+  private var reconciledAt: UInt64 = 0
+  /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
+  private var adopted: [(slot: UInt16, pid: UInt32, start: UInt64)] = []
+  var isAdopting = false
+
+  private static let second: UInt64 = 1_000_000_000
+  /// After this nothing of a job that has no process can be in the rings any more: see ``RingSet/stalled``.
+  private static let settled: UInt64 = 1_200_000_000
+
+  init(settings: AgentSettings, facts: SensorFacts, worker: ReportWorker) throws(EventLogError) {
+    let count = Int(MT_MAX_JOBS)
+    jobs = .allocate(capacity: count)
+    jobs.initialize(repeating: nil, count: count)
+    vacancies = .allocate(capacity: count)
+    vacancies.initialize(repeating: .free, count: count)
+    self.settings = settings
+    self.facts = facts
+    self.worker = worker
+    workspace = FoldWorkspace(masker: settings.masker)
+    workshop = try FrameWorkshop()
+  }
+
+  deinit {
+    for slot in open {
+      guard let place = jobs[Int(slot)] else { continue }
+      place.deinitialize(count: 1)
+      place.deallocate()
+    }
+    jobs.deallocate()
+    vacancies.deallocate()
+  }
+
+  // MARK: - Records
+
+  mutating func take(_ bytes: UnsafeRawBufferPointer) {
+    guard let record = try? RecordView(validating: bytes) else {
+      counts.malformed &+= 1
+      return
+    }
+    counts.records &+= 1
+    // The view has checked that it is below MT_MAX_JOBS.
+    guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
+    job.pointee.recorder.take(record)
+    switch record.type {
+    case .exit, .claim, .step: job.pointee.notice(record)
+    case .fork: if isAdopting { noticeAdopted(record) }
+    default: break
+    }
+  }
+
+  /// Of a slot that has no job: a claim begins one.
+  @inline(never)
+  private mutating func takeWithoutJob(_ record: RecordView) {
+    let slot = record.job
+    let begins = record.type == .claim && record.claim.is_new != 0
+    // Slot 0 is no job. A closed one's processes may live on: what they do is nobody's.
+    guard slot != 0, begins || vacancies[Int(slot)] == .free else {
+      counts.unattributed &+= 1
+      return
+    }
+    let claim = record.claim
+    let rule = settings.rule(begins ? Int(claim.rule) : -1)
+    let reason = begins ? claim.claimReason?.name.description ?? "unknown" : "unknown"
+    guard openJob(slot, rule: rule, reason: reason, isKeyed: claim.key != 0, at: record.time) else { return }
+    if !begins { jobs[Int(slot)]?.pointee.unseen.append(.init(reason: .claimLost, from: nil, until: record.time)) }
+    jobs[Int(slot)]?.pointee.recorder.take(record)
+    jobs[Int(slot)]?.pointee.notice(record)
+  }
+
+  /// Some hundred microseconds: a directory and a file are made.
+  private mutating func openJob(
+    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, at time: UInt64
+  ) -> Bool {
+    let identifier = JobIdentifier.make()
+    let clock = WallClock(offset: Clock.wallOffset)
+    let provider = rule?.provider ?? "unknown"
+    let name = JobName.make(provider: provider, at: time, clock: clock, identifier: identifier)
+    do {
+      let directory = try OutputDirectory(path: settings.output + "/" + name, owner: nil)
+      var logOptions = EventLogOptions()
+      logOptions.jobIdentifier = identifier
+      logOptions.version = Version.current
+      logOptions.clockOffset = clock.offset
+      let descriptor = try directory.create(ReportFiles.logName)
+      let log = try EventLogWriter(fileDescriptor: descriptor, options: logOptions, workshop: workshop)
+      try settings.journal.opened(
+        JournalEntry(
+          job: identifier, directory: directory.temporaryName, name: name, rule: rule?.name ?? "unknown",
+          provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot))
+      var options = JobOptions(rootProcess: 0, masker: settings.masker)
+      options.limits.bytes = settings.configuration.limits.bytesPerJob
+      let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log)
+      let place = Place.allocate(capacity: 1)
+      place.initialize(
+        to: AgentJob(
+          recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
+          rule: rule, reason: reason, isKeyed: isKeyed, before: reading))
+      jobs[Int(slot)] = place
+      open.append(slot)
+      counts.opened &+= 1
+      worker.put(.sync)
+      return true
+    } catch {
+      // What it does is counted as nobody's: without a place to write there is no report.
+      settings.log.say("a job of the rule \(rule?.name ?? "unknown") cannot be recorded: \(error)")
+      counts.unrecorded &+= 1
+      vacancies[Int(slot)] = .closed
+      closing.append((slot, mt_boottime_ns()))
+      return false
+    }
+  }
+
+  // MARK: - Adoption
+
+  private mutating func noticeAdopted(_ record: RecordView) {
+    let body = record.fork
+    // One that forks just now is told as it is.
+    if body.child_start &+ 1_000_000 < record.time { adopted.append((record.job, body.child_tgid, body.child_start)) }
+  }
+
+  /// Begins or joins a job with a process that was there first.
+  mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule: Int, now: UInt64) {
+    if place.isNew {
+      let rule = settings.rule(rule)
+      guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, at: now) else { return }
+      jobs[Int(place.slot)]?.pointee.unseen.append(.init(reason: .adopted, from: process.startedAt, until: now))
+      counts.adopted &+= 1
+    }
+    tell(process, of: place.slot, key: place.key, step: place.step, rule: rule, start: 0, isNew: place.isNew, now: now)
+  }
+
+  /// Tells the programs of processes that the kernel's iterator has found.
+  mutating func tellAdopted(_ scan: ProcessScan, now: UInt64) {
+    for (slot, pid, start) in adopted {
+      guard let process = scan.process(pid) else { continue }
+      tellProgram(process, of: slot, start: start, now: now)
+    }
+    adopted = []
+  }
+
+  private mutating func tell(
+    _ process: FoundProcess, of slot: UInt16, key: UInt64, step: UInt32, rule: Int, start: UInt64, isNew: Bool,
+    now: UInt64
+  ) {
+    var body = mt_claim()
+    body.key = key
+    body.rule = UInt32(clamping: rule)
+    body.reason = MT_CLAIM_ADOPTED.rawValue
+    body.step = step
+    body.is_new = isNew ? 1 : 0
+    body.parent_tgid = process.parent
+    body.uid = process.user
+    take(process.record(slot: slot, start: start, body: body, now: now))
+  }
+
+  private mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
+    guard let job = jobs[Int(slot)] else { return }
+    var body = mt_claim()
+    body.reason = MT_CLAIM_ADOPTED.rawValue
+    body.parent_tgid = process.parent
+    body.uid = process.user
+    // Not one of the job's first processes: for the fold and the log alone.
+    process.record(slot: slot, start: start, body: body, now: now).bytes.withUnsafeBytes { bytes in
+      if let record = try? RecordView(validating: bytes) { job.pointee.recorder.take(record) }
+    }
+  }
+
+  private mutating func take(_ builder: RecordBuilder) {
+    builder.bytes.withUnsafeBytes { take($0) }
+  }
+
+  // MARK: - What is due
+
+  /// To be called every few milliseconds; looks at the jobs ten times a second.
+  mutating func keepHouse(_ sensor: Sensor, now: UInt64) {
+    guard now >= keptAt &+ Self.second / 10 else { return }
+    keptAt = now
+    let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
+    if isFinishing || now >= readAt &+ Self.second {
+      read(sensor, now: now)
+      limitMemory()
+    }
+    for slot in open {
+      guard let job = jobs[Int(slot)] else { continue }
+      job.pointee.recorder.flush(now: now)
+      look(at: job, sensor, now: now)
+    }
+    giveBack(sensor, now: now)
+  }
+
+  private mutating func look(at job: Place, _ sensor: Sensor, now: UInt64) {
+    let slot = job.pointee.slot
+    if job.pointee.closedAt != 0 {
+      // What was in the rings when it was closed has been read since.
+      if now >= job.pointee.closedAt &+ Self.second / 5 { finish(slot, sensor, endedAt: now) }
+      return
+    }
+    do {
+      switch job.pointee.course(processes: try sensor.slot(slot).processes, now: now) {
+      case .goesOn: return
+      case .ends: guard try sensor.closeJob(slot) else { return }
+      case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
+      }
+      job.pointee.closedAt = now
+    } catch {
+      settings.log.say("the job in slot \(slot) cannot be closed: \(error)")
+    }
+  }
+
+  /// Hands the job to who writes its report.
+  private mutating func finish(_ slot: UInt16, _ sensor: Sensor, endedAt: UInt64) {
+    guard let place = jobs[Int(slot)] else { return }
+    var after = reading
+    var counts = JobCounts()
+    do { counts = try sensor.jobCounts(slot) } catch { after.failure = error.description }
+    let job = place.move()
+    place.deallocate()
+    jobs[Int(slot)] = nil
+    vacancies[Int(slot)] = .closed
+    closing.append((slot, endedAt))
+    open.removeAll { $0 == slot }
+    self.counts.closed &+= 1
+    worker.put(.report(job.finish(counts: counts, after: after, sensor: facts, endedAt: endedAt)))
+  }
+
+  /// Closed slots that no process is in any more.
+  private mutating func giveBack(_ sensor: Sensor, now: UInt64) {
+    // What does not come free may have processes by the kernel's count alone: their ends went unseen.
+    if now >= reconciledAt &+ 30 * Self.second, closing.contains(where: { now >= $0.since &+ 30 * Self.second }) {
+      reconciledAt = now
+      do {
+        _ = try sensor.reconcile()
+      } catch {
+        settings.log.say("what lives of closed jobs cannot be counted anew: \(error)")
+      }
+    }
+    closing.removeAll { slot, since in
+      guard now >= since &+ Self.settled else { return false }
+      do {
+        // One whose job could not be recorded has been closed by nobody.
+        if try !sensor.slot(slot).isClosed { try sensor.closeJob(slot, evenIfAlive: true) }
+        guard try sensor.releaseSlot(slot) else { return false }
+        vacancies[Int(slot)] = .free
+        return true
+      } catch {
+        settings.log.say("slot \(slot) cannot be given back: \(error)")
+        // Never again: a slot that is given back twice would hold two jobs.
+        return true
+      }
+    }
+  }
+
+  mutating func read(_ sensor: Sensor, now: UInt64) {
+    var next = SensorReading()
+    do {
+      next.status = try sensor.status()
+      next.missedRuns = try sensor.missedRuns()
+    } catch {
+      next.failure = error.description
+    }
+    next.malformed = counts.malformed &+ sensor.rings.malformed
+    next.late = sensor.rings.late
+    next.stalled = sensor.rings.stalled
+    reading = next
+    readAt = now
+  }
+
+  /// Above the limit on all of them together, the largest job keeps no more than it has.
+  private mutating func limitMemory() {
+    var total = 0
+    var largest: (bytes: Int, slot: UInt16) = (0, 0)
+    for slot in open {
+      let bytes = jobs[Int(slot)]?.pointee.recorder.bytes ?? 0
+      total += bytes
+      if bytes > largest.bytes { largest = (bytes, slot) }
+    }
+    counts.foldBytes = total
+    guard total > settings.configuration.limits.bytes, let job = jobs[Int(largest.slot)] else { return }
+    job.pointee.recorder.limit(bytes: largest.bytes)
+    counts.limited &+= 1
+  }
+
+  // MARK: - The end
+
+  /// No record comes any more: every job is closed, whatever of it lives.
+  mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
+    read(sensor, now: mt_boottime_ns())
+    for slot in open {
+      guard let job = jobs[Int(slot)] else { continue }
+      let processes = (try? sensor.slot(slot).processes) ?? 1
+      if processes > 0, job.pointee.closedAt == 0 {
+        job.pointee.unseen.append(.init(reason: .stopped, from: detachedAt, until: nil))
+      }
+      finish(slot, sensor, endedAt: detachedAt)
+    }
+  }
+
+  // MARK: - Status
+
+  func status(_ sensor: Sensor) -> AgentStatus {
+    var status = AgentStatus()
+    status.jobs = open.compactMap { slot in
+      jobs[Int(slot)].map { AgentStatus.Job($0, try? sensor.slot(slot), try? sensor.jobCounts(slot)) }
+    }
+    status.counts = counts
+    status.closing = closing.count
+    status.sensor = try? sensor.status()
+    status.recognition = try? sensor.recognitionCounts()
+    status.missingHooks = facts.missingHooks
+    return status
+  }
+}
+
+/// What an agent has counted.
+struct AgentCounts: Sendable {
+  var opened: UInt64 = 0
+  var adopted: UInt64 = 0
+  var closed: UInt64 = 0
+  /// Jobs for which there was no place to write.
+  var unrecorded: UInt64 = 0
+  var records: UInt64 = 0
+  var malformed: UInt64 = 0
+  /// Records of processes whose job is closed: nobody's.
+  var unattributed: UInt64 = 0
+  /// Times that a job was told to keep no more.
+  var limited: UInt64 = 0
+  /// What the folds of all jobs take.
+  var foldBytes = 0
+}
+
+/// What every part of an agent has to know. The journal and the log may be used by any thread.
+struct AgentSettings: Sendable {
+  let configuration: AgentConfiguration
+  /// As the configuration has it, absolute.
+  let output: String
+  let masker: SecretMasker
+  let journal: Journal
+  let log: AgentLog
+  /// Of this boot.
+  let boot: String
+
+  func rule(_ index: Int) -> AgentRule? {
+    configuration.rules.indices.contains(index) ? configuration.rules[index] : nil
+  }
+}
+
+/// What a job's directory is called: `github-20261129T124502Z-1a2b3c4d`.
+enum JobName {
+  static func make(provider: String, at time: UInt64, clock: WallClock, identifier: String) -> String {
+    let letters = provider.lowercased().unicodeScalars.filter {
+      $0.isASCII && ($0.properties.isAlphabetic || $0 == "-")
+    }
+    var name = String(String.UnicodeScalarView(letters.prefix(32)))
+    if name.isEmpty { name = "job" }
+    let stamp = clock.rfc3339(time).prefix(19).filter { $0 != "-" && $0 != ":" }
+    return "\(name)-\(stamp)Z-\(identifier.prefix(8))"
+  }
+}

@@ -1,0 +1,56 @@
+internal import Observation
+
+/// What a client of the agent's socket asks for: a line with a JSON object.
+///
+///     {"command":"status"}
+///     {"command":"stop","token":"…"}
+enum ControlRequest: Equatable {
+  case ready
+  case status
+  case stop(token: [UInt8])
+
+  /// Bytes of a request, its line feed included.
+  static let limit = 4096
+
+  enum Parsed: Equatable {
+    /// The line has not ended yet.
+    case incomplete
+    case request(ControlRequest)
+    /// Why not, in words.
+    case refused(String)
+  }
+
+  /// Any bytes give an answer. What stands behind the line is not looked at.
+  static func parse(_ bytes: some Collection<UInt8>) -> Parsed {
+    let head = bytes.prefix(limit)
+    guard let end = head.firstIndex(of: UInt8(ascii: "\n")) else {
+      return head.count < limit ? .incomplete : .refused("the request is longer than \(limit) bytes")
+    }
+    guard let value = JSONValue(parsing: head[..<end], depth: 2, values: 16), case .object = value else {
+      return .refused("the request is no JSON object")
+    }
+    switch value["command"]?.text {
+    case "ready": return .request(.ready)
+    case "status": return .request(.status)
+    case "stop":
+      guard let token = value["token"]?.bytes else { return .refused("stop takes a token") }
+      return .request(.stop(token: token))
+    default: return .refused("there are the commands ready, status and stop")
+    }
+  }
+}
+
+/// What `stop` has to be given: 128 random bits.
+struct ControlToken: Equatable {
+  let text: String
+
+  init(text: String) { self.text = text }
+
+  /// Compares in a time that does not depend on where they differ.
+  func matches(_ given: [UInt8]) -> Bool {
+    let own = Array(text.utf8)
+    var difference = UInt8(own.count == given.count ? 0 : 1)
+    for (index, byte) in own.enumerated() { difference |= byte ^ (given.isEmpty ? 0 : given[index % given.count]) }
+    return difference == 0
+  }
+}

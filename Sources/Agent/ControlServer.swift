@@ -1,0 +1,197 @@
+internal import CSystem
+internal import Glibc
+internal import Observation
+internal import Supervision
+
+/// The agent's end of its socket: a few connections at a time, each for a few seconds, one request on each.
+///
+/// Anybody on the machine can connect, jobs among them. So nothing that one client does holds up another: no call
+/// blocks, a connection has a deadline, and a user has so many and no more, of which root's are apart. Owned by one
+/// thread.
+struct ControlServer: ~Copyable {
+  /// A request that the agent has to answer.
+  struct Question {
+    fileprivate var connection: UInt64
+    var request: ControlRequest
+    /// Root or the agent's own user: may see everything.
+    var isTrusted: Bool
+  }
+
+  private struct Connection {
+    var number: UInt64
+    var descriptor: Int32
+    var user: UInt32
+    var deadline: UInt64
+    var received: [UInt8] = []
+    var answer: ArraySlice<UInt8>?
+    var isAsking = false
+  }
+
+  /// Connections of one user, of all users but root and the agent's own, and of all.
+  static let userLimit = 4
+  static let strangerLimit = 16
+  static let limit = 32
+  /// Nanoseconds that a connection may take.
+  static let patience: UInt64 = 5_000_000_000
+
+  let path: String
+  private let socket: Int32
+  private var connections: [Connection] = []
+  private var lastNumber: UInt64 = 0
+  /// Connections that were closed at once.
+  private(set) var turnedAway: UInt64 = 0
+
+  /// Makes the socket, and its directory if that is not there.
+  init(path: String) throws(SystemError) {
+    if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash > path.startIndex {
+      let directory = String(path[..<slash])
+      if mkdir(directory, 0o755) == 0 { chmod(directory, 0o755) }
+    }
+    let made = mt_local_listen(path, 0o666, 128)
+    guard made >= 0 else {
+      throw SystemError(
+        -made == EADDRINUSE ? "listen on \(path): is an agent running there?" : "listen on \(path)", code: -made)
+    }
+    socket = made
+    self.path = path
+  }
+
+  deinit {
+    for connection in connections { close(connection.descriptor) }
+    close(socket)
+    unlink(path)
+  }
+
+  /// What to wait for: `extra` first, then the socket and its connections.
+  func polled(_ extra: [Int32]) -> [pollfd] {
+    var polled = (extra + [socket]).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+    for connection in connections {
+      // A client that asks and goes shows by POLLHUP alone.
+      let events = connection.answer != nil ? POLLOUT : connection.isAsking ? 0 : POLLIN
+      polled.append(pollfd(fd: connection.descriptor, events: Int16(events), revents: 0))
+    }
+    return polled
+  }
+
+  /// Milliseconds until a connection's time is up; -1: there is none.
+  func timeout(now: UInt64) -> Int32 {
+    guard let next = connections.map(\.deadline).min() else { return -1 }
+    return next <= now ? 0 : Int32(clamping: (next - now) / 1_000_000 + 1)
+  }
+
+  /// Goes on with what is ready.
+  ///
+  /// - Parameter polled: what ``polled(_:)`` gave, without `extra`, after poll(2).
+  /// - Returns: what is asked; each wants an ``answer(_:_:)``.
+  mutating func advance(_ polled: ArraySlice<pollfd>, now: UInt64) -> [Question] {
+    var questions: [Question] = []
+    let first = polled.startIndex + 1
+    for index in connections.indices.reversed() {
+      let events = first + index < polled.endIndex ? polled[first + index].revents : 0
+      if connections[index].deadline <= now || (events != 0 && !advance(index, &questions)) { drop(index) }
+    }
+    if polled.first?.revents ?? 0 != 0 { accept(now: now) }
+    return questions
+  }
+
+  /// Sends an answer, as far as it goes at once. The client may be gone.
+  mutating func answer(_ question: Question, _ bytes: [UInt8]) {
+    guard let index = connections.firstIndex(where: { $0.number == question.connection }) else { return }
+    connections[index].answer = bytes[...]
+    if !send(index) { drop(index) }
+  }
+
+  /// Closes what has been answered, and gives the rest `milliseconds` to take its answer.
+  mutating func finish(milliseconds: UInt64) {
+    let end = Self.now + milliseconds * 1_000_000
+    while !connections.isEmpty, Self.now < end {
+      for index in connections.indices.reversed() where connections[index].answer == nil || !send(index) { drop(index) }
+      if !connections.isEmpty { usleep(1000) }
+    }
+  }
+
+  private mutating func accept(now: UInt64) {
+    // So many at once that a flood of them does not keep root's waiting in the queue.
+    for _ in 0..<256 {
+      let descriptor = mt_local_accept(socket)
+      guard descriptor >= 0 else { return }
+      var peer = mt_peer()
+      guard mt_local_peer(descriptor, &peer) == 0, hasRoom(for: peer.uid) else {
+        turnedAway &+= 1
+        close(descriptor)
+        continue
+      }
+      lastNumber += 1
+      connections.append(
+        Connection(number: lastNumber, descriptor: descriptor, user: peer.uid, deadline: now + Self.patience))
+    }
+  }
+
+  static func isTrusted(_ user: UInt32) -> Bool { user == 0 || user == geteuid() }
+
+  private func hasRoom(for user: UInt32) -> Bool {
+    if connections.count >= Self.limit { return false }
+    if Self.isTrusted(user) { return true }
+    return connections.count { $0.user == user } < Self.userLimit
+      && connections.count { !Self.isTrusted($0.user) } < Self.strangerLimit
+  }
+
+  private mutating func drop(_ index: Int) {
+    close(connections[index].descriptor)
+    connections.remove(at: index)
+  }
+
+  /// False when the connection is done with.
+  private mutating func advance(_ index: Int, _ questions: inout [Question]) -> Bool {
+    if connections[index].answer != nil { return send(index) }
+    // Nothing was to be read: it has gone.
+    if connections[index].isAsking { return false }
+    var buffer = [UInt8](repeating: 0, count: ControlRequest.limit)
+    let count = recv(connections[index].descriptor, &buffer, buffer.count, 0)
+    if count < 0 { return errno == EAGAIN || errno == EINTR }
+    if count == 0 { return false }
+    connections[index].received += buffer[..<count]
+    switch ControlRequest.parse(connections[index].received) {
+    case .incomplete: return true
+    case .refused(let reason):
+      connections[index].answer = ControlAnswer.error(reason)[...]
+      return send(index)
+    case .request(let request):
+      connections[index].isAsking = true
+      // From here on it is the agent that takes its time.
+      connections[index].deadline = Self.now + 6 * Self.patience
+      questions.append(
+        Question(
+          connection: connections[index].number, request: request, isTrusted: Self.isTrusted(connections[index].user)))
+      return true
+    }
+  }
+
+  private mutating func send(_ index: Int) -> Bool {
+    guard let answer = connections[index].answer else { return true }
+    let count = answer.withUnsafeBytes {
+      Glibc.send(connections[index].descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+    }
+    if count < 0 { return errno == EAGAIN || errno == EINTR }
+    connections[index].answer = answer.dropFirst(count)
+    return count < answer.count
+  }
+
+  static var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+}
+
+/// Answers that need nothing but words: a JSON object and a line feed.
+enum ControlAnswer {
+  static func error(_ reason: String) -> [UInt8] { line { $0.member("error", reason) } }
+
+  static func line(_ body: (inout JSONOutput) -> Void) -> [UInt8] {
+    var json = JSONOutput()
+    json.object { body(&$0) }
+    json.endDocument()
+    return json.bytes
+  }
+}

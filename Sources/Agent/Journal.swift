@@ -1,0 +1,148 @@
+internal import CSystem
+internal import Glibc
+internal import Supervision
+internal import Synchronization
+
+/// The file `journal` in the output directory: a line of JSON for each job that was opened or closed.
+///
+/// What was opened and not closed when an agent starts was left by one that was killed. Any bytes can be read: a line
+/// that is not whole or makes no sense is counted and skipped. Written by several threads.
+final class Journal: Sendable {
+  static let name = "journal"
+  /// Bytes at which what is over is left out of it.
+  private static let limit = 1 << 20
+  /// Bytes that are read of one: a thousand jobs have less than a megabyte.
+  private static let readLimit = 64 << 20
+
+  /// What was left unfinished before this agent, in the order in which it began.
+  let unfinished: [JournalEntry]
+  /// Lines of the file found that could not be read.
+  let unreadable: Int
+
+  private struct State {
+    var descriptor: Int32
+    var bytes: Int
+    var isChanged = false
+    var open: [String: JournalEntry] = [:]
+    var order: [String] = []
+  }
+
+  private let directory: Int32
+  private let state: Mutex<State>
+
+  /// Opens and locks it, and begins it anew with what is unfinished.
+  ///
+  /// - Parameter directory: stays the caller's, and open as long as the journal.
+  /// - Throws: EWOULDBLOCK if another agent has it.
+  init(in directory: Int32) throws(SystemError) {
+    self.directory = directory
+    // The lock is on a file of its own, for the journal is replaced now and then.
+    let lock = openat(directory, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard lock >= 0 else { throw SystemError("open the lock of the journal", code: errno) }
+    let locked = mt_lock_file(lock)
+    guard locked == 0 else {
+      close(lock)
+      throw SystemError("lock the journal: is another agent using this directory?", code: -locked)
+    }
+    // Never closed: the lock is the process'.
+    let (entries, unreadable) = Self.read(beneath: directory)
+    unfinished = entries
+    self.unreadable = unreadable
+    var state = State(descriptor: -1, bytes: 0)
+    for entry in entries {
+      state.open[entry.job] = entry
+      state.order.append(entry.job)
+    }
+    try Self.rewrite(&state, in: directory)
+    self.state = Mutex(state)
+  }
+
+  deinit { state.withLock { _ = close($0.descriptor) } }
+
+  // MARK: - Writing
+
+  /// Takes some microseconds: it is on its way to the disk, and there after ``sync()``.
+  func opened(_ entry: JournalEntry) throws(SystemError) {
+    try state.withLock { state throws(SystemError) in
+      state.open[entry.job] = entry
+      state.order.append(entry.job)
+      try Self.append(JournalText.opened(entry), to: &state)
+    }
+  }
+
+  /// A job's report is there.
+  ///
+  /// - Parameter path: where, or why there is none.
+  func closed(job: String, path: String) throws(SystemError) {
+    try state.withLock { state throws(SystemError) in
+      state.open[job] = nil
+      state.order.removeAll { $0 == job }
+      try Self.append(JournalText.closed(job: job, path: path), to: &state)
+      if state.bytes > Self.limit { try Self.rewrite(&state, in: directory) }
+    }
+    try sync()
+  }
+
+  /// Brings what was written to the disk.
+  func sync() throws(SystemError) {
+    try state.withLock { state throws(SystemError) in
+      guard state.isChanged else { return }
+      state.isChanged = false
+      guard fdatasync(state.descriptor) == 0 else { throw SystemError("write the journal", code: errno) }
+    }
+  }
+
+  private static func append(_ line: [UInt8], to state: inout State) throws(SystemError) {
+    try write(line, to: state.descriptor)
+    state.bytes += line.count
+    state.isChanged = true
+  }
+
+  private static func write(_ bytes: [UInt8], to descriptor: Int32) throws(SystemError) {
+    let code = WholeWrite.write(bytes, to: descriptor)
+    guard code == 0 else { throw SystemError("write the journal", code: code) }
+  }
+
+  /// Puts a file with nothing but what is open in its place.
+  private static func rewrite(_ state: inout State, in directory: Int32) throws(SystemError) {
+    let temporary = ".journal.new"
+    unlinkat(directory, temporary, 0)
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW
+    let descriptor = openat(directory, temporary, flags, 0o600)
+    guard descriptor >= 0 else { throw SystemError("make a new journal", code: errno) }
+    let bytes = state.order.compactMap { state.open[$0] }.flatMap { JournalText.opened($0) }
+    do throws(SystemError) {
+      try write(bytes, to: descriptor)
+      guard fdatasync(descriptor) == 0, renameat(directory, temporary, directory, name) == 0 else {
+        throw SystemError("write a new journal", code: errno)
+      }
+    } catch {
+      close(descriptor)
+      throw error
+    }
+    fsync(directory)
+    if state.descriptor >= 0 { close(state.descriptor) }
+    state.descriptor = descriptor
+    state.bytes = bytes.count
+  }
+
+  // MARK: - Reading
+
+  private static func read(beneath directory: Int32) -> (entries: [JournalEntry], unreadable: Int) {
+    let descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard descriptor >= 0 else { return ([], 0) }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    while bytes.count < readLimit {
+      let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
+        repeat {
+          count = max(-1, Glibc.read(descriptor, buffer.baseAddress, buffer.count))
+        } while count < 0 && errno == EINTR
+        count = max(0, count)
+      }
+      if chunk.isEmpty { break }
+      bytes += chunk
+    }
+    return JournalText.parse(bytes)
+  }
+}

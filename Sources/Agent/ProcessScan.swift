@@ -1,0 +1,183 @@
+internal import CSystem
+internal import Glibc
+internal import KernelABI
+internal import KernelSensor
+internal import Observation
+
+/// A process as /proc shows it.
+struct FoundProcess {
+  var pid: UInt32
+  var parent: UInt32
+  /// CLOCK_BOOTTIME, to the kernel's tick.
+  var startedAt: UInt64
+  var comm: String
+  var executable: [UInt8] = []
+  var user: UInt32 = 0
+  /// Of its environment, what the rules name and what may be stored.
+  var variables: [(name: String, value: [UInt8])] = []
+
+  func value(of name: String) -> [UInt8]? { variables.first { $0.name == name }?.value }
+
+  /// Whether all that the rule names is so, as the kernel side asks it of a process that execs.
+  func satisfies(_ rule: JobRule) -> Bool {
+    if let comm = rule.comm, String(decoding: comm.utf8.prefix(Int(MT_COMM_MAX) - 1), as: UTF8.self) != self.comm {
+      return false
+    }
+    if let user = rule.uid, user != self.user { return false }
+    if let path = rule.path {
+      let wanted = Array(path.utf8)
+      if wanted.first == UInt8(ascii: "/") {
+        if executable != wanted { return false }
+      } else if !(executable.count > wanted.count && executable.suffix(wanted.count).elementsEqual(wanted)
+        && executable[executable.count - wanted.count - 1] == UInt8(ascii: "/"))
+      {
+        return false
+      }
+    }
+    if rule.comm == nil, rule.path == nil, rule.markers.isEmpty { return false }
+    return rule.markers.allSatisfy { value(of: $0) != nil }
+  }
+
+  /// A claim that tells the process' program, too.
+  func record(slot: UInt16, start: UInt64, body: mt_claim, now: UInt64) -> RecordBuilder {
+    var builder = RecordBuilder(.claim, time: now, tgid: pid, leaderStart: start)
+    builder.job = slot
+    builder.setBody(body)
+    builder.setString(.comm, comm.utf8)
+    builder.setString(.exe, executable)
+    if let directory = ProcessScan.link("/proc/\(pid)/cwd") {
+      builder.setString(.cwd, directory.suffix(Int(MT_PATH_MAX)))
+    }
+    let arguments = ProcessScan.file("/proc/\(pid)/cmdline", limit: Int(MT_ARGV_MAX) + 1)
+    if arguments.count > MT_ARGV_MAX { builder.flags.insert(.truncated) }
+    builder.setString(.argv, arguments.prefix(Int(MT_ARGV_MAX)))
+    for (name, value) in variables where stored.contains(name) {
+      builder.setString(.variable, Array("\(name)=".utf8) + value.prefix(Int(MT_VARIABLE_VALUE_MAX)))
+    }
+    return builder
+  }
+
+  /// Names of variables that may be stored.
+  fileprivate(set) var stored: Set<String> = []
+}
+
+/// All processes of the machine at one moment, for those that were there before the sensor.
+struct ProcessScan {
+  private var processes: [UInt32: FoundProcess] = [:]
+  private let variables: Set<String>
+  private let stored: Set<String>
+
+  init(_ configuration: AgentConfiguration) {
+    stored = Set(configuration.storedVariables)
+    variables = stored.union(configuration.rules.flatMap { $0.match.markers + ($0.match.key.map { [$0] } ?? []) })
+    for pid in Self.pids() { if let process = find(pid) { processes[pid] = process } }
+  }
+
+  func process(_ pid: UInt32) -> FoundProcess? { processes[pid] ?? find(pid) }
+
+  /// Those that a rule holds for and that none of their ancestors is one of, the oldest first; and which rule.
+  ///
+  /// Rules without markers come first, as in the kernel.
+  func first(_ rules: [JobRule]) -> [(process: FoundProcess, rule: Int)] {
+    let order =
+      rules.indices.filter { rules[$0].markers.isEmpty } + rules.indices.filter { !rules[$0].markers.isEmpty }
+    let matched = processes.compactMapValues { process in order.first { process.satisfies(rules[$0]) } }
+    return matched.filter { pid, _ in
+      var next = processes[pid]?.parent ?? 0
+      // Bounded: processes can have been reused between two looks.
+      for _ in 0..<4096 {
+        if next == 0 { return true }
+        if matched[next] != nil { return false }
+        next = processes[next]?.parent ?? 0
+      }
+      return true
+    }.compactMap { pid, rule in processes[pid].map { ($0, rule) } }
+      .sorted { ($0.process.startedAt, $0.process.pid) < ($1.process.startedAt, $1.process.pid) }
+  }
+
+  /// Still the process that was found.
+  static func isThere(_ process: FoundProcess) -> Bool { stat(of: process.pid)?.startedAt == process.startedAt }
+
+  // MARK: - /proc
+
+  private func find(_ pid: UInt32) -> FoundProcess? {
+    guard let found = Self.stat(of: pid), let executable = Self.link("/proc/\(pid)/exe") else { return nil }
+    var process = FoundProcess(pid: pid, parent: found.parent, startedAt: found.startedAt, comm: found.comm)
+    process.executable = Array(executable)
+    process.user = Self.user(of: pid)
+    process.stored = stored
+    for entry in Self.file("/proc/\(pid)/environ", limit: 4 << 20).split(separator: 0) {
+      guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }
+      let name = String(decoding: entry[..<equals], as: UTF8.self)
+      if variables.contains(name) { process.variables.append((name, Array(entry[(equals + 1)...]))) }
+    }
+    return process
+  }
+
+  private static func pids() -> [UInt32] {
+    guard let directory = opendir("/proc") else { return [] }
+    defer { closedir(directory) }
+    var pids: [UInt32] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if let pid = UInt32(name) { pids.append(pid) }
+    }
+    return pids
+  }
+
+  /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
+  private static func stat(of pid: UInt32) -> (comm: String, parent: UInt32, startedAt: UInt64)? {
+    let bytes = file("/proc/\(pid)/stat", limit: 4096)
+    guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
+      open < close
+    else { return nil }
+    let fields = bytes[(close + 1)...].split(separator: UInt8(ascii: " "))
+    func number(_ index: Int) -> UInt64? {
+      fields.indices.contains(index) ? UInt64(String(decoding: fields[index], as: UTF8.self)) : nil
+    }
+    guard let parent = number(1), let ticks = number(19) else { return nil }
+    let perSecond = UInt64(max(1, sysconf(Int32(_SC_CLK_TCK))))
+    let (whole, rest) = ticks.quotientAndRemainder(dividingBy: perSecond)
+    let started = whole &* 1_000_000_000 &+ rest &* 1_000_000_000 / perSecond
+    return (String(decoding: bytes[(open + 1)..<close], as: UTF8.self), UInt32(clamping: parent), started)
+  }
+
+  /// The effective one, of `Uid: real effective saved file-system`.
+  private static func user(of pid: UInt32) -> UInt32 {
+    for line in file("/proc/\(pid)/status", limit: 8192).split(separator: UInt8(ascii: "\n"))
+    where line.starts(with: "Uid:".utf8) {
+      let fields = line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
+      if fields.count > 2, let user = UInt32(String(decoding: fields[2], as: UTF8.self)) { return user }
+    }
+    return UInt32.max
+  }
+
+  static func file(_ path: String, limit: Int) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    while bytes.count < limit {
+      let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 14) { buffer, count in
+        count = max(0, read(descriptor, buffer.baseAddress, buffer.count))
+      }
+      if chunk.isEmpty { break }
+      bytes += chunk
+    }
+    return Array(bytes.prefix(limit))
+  }
+
+  static func link(_ path: String) -> [UInt8]? {
+    var count = 0
+    let bytes = [UInt8](unsafeUninitializedCapacity: 8192) { buffer, filled in
+      buffer.withMemoryRebound(to: CChar.self) { buffer in
+        if let base = buffer.baseAddress { count = readlink(path, base, buffer.count) }
+      }
+      filled = max(0, count)
+    }
+    guard count > 0 else { return nil }
+    // What the kernel adds to the path of a file that has no name any more.
+    let deleted = Array(" (deleted)".utf8)
+    return bytes.suffix(deleted.count).elementsEqual(deleted) ? Array(bytes.dropLast(deleted.count)) : bytes
+  }
+}

@@ -1,0 +1,190 @@
+internal import CSystem
+internal import Glibc
+internal import Jobs
+internal import Observation
+internal import Recording
+internal import Reporting
+internal import Supervision
+internal import Synchronization
+
+/// Writes reports, and everything else that may take its time, on a thread of its own.
+final class ReportWorker: @unchecked Sendable {
+  enum Item: Sendable {
+    case report(FinishedJob)
+    /// A job that an agent before this one left unfinished.
+    case recover(JournalEntry)
+    /// A job was opened: the journal should reach the disk.
+    case sync
+  }
+
+  /// A job whose report is there, or could not be written.
+  struct Closed: Sendable {
+    var identifier: String
+    var rule: String
+    var verdict: String?
+    /// Where the report is, or why it is not.
+    var path: String
+  }
+
+  struct Counts: Sendable {
+    var waiting = 0
+    var written: UInt64 = 0
+    var failed: UInt64 = 0
+    var recovered: UInt64 = 0
+    /// The last that were closed, the latest first.
+    var recent: [Closed] = []
+  }
+
+  private struct Queue {
+    var items: [Item] = []
+    var isEnding = false
+  }
+
+  private static let recentLimit = 20
+
+  private let queue = Mutex(Queue())
+  private let state = Mutex(Counts())
+  private let doorbell: Doorbell
+  /// Rings when the last item is done after ``end()``.
+  let finished: Doorbell
+  private let journal: Journal
+  private let log: AgentLog
+  private let recovery: JobRecovery
+  private let masker: SecretMasker
+  private var thread: pthread_t?
+  private let isOver = Atomic<Bool>(false)
+
+  init(journal: Journal, log: AgentLog, recovery: JobRecovery, masker: SecretMasker) throws(SystemError) {
+    doorbell = try Doorbell()
+    finished = try Doorbell()
+    self.journal = journal
+    self.log = log
+    self.recovery = recovery
+    self.masker = masker
+  }
+
+  var counts: Counts {
+    let waiting = queue.withLock { $0.items.count { if case .sync = $0 { false } else { true } } }
+    return state.withLock { counts in
+      var counts = counts
+      counts.waiting += waiting
+      return counts
+    }
+  }
+
+  /// From any thread.
+  func put(_ item: Item) {
+    queue.withLock { $0.items.append(item) }
+    doorbell.ring()
+  }
+
+  /// Nothing is put any more: what is there is done, and then ``finished`` rings.
+  func end() {
+    queue.withLock { $0.isEnding = true }
+    doorbell.ring()
+  }
+
+  var hasEnded: Bool { isOver.load(ordering: .acquiring) }
+
+  func start() throws(SystemError) {
+    thread = try startThread("the worker's", self) { $0.work() }
+  }
+
+  /// Waits for the thread after ``finished`` rang.
+  func join() {
+    guard let thread else { return }
+    pthread_join(thread, nil)
+    self.thread = nil
+  }
+
+  // MARK: - The worker's thread
+
+  private func work() {
+    mt_thread_describe("martlet-reports", 5)
+    let workspace = FoldWorkspace(masker: masker)
+    while true {
+      let (items, isEnding) = queue.withLock { queue in
+        let items = queue.items
+        queue.items = []
+        return (items, queue.isEnding)
+      }
+      let jobs = items.count { if case .sync = $0 { false } else { true } }
+      state.withLock { $0.waiting = jobs }
+      if items.contains(where: { if case .sync = $0 { true } else { false } }) { sync() }
+      var rest = items[...]
+      // One by one, so that each job's memory is free when its report is written.
+      while let item = rest.popFirst() {
+        switch item {
+        case .sync: continue
+        case .report(let job): write(job, workspace)
+        case .recover(let entry): recover(entry)
+        }
+        state.withLock { $0.waiting -= 1 }
+      }
+      if items.isEmpty {
+        if isEnding { break }
+        doorbell.wait(milliseconds: -1)
+      } else {
+        // What a burst of jobs took goes back to the system.
+        mt_trim_memory()
+      }
+    }
+    sync()
+    isOver.store(true, ordering: .releasing)
+    finished.ring()
+  }
+
+  private func sync() {
+    do { try journal.sync() } catch { log.say(error.description) }
+  }
+
+  private func write(_ job: FinishedJob, _ workspace: FoldWorkspace) {
+    job.recorded.state.move(to: workspace)
+    job.input.take(job.recorded)
+    if let root = job.input.snapshot.processes.first(where: { $0.parent == 0 }), let image = root.images.first {
+      job.input.command = image.arguments
+      job.input.workingDirectory = image.workingDirectory
+    }
+    publish(job.input, in: job.directory)
+  }
+
+  private func publish(_ input: ReportInput, in directory: OutputDirectory) {
+    let rule = input.job?.rule ?? ""
+    do {
+      let published = try ReportFiles.publish(input, in: directory)
+      if let note = published.note { log.say("the report is in \(published.path): \(note)") }
+      let verdict = Judgement(of: input).verdict.rawValue
+      closed(Closed(identifier: input.jobIdentifier, rule: rule, verdict: verdict, path: published.path))
+      do { try journal.closed(job: input.jobIdentifier, path: published.path) } catch { log.say(error.description) }
+    } catch {
+      // The journal keeps it open: the next agent tries again.
+      let reason = "\(error). What there is of the report is in \(directory.temporaryPath)."
+      log.say(reason)
+      closed(Closed(identifier: input.jobIdentifier, rule: rule, verdict: nil, path: reason))
+    }
+  }
+
+  private func closed(_ job: Closed) {
+    state.withLock { counts in
+      if job.verdict == nil { counts.failed &+= 1 } else { counts.written &+= 1 }
+      counts.recent.insert(job, at: 0)
+      if counts.recent.count > Self.recentLimit { counts.recent.removeLast() }
+    }
+  }
+
+  private func recover(_ entry: JournalEntry) {
+    do {
+      guard let (input, directory) = try recovery.recover(entry) else {
+        // Killed between its report and the journal, or somebody has removed what there was.
+        let path = recovery.settings.output + "/" + entry.name
+        if access(path, F_OK) != 0 { log.say("job \(entry.job) was left unfinished, and nothing of it is left") }
+        do { try journal.closed(job: entry.job, path: path) } catch { log.say(error.description) }
+        return
+      }
+      publish(input, in: directory)
+      state.withLock { $0.recovered &+= 1 }
+    } catch {
+      log.say("job \(entry.job) was left unfinished and could not be closed: \(error)")
+    }
+  }
+}
