@@ -57,6 +57,8 @@ enum Obstacle: Error {
 struct HookSelection {
   private let functions: [HookFunction]
   private let names: [String: ProgramName]
+  /// Whether tasks can be preempted within the programs, so that more than interrupts comes between.
+  private let isPreemptible: Bool
   /// The tier to prefer to all others, better or worse: `--hooks`.
   private let forced: HookTier?
   /// What speaks against programs, by name.
@@ -71,8 +73,13 @@ struct HookSelection {
   ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
   ///     function of their own, in a family that is called as the object.
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
-  init(table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil) {
+  ///   - isPreemptible: load every spare that there is, not only those of programs that interrupts run
+  init(
+    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil,
+    isPreemptible: Bool = false
+  ) {
     self.forced = forced
+    self.isPreemptible = isPreemptible
     let names = Dictionary(programs.map { ($0.name.name, $0.name) }, uniquingKeysWith: { first, _ in first })
     var functions: [HookFunction] = []
     var used: Set<String> = []
@@ -82,7 +89,7 @@ struct HookSelection {
       functions.append(function)
       for way in function.ways { used.formUnion(way.map(\.program)) }
     }
-    for program in programs where !used.contains(program.name.name) {
+    for program in programs where !used.contains(program.name.name) && !program.name.isSpare {
       functions.append(
         HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
     }
@@ -101,7 +108,17 @@ struct HookSelection {
 
   /// The programs to load.
   var wanted: Set<String> {
-    Set(functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) })
+    let chosen = functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) }
+    return Set(chosen + chosen.flatMap(spares(of:)))
+  }
+
+  /// The programs that stand in for another, as far as they are of use. Without them the kernel leaves out more runs,
+  /// and says so.
+  private func spares(of program: String) -> [String] {
+    ProgramName.spares(of: program).filter { name in
+      guard let spare = names[name], refusals[name] == nil else { return false }
+      return isPreemptible || spare.isRunByInterrupts
+    }
   }
 
   /// Bits of `mt_typed`, for the programs.
@@ -114,7 +131,11 @@ struct HookSelection {
 
   /// What a program is needed for first.
   func family(of program: String) -> String {
-    functions.first { $0.ways.contains { $0.contains { $0.program == program } } }?.family ?? ""
+    functions.first { function in
+      function.ways.joined().contains {
+        $0.program == program || ProgramName.spares(of: $0.program).contains(program)
+      }
+    }?.family ?? ""
   }
 
   var choices: [HookChoice] {

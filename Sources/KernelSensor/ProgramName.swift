@@ -19,6 +19,11 @@ struct ProgramName: Sendable, Hashable {
   /// Whether user space runs it instead.
   var isCalled: Bool { section == "raw_tp" }
   var isAttached: Bool { !isTail && !isCalled }
+  /// The names of a program's spares, see hooks.h.
+  static func spares(of program: String) -> [String] { ["spare_\(program)", "spare2_\(program)"] }
+  var isSpare: Bool { name.hasPrefix("spare") }
+  /// Whether interrupts come to its hook too.
+  var isRunByInterrupts: Bool { target == "inet_sock_set_state" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
   var attachType: (name: String, isTypedef: Bool)? {
     return switch kind {

@@ -122,7 +122,8 @@ public final class Sensor {
     _ bulk: borrowing BulkRings, possibleCPUs: Int, forced: HookTier?, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
-    var selection = HookSelection(table: table, programs: objects.contents, forced: forced)
+    var selection = HookSelection(
+      table: table, programs: objects.contents, forced: forced, isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()
     while true {
@@ -172,6 +173,7 @@ public final class Sensor {
     config.cpu_count = UInt32(cpuCount)
     config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
+    config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config
   }
 
@@ -244,14 +246,15 @@ public final class Sensor {
   /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's
   /// event within the program's own. The programs cannot count these themselves.
   public func missedRuns() throws(SensorError) -> UInt64 {
-    try objects.missedRuns()
+    try objects.missedRuns(possibleCPUs: possibleCPUs)
   }
 
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.
   /// ``rings`` and ``counters()`` stay readable.
   public func detach() {
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
-    objects.detach(except: ["inet_sock_set_state", "sock_release"])
+    let states = "inet_sock_set_state"
+    objects.detach(except: Set([states, "sock_release"] + ProgramName.spares(of: states)))
     do {
       try tellOpenFlows()
     } catch {

@@ -82,7 +82,7 @@ public struct SensorCounters: Sendable, Equatable {
 }
 
 /// One entry of a per-CPU array, by CPU. The kernel rounds each value up to 8 bytes, which those here are.
-private func perCPUValues<Value: BitwiseCopyable>(
+func perCPUValues<Value: BitwiseCopyable>(
   _ map: Int32, named name: String, _ index: Int, _ possibleCPUs: Int, zero: Value
 ) throws(SensorError) -> [Value] {
   var key = UInt32(index)

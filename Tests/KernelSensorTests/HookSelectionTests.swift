@@ -57,6 +57,28 @@ struct HookSelectionTests {
     #expect(open.passedOver.count == 2)
   }
 
+  @Test("spares come with the programs that they stand in for, where more than interrupts comes between")
+  func spares() throws {
+    let spares = [
+      ("spare_fentry_open", "fentry/security_file_open"), ("spare2_fentry_open", "fentry/security_file_open"),
+      ("spare_dispatch", "tp_btf/sys_exit"), ("states", "tp_btf/inet_sock_set_state"),
+      ("spare_states", "tp_btf/inet_sock_set_state"),
+    ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
+    let plain = HookSelection(table: table, programs: programs + spares)
+    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "spare_states"])
+
+    var preemptible = HookSelection(table: table, programs: programs + spares, isPreemptible: true)
+    #expect(preemptible.wanted == plain.wanted)
+    try preemptible.overcome(refusal("lsm_open"))
+    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare_fentry_open", "spare2_fentry_open"]))
+    #expect(preemptible.family(of: "spare2_fentry_open") == "file")
+    // One that is refused is no loss to the way.
+    try preemptible.overcome(refusal("spare_fentry_open"))
+    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare2_fentry_open"]))
+    #expect(!preemptible.wanted.contains("spare_fentry_open"))
+    #expect(try choice(preemptible, "open").hooks.map(\.program) == ["fentry_open", "fentry_close"])
+  }
+
   @Test("without any tier an optional function is missed and named, a required one is an error")
   func nothingLeft() throws {
     var selection = selection

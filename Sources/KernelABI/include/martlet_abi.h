@@ -391,7 +391,28 @@ struct mt_config {
 	mt_u32 task_storage; /* 1: these programs may use it */
 	mt_u32 page_size;    /* bytes */
 	mt_u32 typed;        /* enum mt_typed */
-	mt_u32 reserved;
+	mt_u32 preemptible;  /* 1: a task may lose its CPU in the middle of a tracing program */
+};
+
+/* Index in the map `turns`: programs that have spares, see hooks.h. */
+enum mt_spare {
+	MT_SPARE_FORK = 0,
+	MT_SPARE_EXEC = 1,
+	MT_SPARE_EXEC_DESCRIPTORS = 2,
+	MT_SPARE_EXIT = 3,
+	MT_SPARE_TCP_STATE = 4,
+	MT_SPARE_INSTALL = 5,
+	MT_SPARE_CLOSE = 6,
+	MT_SPARE_DUP = 7,
+	MT_SPARE_UNLINK = 8,
+	MT_SPARE_RENAME = 9,
+	MT_SPARE_COUNT = 10,
+};
+
+/* One for each CPU. */
+struct mt_turn {
+	mt_u64 under_way[2]; /* 1: the program or its first spare is at work on this CPU, its task preempted maybe */
+	mt_u64 stood_in;     /* how often a spare did what the program was not run for */
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The

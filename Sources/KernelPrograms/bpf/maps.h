@@ -181,6 +181,13 @@ struct {
 	__type(value, __u32);
 } handlers SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_SPARE_COUNT);
+	__type(key, __u32);
+	__type(value, struct mt_turn);
+} turns SEC(".maps");
+
 /* Adds to what others add to. Its result is of no use: before 5.12 there is none, see compat.h. */
 #ifndef MARTLET_OLD
 #define ADD(word, value) ((void)__sync_fetch_and_add((word), (value)))
