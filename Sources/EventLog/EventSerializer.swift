@@ -18,6 +18,7 @@ struct EventSerializer: ~Copyable {
   private var actorText = ByteBuffer(capacity: 96)
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
+  var executables = ExecutableTexts()
   /// Bytes of one string, and of all arguments together, that a line may have.
   private(set) var limit = Limit.none
 
@@ -62,13 +63,11 @@ struct EventSerializer: ~Copyable {
     case .exec: writeExec(record, applied, to: &line)
     case .exit: writeExit(record, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
-      line.finish(in: &out)
       if type == .unixConnect || type == .unixAccept {
-        writeUnix(record, applied, to: &out)
+        writeUnix(record, applied, to: &line)
       } else {
-        writeSocket(record, to: &out)
+        writeSocket(record, to: &line)
       }
-      line = Line(in: &out, room: Self.fixedRoom)
     }
     writeFlags(record.flags, applied, to: &line)
     writeTime(record.time, to: &line)
@@ -275,24 +274,23 @@ struct EventSerializer: ~Copyable {
   /// An array of NUL-separated strings; a NUL at the end belongs to the last one.
   func writeArguments(_ bytes: UnsafeRawBufferPointer, to out: inout Line) {
     let cut = bytes.count > limit.arguments
-    var rest = cut ? bytes[..<limit.arguments] : bytes[...]
-    if rest.last == 0 { rest = rest.dropLast() }
-    let whole = rest
+    var count = cut ? limit.arguments : bytes.count
+    if count > 0 && bytes[count &- 1] == 0 { count &-= 1 }
+    let whole = UnsafeRawBufferPointer(rebasing: bytes[..<count])
     out.append("\"args\":[")
     var replaced = false
-    if !bytes.isEmpty {
-      while true {
-        let end = rest.firstIndex(of: 0) ?? rest.endIndex
-        if writeContent(UnsafeRawBufferPointer(rebasing: rest[..<end]), to: &out) { replaced = true }
-        if end == rest.endIndex { break }
-        out.append(UInt8(ascii: ","))
-        rest = rest[(end + 1)...]
-      }
+    var start = 0
+    while !bytes.isEmpty {
+      let end = whole.firstZero(from: start)
+      if writeContent(UnsafeRawBufferPointer(rebasing: whole[start..<end]), to: &out) { replaced = true }
+      if end == count { break }
+      out.append(UInt8(ascii: ","))
+      start = end &+ 1
     }
     out.append(UInt8(ascii: "]"))
     if replaced {
       out.append(",\"argsBase64\":")
-      writeBase64(UnsafeRawBufferPointer(rebasing: whole), to: &out)
+      writeBase64(whole, to: &out)
     }
     if cut { out.append(",\"argsCut\":true") }
   }

@@ -97,9 +97,10 @@ extension Fold {
     let workingDirectory = record.string(.cwd) ?? empty
     let arguments = record.string(.argv) ?? empty
     let argumentsAreCut = body.argv_bytes > UInt64(arguments.count)
+    let hashed = hash(0, executable)
     masking.exec(
       executable: executable, filename: filename, workingDirectory: workingDirectory, arguments: arguments,
-      argumentsAreCut: argumentsAreCut)
+      argumentsAreCut: argumentsAreCut, hash: hash, executableHash: hashed)
     applied.executable = masking.executable
     applied.filename = masking.filename
     applied.workingDirectory = masking.workingDirectory
@@ -134,7 +135,7 @@ extension Fold {
     adoptHighDescriptors(process, image, time)
     findDescriptors(body, process, image, time)
 
-    let target = canonicalTarget(of: executable, process)
+    let target = programTarget(of: executable, hashed, process)
     let file = findOrAddFile(body.file, isNew: false)
     if file != 0 {
       images[image].pointee.file = file
@@ -153,7 +154,8 @@ extension Fold {
     } else {
       exec.workingDirectory = keep(masking.workingDirectory)
     }
-    exec.executable = keep(masking.executable)
+    exec.executable =
+      previous != 0 && equal(arena[old.executable], masking.executable) ? old.executable : keep(masking.executable)
     exec.filename =
       equal(masking.filename, masking.executable) ? exec.executable : keep(masking.filename)
     exec.arguments = keep(masking.arguments)

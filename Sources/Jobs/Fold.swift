@@ -28,6 +28,9 @@ struct Fold: ~Copyable {
   var nameIndex = HashIndex()
   /// Raised when a directory moves: all directories' paths are then to be put together anew.
   var directoryEpoch: UInt32 = 1
+  /// Raised when a directory moves or goes: a path may lead elsewhere then.
+  var treeEpoch: UInt32 = 1
+  var programs = ProgramPlaces()
 
   var files = Pool(none: FileEntry())
   var fileIndex = HashIndex()

@@ -73,6 +73,27 @@ struct SerializationTests {
     #expect(line["called"]?["path"]?.string == "cc")
   }
 
+  @Test("what is kept of a program that ran before is used for that file in that state alone")
+  func programsAgain() throws {
+    let long = "/" + String(repeating: "d/", count: 600) + "cc"
+    let records = [
+      Records.exec([[0x63]]), Records.exec([[0x64]]), Records.exec([[0x63]]) { $0.size = 7 },
+      Records.exec([[0x63]]) { $0.ctime = -8 }, Records.exec([[0x63]]) { $0.mtime = 9 },
+      Records.exec([[0x63]]) { $0.file.generation = 10 }, Records.exec([[0x63]]) { $0.file.dev = 11 },
+      // The same place in the table; another name of the same file; too long to be kept.
+      Records.exec([[0x63]]) { $0.file.ino += 16 },
+      Records.exec([[0x63]], executable: Array("/bin/dd".utf8)), Records.exec([[0x63]], executable: Array(long.utf8)),
+      Records.exec([[0x63]]),
+    ]
+    let together = try LogFixture().lines(records + records)
+    #expect(together.count == 2 * records.count)
+    for (line, record) in zip(together, records + records) {
+      let alone = try #require(try LogFixture().lines([record]).first)
+      #expect(line["process"]?["file"] == alone["process"]?["file"])
+      #expect(line["process"]?["args"] == alone["process"]?["args"])
+    }
+  }
+
   @Test("a name that is not UTF-8 has U+FFFD in its text and its bytes beside it")
   func invalidName() throws {
     let line = try #require(try LogFixture().lines([Records.open([0x61, 0xff, 0x62])]).first)
@@ -167,9 +188,15 @@ struct SerializationTests {
     "numbers are written as String writes them",
     arguments: [0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 65_535, 99_999, 4_294_967_295, .max - 1, .max])
   func decimals(value: UInt64) {
+    #expect(text { $0.append(number: value) } == String(value))
+  }
+
+  private func text(_ write: (inout Line) -> Void) -> String {
     var buffer = ByteBuffer()
-    buffer.append(number: value)
-    #expect(buffer.text == String(value))
+    var line = Line(in: &buffer, room: 64)
+    write(&line)
+    line.finish(in: &buffer)
+    return buffer.text
   }
 
   @Test("numbers around every power of ten and of two are written as String writes them")
@@ -180,13 +207,7 @@ struct SerializationTests {
       power *= 10
       values += [power - 1, power, power + 1]
     }
-    for value in values {
-      var buffer = ByteBuffer()
-      buffer.append(number: value)
-      #expect(buffer.text == String(value))
-    }
-    var negative = ByteBuffer()
-    negative.append(number: Int64.min)
-    #expect(negative.text == String(Int64.min))
+    for value in values { #expect(text { $0.append(number: value) } == String(value)) }
+    #expect(text { $0.append(number: Int64.min) } == String(Int64.min))
   }
 }
