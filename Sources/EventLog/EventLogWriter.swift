@@ -11,7 +11,7 @@ public struct EventLogOptions: Sendable {
   /// Nanoseconds to add to CLOCK_BOOTTIME to get CLOCK_REALTIME.
   public var clockOffset: Int64 = 0
   /// zstd's compression level; see ``EventLogWriter`` for what the default was chosen by.
-  public var level: Int32 = -5
+  public var level: Int32 = -4
 
   public init() {}
 }
@@ -37,10 +37,11 @@ public struct LogSummary: Sendable, Equatable {
 /// the SHA-256 of the compressed frame before, so that ``LogSummary/head`` vouches for all of them. After a crash
 /// everything up to the last whole frame can be read.
 ///
-/// The level was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames of 64 KiB
-/// (zstd 1.5.4, one thread, best of 25, on a machine with other work): at -5 1.0 GB/s and 38 bytes a line in the
-/// file, at -1 0.8 GB/s and 31 bytes, at 1 0.75 GB/s and 24 bytes. Below -5 it hardly gets faster. The digest of a
-/// frame costs a tenth of its compression.
+/// Level and size of frames were chosen by instructions on the lines of `Benchmarks/instructions`' storms (zstd 1.5.4,
+/// counted by callgrind), where SHA-256 costs 28 a byte of the file on a CPU without instructions for it and 2 on others.
+/// A process' three lines of 1,000 bytes cost zstd 5,590 at level -5 in frames of 64 KiB and leave 87 bytes; in frames of
+/// 128 KiB, the largest block of zstd's, 5,400 and 82, since each block begins with tables of its own. An open's line costs
+/// 1,139 and leaves 18.1 bytes at -5, 1,131 and 16.0 at -4, 1,185 and 15.4 at -3, 1,540 and 15.4 at -1, 1,611 and 9.8 at 1.
 ///
 /// An error ends the log: it is thrown again by every call that follows, and `summary` tells of what was written
 /// whole; if the file allows it, the part of a frame behind that is cut off again.
@@ -53,7 +54,7 @@ public struct LogSummary: Sendable, Equatable {
 /// ```
 public struct EventLogWriter: ~Copyable {
   /// Bytes of text in one frame, the header line included.
-  public static let maximumFrameBytes = 64 * 1024
+  public static let maximumFrameBytes = 128 * 1024
   private static let maximumFrameNanoseconds: UInt64 = 1_000_000_000
 
   private let fileDescriptor: Int32
