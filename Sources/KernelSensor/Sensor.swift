@@ -83,7 +83,7 @@ public final class Sensor {
     let settings = ObjectSettings(
       config: try Self.config(
         criticalBytes: criticalBytes, bulkBytes: bulkBytes, cpuCount: possible, wakeup: options.wakeup,
-        features: features),
+        counts: options.counts, features: features),
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
         .merging(options.mapEntries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
@@ -155,7 +155,7 @@ public final class Sensor {
   }
 
   private static func config(
-    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup,
+    criticalBytes: Int, bulkBytes: Int, cpuCount: Int32, wakeup: SensorOptions.Wakeup, counts: Bool,
     features: Set<KernelFeature>
   ) throws(SensorError) -> mt_config {
     var config = mt_config()
@@ -172,6 +172,7 @@ public final class Sensor {
     config.bulk_edge = wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
     config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
+    config.uncounted = counts ? 0 : 1
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config

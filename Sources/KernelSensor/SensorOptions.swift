@@ -26,6 +26,10 @@ public struct SensorOptions: Sendable {
   /// Count the programs' runs and their time, which costs each run some 70 ns: see ``RunTimeStatistics``.
   public var countsRunTime = false
 
+  /// Count events and map entries, and read the counts while the command runs. Without, a run cannot tell whether it is
+  /// whole, and says so: it is for measuring what the counts cost.
+  public var counts = true
+
   /// What the kernel side shall do without even if the kernel has it: for tests of what stands in.
   public var withheld: Set<KernelFeature> = []
 

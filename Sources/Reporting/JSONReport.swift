@@ -97,6 +97,7 @@ public enum JSONReport {
     json.object("cost") { json in
       json.member("attachedAt", cost.attachedAt)
       json.member("lastRecordAt", cost.lastRecordAt)
+      json.member("startNanoseconds", cost.startNanoseconds)
       json.member("userNanoseconds", cost.userNanoseconds)
       json.member("systemNanoseconds", cost.systemNanoseconds)
       json.member("detachNanoseconds", cost.detachNanoseconds)

@@ -56,6 +56,8 @@ final class Pipeline: @unchecked Sendable {
   private let sensor: Sensor
   private let interrupt: RingInterrupt
   private let state: JobState
+  /// Whether there are counts to look at.
+  private let isCounted: Bool
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
   private var log: EventLogWriter?
@@ -69,9 +71,11 @@ final class Pipeline: @unchecked Sendable {
   private static let second: UInt64 = 1_000_000_000
 
   init(
-    sensor: Sensor, options: JobOptions, log: consuming EventLogWriter, onStatus: ((SensorStatus) -> Void)? = nil
+    sensor: Sensor, options: JobOptions, log: consuming EventLogWriter, isCounted: Bool = true,
+    onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
+    self.isCounted = isCounted
     self.onStatus = onStatus
     self.log = consume log
     interrupt = sensor.rings.interrupt
@@ -118,7 +122,7 @@ final class Pipeline: @unchecked Sendable {
       sensor.rings.drain { reader.take($0, state) }
       let now = mt_boottime_ns()
       reader.flush(now: now)
-      if now >= nextPublication {
+      if isCounted, now >= nextPublication {
         publishStatus(reader.tallies)
         nextPublication = now &+ Self.second
       }

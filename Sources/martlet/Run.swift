@@ -112,7 +112,9 @@ struct Run {
     let jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
-    let pipeline = Pipeline(sensor: sensor, options: jobOptions, log: log, onStatus: metrics.map { $0.publish })
+    let pipeline = Pipeline(
+      sensor: sensor, options: jobOptions, log: log, isCounted: self.sensor.counts,
+      onStatus: metrics.map { $0.publish })
     try pipeline.start()
     report.startedAt = Clock.boottime
     do {

@@ -69,6 +69,9 @@ struct RunCommand: ParsableCommand {
   @Option(help: RunHelp.hooks)
   var hooks: HookTier?
 
+  @Flag(help: .hidden)
+  var uncounted = false
+
   @Flag(help: "Report how often each kernel program ran and how long. Costs each run some 70 ns.")
   var programStats = false
 
@@ -112,6 +115,7 @@ struct RunCommand: ParsableCommand {
     sensor.wakeup = wakeup
     sensor.hooks = hooks
     sensor.countsRunTime = programStats
+    sensor.counts = !uncounted
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,

@@ -76,6 +76,7 @@ struct RunReport {
   private func cost(_ end: ProcessCost) -> ReportInput.Cost {
     var cost = ReportInput.Cost()
     cost.attachedAt = attached.at
+    cost.startNanoseconds = attached.total
     cost.lastRecordAt = end.at
     cost.userNanoseconds = end.user - min(end.user, attached.user)
     cost.systemNanoseconds = end.system - min(end.system, attached.system)

@@ -392,6 +392,8 @@ struct mt_config {
 	mt_u32 page_size;    /* bytes */
 	mt_u32 typed;        /* enum mt_typed */
 	mt_u32 preemptible;  /* 1: a task may lose its CPU in the middle of a tracing program */
+	mt_u32 uncounted;    /* 1: count nothing in `counters` and `map_used`, to measure what that costs */
+	mt_u32 reserved;
 };
 
 /* Index in the map `turns`: programs that have spares, see hooks.h. */
