@@ -56,6 +56,7 @@ final class Pipeline: @unchecked Sendable {
   private let sensor: Sensor
   private let interrupt: RingInterrupt
   private let state: JobState
+  private let longestInterval: Int32
   /// Whether there are counts to look at.
   private let isCounted: Bool
   /// Told once a second, on the reader's thread.
@@ -68,14 +69,18 @@ final class Pipeline: @unchecked Sendable {
 
   /// Milliseconds between two looks at the rings, unless one of them is filling up.
   private static let interval: Int32 = 10
+  /// The most that it becomes while nothing comes, where the kernel wakes the reader before a ring is full: each look
+  /// costs 10,000 instructions.
+  private static let longestInterval: Int32 = 80
   private static let second: UInt64 = 1_000_000_000
 
   init(
-    sensor: Sensor, options: JobOptions, log: consuming EventLogWriter, isCounted: Bool = true,
+    sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
     onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
-    self.isCounted = isCounted
+    isCounted = sensorOptions.counts
+    longestInterval = sensorOptions.wakeup == .timer ? Self.interval : Self.longestInterval
     self.onStatus = onStatus
     self.log = consume log
     interrupt = sensor.rings.interrupt
@@ -117,9 +122,11 @@ final class Pipeline: @unchecked Sendable {
     mt_thread_describe("martlet-reader", -10)
     var reader = Reader(log: log.take())
     var nextPublication: UInt64 = 0
+    var interval = Self.interval
     while commandEnd.load(ordering: .acquiring) == 0 {
-      sensor.rings.wait(milliseconds: Self.interval)
-      sensor.rings.drain { reader.take($0, state) }
+      sensor.rings.wait(milliseconds: interval)
+      let count = sensor.rings.drain { reader.take($0, state) }
+      interval = count > 0 ? Self.interval : min(interval * 2, longestInterval)
       let now = mt_boottime_ns()
       reader.flush(now: now)
       if isCounted, now >= nextPublication {

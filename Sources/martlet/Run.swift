@@ -113,7 +113,7 @@ struct Run {
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
-      sensor: sensor, options: jobOptions, log: log, isCounted: self.sensor.counts,
+      sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log,
       onStatus: metrics.map { $0.publish })
     try pipeline.start()
     report.startedAt = Clock.boottime
