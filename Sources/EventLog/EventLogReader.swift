@@ -201,7 +201,7 @@ struct FrameSource: ~Copyable {
     case oversized
   }
 
-  /// No frame of at most 128 KiB of text is larger, even if nothing in it could be compressed.
+  /// No frame of at most 64 KiB of text is larger, even if nothing in it could be compressed.
   private static let capacity = 2 * EventLogWriter.maximumFrameBytes
 
   private let fileDescriptor: Int32

@@ -37,11 +37,11 @@ public struct LogSummary: Sendable, Equatable {
 /// the SHA-256 of the compressed frame before, so that ``LogSummary/head`` vouches for all of them. After a crash
 /// everything up to the last whole frame can be read.
 ///
-/// Level and size of frames were chosen by instructions on the lines of `Benchmarks/instructions`' storms (zstd 1.5.4,
-/// counted by callgrind), where SHA-256 costs 28 a byte of the file on a CPU without instructions for it and 2 on others.
-/// A process' three lines of 1,000 bytes cost zstd 5,590 at level -5 in frames of 64 KiB and leave 87 bytes; in frames of
-/// 128 KiB, the largest block of zstd's, 5,400 and 82, since each block begins with tables of its own. An open's line costs
-/// 1,139 and leaves 18.1 bytes at -5, 1,131 and 16.0 at -4, 1,185 and 15.4 at -3, 1,540 and 15.4 at -1, 1,611 and 9.8 at 1.
+/// The level was chosen by instructions on the lines of `Benchmarks/instructions`' storms (zstd 1.5.4, counted by
+/// callgrind), where SHA-256 costs 28 a byte of the file on a CPU without instructions for it and 2 on others. An open's
+/// line costs 1,139 and leaves 18.1 bytes at -5, 1,131 and 16.0 at -4, 1,185 and 15.4 at -3, 1,540 and 15.4 at -1, 1,611
+/// and 9.8 at 1. Frames twice as large would save 4 %: they are what a reader waits for and what a crash costs, and whoever
+/// reads the format counts on 64 KiB.
 ///
 /// An error ends the log: it is thrown again by every call that follows, and `summary` tells of what was written
 /// whole; if the file allows it, the part of a frame behind that is cut off again.
@@ -54,7 +54,7 @@ public struct LogSummary: Sendable, Equatable {
 /// ```
 public struct EventLogWriter: ~Copyable {
   /// Bytes of text in one frame, the header line included.
-  public static let maximumFrameBytes = 128 * 1024
+  public static let maximumFrameBytes = 64 * 1024
   private static let maximumFrameNanoseconds: UInt64 = 1_000_000_000
 
   private let fileDescriptor: Int32
