@@ -106,6 +106,13 @@ struct HookSelection {
     }
   }
 
+  /// The spares that are to be loaded, or that the kernel did not take.
+  var spares: [ProgramName] {
+    let wanted = wanted
+    return names.values.filter { $0.isSpare && (wanted.contains($0.name) || refusals[$0.name] != nil) }
+      .sorted { $0.name < $1.name }
+  }
+
   /// The programs to load.
   var wanted: Set<String> {
     let chosen = functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) }
