@@ -51,6 +51,7 @@ struct EventSerializer: ~Copyable {
       writeAccess(record, to: &line)
       writeOpen(record, applied, to: &line)
     case .close: writeClose(record, applied, to: &line)
+    case .io: writeIO(record, applied, to: &line)
     case .dup: writeDup(record, applied, to: &line)
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
       writePathOperation(record, applied, to: &line)
@@ -171,6 +172,7 @@ struct EventSerializer: ~Copyable {
       case .flowOpen: #"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#
       case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
       case .security: Self.prefix(record.securityKind)
+      case .io: #"{"class_uid":1001,"activity_id":99,"activity_name":"io""#
       }
     out.append(prefix)
   }

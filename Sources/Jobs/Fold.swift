@@ -37,6 +37,9 @@ struct Fold: ~Copyable {
   var accesses = Pool(none: AccessEntry())
   var written = Pool(none: WrittenFile())
   var versions = Pool(none: VersionEntry())
+  /// What was read and written, for accesses of which it was told.
+  var transfers = Pool(none: TransferEntry())
+  var transferIndex = HashIndex()
   var socketInodes = Pool(none: SocketInode())
   var socketInodeIndex = HashIndex()
 
@@ -105,14 +108,14 @@ struct Fold: ~Copyable {
   var bytes: Int {
     let entries =
       processes.bytes + images.bytes + execs.bytes + directories.bytes + identifiers.bytes + names.bytes
-      + files.bytes + accesses.bytes + written.bytes + versions.bytes + socketInodes.bytes
+      + files.bytes + accesses.bytes + transfers.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
       + copies.bytes + flows.bytes + actions.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes
+      + actionIndex.bytes + transferIndex.bytes
     return entries + others + indices
   }
 
@@ -190,6 +193,7 @@ struct Fold: ~Copyable {
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
     case .security: applySecurity(record, process, image)
+    case .io: applyIO(record, process)
     }
   }
 }

@@ -16,6 +16,8 @@ public struct HookChoice: Sendable, Equatable {
   public var function: String
   /// Whether martlet does not start without it.
   public var isRequired: Bool
+  /// Whether it is only looked for if somebody asks.
+  public var isOnRequest = false
   /// The best hooks that work, of all programs that have a part in it; empty if there are none.
   public var hooks: [Hook]
   /// The best first.
@@ -73,9 +75,10 @@ struct HookSelection {
   ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
   ///     function of their own, in a family that is called as the object.
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
+  ///   - all: also what is only wanted on request
   ///   - isPreemptible: load every spare that there is, not only those of programs that interrupts run
   init(
-    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil,
+    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil, all: Bool = false,
     isPreemptible: Bool = false
   ) {
     self.forced = forced
@@ -85,9 +88,10 @@ struct HookSelection {
     var used: Set<String> = []
     for var function in table {
       function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
-      if function.ways.isEmpty { continue }
-      functions.append(function)
       for way in function.ways { used.formUnion(way.map(\.program)) }
+      // What was asked for is not passed over in silence where these programs cannot do it.
+      if function.need == .onRequest ? !all : function.ways.isEmpty { continue }
+      functions.append(function)
     }
     for program in programs where !used.contains(program.name.name) && !program.name.isSpare {
       functions.append(
@@ -153,16 +157,18 @@ struct HookSelection {
       let preferred = inOrder(function).prefix { $0 != best }
       return HookChoice(
         family: function.family, function: function.name, isRequired: function.need == .required,
-        hooks: hooks(best ?? [], function.family),
+        isOnRequest: function.need == .onRequest, hooks: hooks(best ?? [], function.family),
         passedOver: function.ways.filter { better.contains($0) || preferred.contains($0) }.map { way in
           let reasons = reasons(way)
           let unwanted = forced.map { "not asked for (--hooks \($0.rawValue))" } ?? ""
           return .init(
             hooks: hooks(way, function.family), reason: reasons.isEmpty ? unwanted : reasons.joined(separator: ", "))
-        },
+        } + (function.ways.isEmpty ? [.init(hooks: [], reason: Self.tooOld)] : []),
         tier: best.flatMap { tier($0) })
     }
   }
+
+  private static let tooOld = "the programs for this kernel do not have it: Linux 5.17 is the first that can"
 
   /// - Throws: if a tier is forced that no function has a way in, or none that works
   func checkForcedTier() throws(SensorError) {

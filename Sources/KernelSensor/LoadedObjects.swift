@@ -310,9 +310,11 @@ extension LoadedObjects {
 
   /// Times that a program was left out because it, or what it interrupted, was running on that CPU already, and no
   /// spare stood in for it. A spare that is left out itself says nothing: the first may have been run.
-  func missedRuns(possibleCPUs: Int) throws(SensorError) -> UInt64 {
+  func missedRuns(
+    possibleCPUs: Int, of isWanted: (_ family: String) -> Bool = { _ in true }
+  ) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
-    for program in programs where program.name.isAttached && !program.name.isSpare {
+    for program in programs where program.name.isAttached && !program.name.isSpare && isWanted(program.family) {
       // Read first: what is made up for in between is in both.
       let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
       missed += left - min(left, try stoodIn(for: program.name.name, possibleCPUs))

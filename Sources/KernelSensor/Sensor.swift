@@ -24,6 +24,9 @@ public final class Sensor {
   public let hooks: [Hook]
   /// By which hooks each function is seen, and which better ones were passed over.
   public let choices: [HookChoice]
+  /// Whether every way is seen that bytes are read and written by: ``SensorOptions/countsBytes``.
+  public let countsBytes: Bool
+  public let isAskedForBytes: Bool
   /// Programs of which it was seen that they run.
   let provenPrograms: Set<String>
   /// What is not seen, although martlet has a program for it, and why.
@@ -86,12 +89,14 @@ public final class Sensor {
         counts: options.counts, features: features),
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
         .merging(options.mapEntries) { fixed, _ in fixed },
-      innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps)
+      innerRing: bulk.descriptors[0],
+      unusedMaps: features.unusedMaps.union(options.countsBytes ? [] : ["open_files", "file_places"]))
     let assembly = try Self.assemble(
-      parts, table, settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
-      notes: notes)
+      parts, table, settings, bulk, possibleCPUs: possibleCPUs, options: options, notes: notes)
     objects = assembly.objects
     choices = assembly.choices
+    isAskedForBytes = options.countsBytes
+    countsBytes = options.countsBytes && choices.allSatisfy { !$0.isOnRequest || !$0.hooks.isEmpty }
     provenPrograms = assembly.proven
     missingHooks = choices.filter(\.hooks.isEmpty).map { ($0.family, $0.reasons) }
     hooks = objects.hooks
@@ -119,11 +124,12 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, forced: HookTier?, notes: TrialNotes?
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, options: SensorOptions, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
     var selection = HookSelection(
-      table: table, programs: objects.contents, forced: forced, isPreemptible: settings.config.preemptible != 0)
+      table: table, programs: objects.contents, forced: options.hooks, all: options.countsBytes,
+      isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()
     while true {
@@ -250,6 +256,11 @@ public final class Sensor {
     try objects.missedRuns(possibleCPUs: possibleCPUs)
   }
 
+  /// Of these, those of the programs that count bytes.
+  public func missedBytes() throws(SensorError) -> UInt64 {
+    try objects.missedRuns(possibleCPUs: possibleCPUs) { $0 == "bytes" }
+  }
+
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.
   /// ``rings`` and ``counters()`` stay readable.
   public func detach() {
@@ -262,6 +273,11 @@ public final class Sensor {
       missingHooks.append(("network", error.description))
     }
     objects.detach()
+    do {
+      try objects.call("tell_open_files")
+    } catch {
+      missingHooks.append(("bytes", error.description))
+    }
   }
 }
 

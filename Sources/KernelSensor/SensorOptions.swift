@@ -18,7 +18,7 @@ public struct SensorOptions: Sendable {
   /// Entries of the kernel's maps, by name, where they shall differ from what is usual: ``sizedMaps``.
   public var mapEntries: [String: UInt32] = [:]
   /// Maps that can be given another size.
-  public static let sizedMaps = ["processes", "writers", "sockets"]
+  public static let sizedMaps = ["processes", "writers", "sockets", "open_files"]
   /// When the kernel side wakes the reader.
   public var wakeup = Wakeup.adaptive
   /// The kind of hooks to prefer, for tests and comparisons; nil: of each function the best that works.
@@ -29,6 +29,8 @@ public struct SensorOptions: Sendable {
   /// Count events and map entries, and read the counts while the command runs. Without, a run cannot tell whether it is
   /// whole, and says so: it is for measuring what the counts cost.
   public var counts = true
+  /// Count the bytes that are read and written through each open file.
+  public var countsBytes = false
 
   /// What the kernel side shall do without even if the kernel has it: for tests of what stands in.
   public var withheld: Set<KernelFeature> = []

@@ -34,6 +34,7 @@ public import KernelABI
   case uring = 32
   case flowOpen = 33
   case security = 34
+  case io = 35
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -70,6 +71,7 @@ public import KernelABI
     case .uring: "uring"
     case .flowOpen: "flow_open"
     case .security: "security"
+    case .io: "io"
     }
   }
 
@@ -80,7 +82,7 @@ public import KernelABI
       .flowOpen, .security:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
-      .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring:
+      .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
       false
     }
   }
@@ -103,6 +105,7 @@ public import KernelABI
     case .unixConnect, .unixAccept: MemoryLayout<mt_unix>.size
     case .uring: MemoryLayout<mt_uring>.size
     case .security: MemoryLayout<mt_security>.size
+    case .io: MemoryLayout<mt_io>.size
     }
   }
 }

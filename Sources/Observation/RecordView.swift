@@ -164,6 +164,7 @@ extension RecordView {
     type == .unixConnect || type == .unixAccept ? load(mt_unix.self) : mt_unix()
   }
   @inlinable public var uring: mt_uring { type == .uring ? load(mt_uring.self) : mt_uring() }
+  @inlinable public var io: mt_io { type == .io ? load(mt_io.self) : mt_io() }
   @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
 }
 
@@ -185,6 +186,7 @@ extension mt_pair: RecordBody {}
 extension mt_sock: RecordBody {}
 extension mt_unix: RecordBody {}
 extension mt_uring: RecordBody {}
+extension mt_io: RecordBody {}
 extension mt_security: RecordBody {}
 
 // MARK: - Strings

@@ -86,6 +86,12 @@ public enum JSONReport {
           json.array("others") { json in for other in forced.others { json.member(nil, other) } }
         }
       }
+      if let bytes = input.snapshot.bytes {
+        json.object("bytes") { json in
+          json.member("counted", bytes.unknown == nil)
+          if let reason = bytes.unknown { json.member("reason", reason) }
+        }
+      }
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
       input.health.write(to: &json)

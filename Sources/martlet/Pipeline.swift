@@ -171,9 +171,25 @@ final class Pipeline: @unchecked Sendable {
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
+    var snapshot = state.snapshot()
+    if let missing = missingBytes(completeness) { snapshot.forgetBytes(because: missing) }
     return Recording(
-      snapshot: state.snapshot(), completeness: completeness, log: log, logError: logError, cost: cost,
+      snapshot: snapshot, completeness: completeness, log: log, logError: logError, cost: cost,
       detachNanoseconds: detaching, status: status)
+  }
+}
+
+extension Pipeline {
+  /// Why numbers of bytes are less than what was read and written; nil if they are exact, or were not asked for.
+  private func missingBytes(_ completeness: Completeness) -> String? {
+    guard sensor.isAskedForBytes else { return nil }
+    guard sensor.countsBytes else { return "the kernel has no hooks that tell the results of reads and writes" }
+    let lost = completeness.types.first { $0.name == RecordType.io.name }?.counts.lost ?? 0
+    let isWhole = completeness.received == completeness.sent && completeness.malformed == 0
+    if lost > 0 || completeness.sequenceGaps > 0 || !isWhole {
+      return "records that tell of them were lost"
+    }
+    return ((try? sensor.missedBytes()) ?? 1) == 0 ? nil : "the kernel left out a program that counts them"
   }
 }
 

@@ -109,7 +109,8 @@ struct Run {
     let child = try Child(command, inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
-    let jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
+    var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
+    jobOptions.countsBytes = sensor.countsBytes
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(

@@ -56,8 +56,9 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Entries of the kernel's tables: processes=N, writers=N (files open for writing), sockets=N, several with a "
-        + "comma. Only needed when a run reports that one was full.", valueName: "sizes"))
+      "Entries of the kernel's tables: processes=N, writers=N (files open for writing), sockets=N, open_files=N "
+        + "(with --bytes, in use at once), several with a comma. Only needed when a run reports that one was full.",
+      valueName: "sizes"))
   var mapSize: MapSizes?
 
   @Option(
@@ -71,6 +72,11 @@ struct RunCommand: ParsableCommand {
 
   @Flag(help: .hidden)
   var uncounted = false
+  @Flag(
+    help: ArgumentHelp(
+      "Count the bytes that programs read and write through each open file. 'martlet doctor' says whether this kernel "
+        + "has the hooks for it."))
+  var bytes = false
 
   @Flag(help: "Report how often each kernel program ran and how long. Costs each run some 70 ns.")
   var programStats = false
@@ -116,6 +122,7 @@ struct RunCommand: ParsableCommand {
     sensor.hooks = hooks
     sensor.countsRunTime = programStats
     sensor.counts = !uncounted
+    sensor.countsBytes = bytes
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,

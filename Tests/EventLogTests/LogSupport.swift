@@ -216,7 +216,7 @@ enum Records {
       builder.setString(.path, "/run/a.sock")
       return builder
     case .security: return security(.mount)
-    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD:
+    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD, .io:
       return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     }
   }

@@ -158,6 +158,26 @@ struct SerializationTests {
     #expect(lines[0]["activity_id"]?.number == 2 && lines[0]["handshake_ns"]?.number == 7)
   }
 
+  @Test("bytes through an open file are there, unless they are not known")
+  func bytesOfOpenFile() throws {
+    func record(_ why: mt_io_why) -> RecordBuilder {
+      var builder = RecordBuilder(.io, time: 5000, tgid: 100, leaderStart: 7)
+      builder.setBody(
+        mt_io(
+          file: mt_file(ino: 5, dev: 1, generation: 9, mode: 0o100644, nlink: 1), open_file: .max, image: 7, read: 3,
+          written: .max, why: why.rawValue, reserved: 0))
+      return builder
+    }
+    let whys = [MT_IO_CLOSED, MT_IO_SHARED, MT_IO_OPEN, MT_IO_UNKNOWN]
+    let lines = try LogFixture().lines(whys.map { record($0) })
+    #expect(lines.map { $0["why"]?.string } == ["closed", "shared", "open", "unknown"])
+    #expect(lines.allSatisfy { $0["activity_name"]?.string == "io" && $0["class_uid"]?.number == 1001 })
+    #expect(lines.allSatisfy { $0["open_file"]?.string == "18446744073709551615" && $0["file"]?["uid"] != nil })
+    #expect(lines.prefix(3).allSatisfy { $0["bytes_read"]?.number == 3 })
+    #expect(lines.prefix(3).allSatisfy { $0["bytes_written"] == .number("18446744073709551615") })
+    #expect(lines[3]["bytes_read"] == nil && lines[3]["bytes_written"] == nil)
+  }
+
   @Test("an abstract unix address keeps its NUL")
   func abstractAddress() throws {
     var builder = RecordBuilder(.unixConnect, time: 5000, tgid: 100, leaderStart: 7)

@@ -107,6 +107,27 @@ struct HookSelectionTests {
     #expect(selection.choices.map(\.hooks.isEmpty) == [true, false])
   }
 
+  @Test("what is only wanted on request is not loaded unasked, and where it cannot be had that is said")
+  func onRequest() throws {
+    let table =
+      table + [
+        HookFunction("bytes", "read", .onRequest, ["fentry_read"]),
+        HookFunction("bytes", "aio", .onRequest, ["not_shipped"]),
+      ]
+    let programs = programs + [(ProgramName(name: "fentry_read", section: "fentry/vfs_read"), "sensor")]
+    let unasked = HookSelection(table: table, programs: programs)
+    #expect(unasked.wanted == selection.wanted)
+    #expect(!unasked.choices.contains { $0.family == "bytes" || $0.function == "fentry_read" })
+
+    var asked = HookSelection(table: table, programs: programs, all: true)
+    #expect(asked.wanted == selection.wanted.union(["fentry_read"]))
+    #expect(try choice(asked, "read").isOnRequest && !choice(asked, "open").isOnRequest)
+    let missing = try choice(asked, "aio")
+    #expect(missing.hooks.isEmpty && !missing.reasons.isEmpty)
+    try asked.overcome(refusal("fentry_read", "no"))
+    #expect(try choice(asked, "read").reasons == "fentry_read: no")
+  }
+
   /// Ways by LSM, by fentry and by tp_btf for `open`, by fentry and by tp_btf for `copy`.
   private func forced(_ tier: HookTier) -> HookSelection {
     HookSelection(table: table, programs: programs, forced: tier)

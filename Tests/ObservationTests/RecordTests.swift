@@ -58,6 +58,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(RecordType.flowOpen.rawValue == UInt16(MT_FLOW_OPEN.rawValue))
     #expect(RecordFlags.continued.rawValue == UInt8(MT_FLAG_CONTINUED.rawValue))
     #expect(RecordType.security.rawValue == UInt16(MT_SECURITY.rawValue))
+    #expect(RecordType.io.rawValue == UInt16(MT_IO.rawValue))
     #expect(RecordString.detail.rawValue == UInt16(MT_STR_DETAIL.rawValue))
     #expect(RecordString.path2.rawValue == UInt16(MT_STR_PATH2.rawValue))
   }

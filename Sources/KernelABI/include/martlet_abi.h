@@ -84,7 +84,8 @@ enum mt_type {
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
 	MT_FLOW_OPEN = 33,   /* critical; mt_sock; a connection that is open when the sensor goes, or whose end it cannot see */
 	MT_SECURITY = 34,    /* critical; mt_security; PATH, PATH2, DETAIL, by kind */
-	MT_TYPE_COUNT = 35,
+	MT_IO = 35,          /* bulk; mt_io; bytes that an image read and wrote through an open file; only if asked for */
+	MT_TYPE_COUNT = 36,
 };
 
 enum mt_flag {
@@ -215,6 +216,23 @@ struct mt_close {
 	mt_u16 has_state;    /* 0: the inode was gone or reused when we looked */
 };
 
+enum mt_io_why {
+	MT_IO_CLOSED = 0,    /* the last descriptor of the open file, whoever had it, is gone: no more will come */
+	MT_IO_SHARED = 1,    /* its place was needed for another image that uses the same open file */
+	MT_IO_OPEN = 2,      /* open still when the sensor went */
+	MT_IO_UNKNOWN = 3,   /* there is more than was counted: these numbers, and all others of the file, are not to be used */
+};
+
+/* Bytes since the image's last record of the same open file. The header has the image's process, which may be over. */
+struct mt_io {
+	struct mt_file file;
+	mt_u64 open_file;    /* id of the open file: opaque, the same for its whole life */
+	mt_u64 image;        /* time of the exec or fork that made the image */
+	mt_u64 read, written;
+	mt_u32 why;          /* enum mt_io_why */
+	mt_u32 reserved;
+};
+
 struct mt_dup {
 	struct mt_file file;
 	mt_s32 old_fd, new_fd;
@@ -310,7 +328,8 @@ enum mt_map {
 	MT_MAP_WRITERS = 2,
 	MT_MAP_SOCKETS = 3,
 	MT_MAP_DIRECTORIES = 4,
-	MT_MAP_COUNT = 5,
+	MT_MAP_OPEN_FILES = 5,
+	MT_MAP_COUNT = 6,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is
@@ -453,6 +472,7 @@ _Static_assert(sizeof(struct mt_exec) == 96, "exec layout");
 _Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
 _Static_assert(sizeof(struct mt_open) == 72, "open layout");
 _Static_assert(sizeof(struct mt_close) == 56, "close layout");
+_Static_assert(sizeof(struct mt_io) == 64, "io layout");
 _Static_assert(sizeof(struct mt_dup) == 32, "dup layout");
 _Static_assert(sizeof(struct mt_path_op) == 56, "path_op layout");
 _Static_assert(sizeof(struct mt_mmap) == 40, "mmap layout");

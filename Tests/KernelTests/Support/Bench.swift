@@ -20,11 +20,15 @@ final class Bench {
   /// Records that were no records.
   private(set) var malformed: [String] = []
 
-  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil) throws {
+  /// Another one, which counts bytes.
+  nonisolated(unsafe) static let counting: Result<Bench, any Error> = Result { try Bench(countsBytes: true) }
+
+  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.hooks = try hooks ?? Self.hooks()
     options.withheld = features.union(Self.withheld)
+    options.countsBytes = countsBytes
     sensor = try Sensor(options: options)
   }
 
