@@ -3,7 +3,7 @@
 SWIFT ?= swift
 # Extra arguments for every `swift build`, such as --scratch-path.
 SWIFT_FLAGS ?=
-VM_KERNELS ?= 6.1 6.12
+VM_KERNELS ?= 6.1 7.3
 FUZZ_SECONDS ?= 60
 
 BUILD := .build

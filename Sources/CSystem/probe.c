@@ -172,30 +172,43 @@ static int sockets(int family)
 static int uring(void)
 {
 	struct io_uring_params parameters = {};
-	int ring = syscall(SYS_io_uring_setup, 1, &parameters), error = 0;
+	/* Of two, that their results have room. */
+	int ring = syscall(SYS_io_uring_setup, 2, &parameters), error = 0;
 	size_t size = parameters.sq_off.array + parameters.sq_entries * sizeof(uint32_t);
+	static const uint8_t operations[] = {IORING_OP_NOP, IORING_OP_READ, IORING_OP_WRITE};
+	int file = memfd_create("martlet-deed", MFD_CLOEXEC);
 	const int both = PROT_READ | PROT_WRITE;
 	struct io_uring_sqe *entries;
+	char byte = 0;
 	char *queue;
 
-	if (ring < 0)
-		return -errno;
+	if (ring < 0) {
+		error = -errno;
+		close(file);
+		return error;
+	}
 	queue = mmap(NULL, size, both, MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	entries = mmap(NULL, sizeof(*entries), both, MAP_SHARED, ring, IORING_OFF_SQES);
 	if (queue == MAP_FAILED || entries == MAP_FAILED) {
 		error = -errno;
 	} else {
-		entries[0] = (struct io_uring_sqe){.opcode = IORING_OP_NOP};
-		*(uint32_t *)(queue + parameters.sq_off.array) = 0;
-		__atomic_store_n((uint32_t *)(queue + parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
-		if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
-			error = -errno;
+		for (uint32_t i = 0; !error && i < sizeof(operations); i++) {
+			/* Reads and writes nothing, of a file that is empty. */
+			entries[0] = (struct io_uring_sqe){
+				.opcode = operations[i], .fd = file, .addr = (uintptr_t)&byte, .len = operations[i] == IORING_OP_READ,
+			};
+			*(uint32_t *)(queue + parameters.sq_off.array) = 0;
+			__atomic_store_n((uint32_t *)(queue + parameters.sq_off.tail), i + 1, __ATOMIC_RELEASE);
+			if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+				error = -errno;
+		}
 	}
 	if (queue != MAP_FAILED)
 		munmap(queue, size);
 	if (entries != MAP_FAILED)
 		munmap(entries, sizeof(*entries));
 	close(ring);
+	close(file);
 	return error;
 }
 

@@ -54,10 +54,11 @@ public struct LogSummary: Sendable, Equatable {
 /// the SHA-256 of the compressed frame before, so that ``LogSummary/head`` vouches for all of them. After a crash
 /// everything up to the last whole frame can be read.
 ///
-/// The compression level, -5, was chosen on 20 MB of lines for opens with names as in a build, 260 bytes each, in frames
-/// of 64 KiB (zstd 1.5.4, one thread, best of 25, on a machine with other work): at -5 1.0 GB/s and 38 bytes a line in the
-/// file, at -1 0.8 GB/s and 31 bytes, at 1 0.75 GB/s and 24 bytes. Below -5 it hardly gets faster. The digest of a
-/// frame costs a tenth of its compression.
+/// The level was chosen by instructions on the lines of `Benchmarks/instructions`' storms (zstd 1.5.4, counted by
+/// callgrind), where SHA-256 costs 28 a byte of the file on a CPU without instructions for it and 2 on others. An open's
+/// line costs 1,139 and leaves 18.1 bytes at -5, 1,131 and 16.0 at -4, 1,185 and 15.4 at -3, 1,540 and 15.4 at -1, 1,611
+/// and 9.8 at 1. Frames twice as large would save 4 %: they are what a reader waits for and what a crash costs, and whoever
+/// reads the format counts on 64 KiB.
 ///
 /// An error ends the log: it is thrown again by every call that follows, and `summary` tells of what was written
 /// whole; if the file allows it, the part of a frame behind that is cut off again.

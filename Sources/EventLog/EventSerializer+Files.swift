@@ -105,7 +105,7 @@ extension EventSerializer {
     if body.peer != 0 { writeSocketID(",\"peer\":\"", body.peer, to: &out) }
   }
 
-  /// A socket's id is opaque and takes all of 64 bits: text, so that no reader rounds it.
+  /// A socket's or open file's id is opaque and takes all of 64 bits: text, so that no reader rounds it.
   func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout Line) {
     out.append(key)
     out.append(number: id)
@@ -128,6 +128,26 @@ extension EventSerializer {
     case MT_CLOSE_EXEC.rawValue: out.append(",\"why\":\"exec\"")
     case MT_CLOSE_EXIT.rawValue: out.append(",\"why\":\"exit\"")
     default: break
+    }
+  }
+
+  func writeIO(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
+    let body = record.io
+    writeFile(applied, size: nil, mode: body.file.mode, to: &out)
+    writeGeneration(body.file.generation, to: &out)
+    // What all lines of one open file have in common.
+    writeSocketID(",\"open_file\":\"", body.open_file, to: &out)
+    if body.why != MT_IO_UNKNOWN.rawValue {
+      out.append(",\"bytes_read\":")
+      out.append(number: body.read)
+      out.append(",\"bytes_written\":")
+      out.append(number: body.written)
+    }
+    switch body.why {
+    case MT_IO_CLOSED.rawValue: out.append(",\"why\":\"closed\"")
+    case MT_IO_SHARED.rawValue: out.append(",\"why\":\"shared\"")
+    case MT_IO_OPEN.rawValue: out.append(",\"why\":\"open\"")
+    default: out.append(",\"why\":\"unknown\"")
     }
   }
 

@@ -70,20 +70,11 @@ extension EventSerializer {
       "\"variables\":[", base64: ",\"variablesBase64\":", cut: ",\"variablesCut\":true", applied.variables, to: &out)
   }
 
-  func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
+  mutating func writeExec(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.exec
     writeProcess(record.tgid, parent: body.parent_tgid, to: &out)
     out.append("},\"file\":{")
-    writeString("\"path\":", base64: ",\"pathBase64\":", applied.executable, to: &out)
-    out.append(",\"uid\":\"")
-    writeIdentity(body.file.dev, body.file.ino, to: &out)
-    writeGeneration(body.file.generation, to: &out)
-    out.append(",\"size\":")
-    out.append(number: body.size)
-    out.append(",\"ctime_ns\":")
-    out.append(number: body.ctime)
-    out.append(",\"mtime_ns\":")
-    out.append(number: body.mtime)
+    writeExecutable(body, applied.executable, to: &out)
     out.append("},")
     writeList("\"args\":[", base64: ",\"argsBase64\":", cut: ",\"argsCut\":true", applied.arguments, to: &out)
     out.append(",\"argc\":")
@@ -99,7 +90,7 @@ extension EventSerializer {
     out.append("\"}},\"cgroup\":")
     out.append(number: body.cgroup)
     let filename = applied.filename
-    if !filename.isEmpty, !filename.elementsEqual(applied.executable) {
+    if !filename.isEmpty, !equal(filename, applied.executable) {
       // An object of its own, as each string that may be marked as cut needs one.
       out.append(",\"called\":{")
       writeString("\"path\":", base64: ",\"pathBase64\":", filename, to: &out)
@@ -111,6 +102,27 @@ extension EventSerializer {
     }
     writeExecFlags(body, record.tgid, to: &out)
     if LoaderName.matches(applied.executable) { out.append(",\"loader\":true") }
+  }
+
+  /// The file that runs: its path, its identity and state. A build runs the same few over and over.
+  private mutating func writeExecutable(_ body: mt_exec, _ path: UnsafeRawBufferPointer, to out: inout Line) {
+    let key = ExecutableTexts.Key(body, limit: limit.string)
+    if let text = executables.find(key, path) {
+      out.append(text)
+      return
+    }
+    let start = out.end
+    writeString("\"path\":", base64: ",\"pathBase64\":", path, to: &out)
+    out.append(",\"uid\":\"")
+    writeIdentity(body.file.dev, body.file.ino, to: &out)
+    writeGeneration(body.file.generation, to: &out)
+    out.append(",\"size\":")
+    out.append(number: body.size)
+    out.append(",\"ctime_ns\":")
+    out.append(number: body.ctime)
+    out.append(",\"mtime_ns\":")
+    out.append(number: body.mtime)
+    executables.keep(key, path, UnsafeRawBufferPointer(start: start, count: out.end - start))
   }
 
   private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout Line) {
@@ -157,7 +169,7 @@ extension EventSerializer {
 
   // MARK: - Network
 
-  func writeSocket(_ record: RecordView, to out: inout ByteBuffer) {
+  func writeSocket(_ record: RecordView, to out: inout Line) {
     let body = record.sock
     let isTCP = body.protocol == 6
     out.append(
@@ -170,11 +182,11 @@ extension EventSerializer {
     if body.family == 2 || body.family == 10 {
       // AF_INET and AF_INET6: nothing else has an address in the record.
       out.append("\"},\"src_endpoint\":{\"ip\":\"")
-      AddressText.append(family: body.family, body.local, to: &out)
+      out.append(addressOf: body.family, body.local)
       out.append("\",\"port\":")
       out.append(number: UInt32(body.local_port))
       out.append("},\"dst_endpoint\":{\"ip\":\"")
-      AddressText.append(family: body.family, body.remote, to: &out)
+      out.append(addressOf: body.family, body.remote)
       out.append("\",\"port\":")
       out.append(number: UInt32(body.remote_port))
       out.append(UInt8(ascii: "}"))
@@ -196,7 +208,7 @@ extension EventSerializer {
   }
 
   /// What became of a connection so far.
-  private func writeCourse(_ body: mt_sock, _ isTCP: Bool, to out: inout ByteBuffer) {
+  private func writeCourse(_ body: mt_sock, _ isTCP: Bool, to out: inout Line) {
     if isTCP {
       out.append(",\"traffic\":{\"bytes_out\":")
       out.append(number: body.sent)
@@ -213,7 +225,7 @@ extension EventSerializer {
     }
   }
 
-  func writeUnix(_ record: RecordView, _ applied: borrowing Applied, to out: inout ByteBuffer) {
+  func writeUnix(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.unix
     if applied.directory.count &+ applied.name.count > 0 {
       out.append(",\"file\":{")
@@ -232,18 +244,5 @@ extension EventSerializer {
     }
     out.append(",\"type\":")
     out.append(number: body.type)
-  }
-
-  /// As ``writePath(_:second:to:)``, for a line whose length is not reckoned.
-  private func writePath(_ applied: borrowing Applied, to out: inout ByteBuffer) {
-    var line = Line(in: &out, room: Self.room(.unixConnect, applied))
-    writePath(applied, to: &line)
-    line.finish(in: &out)
-  }
-
-  private func writeSocketID(_ key: StaticString, _ id: UInt64, to out: inout ByteBuffer) {
-    out.append(key)
-    out.append(number: id)
-    out.append(UInt8(ascii: "\""))
   }
 }

@@ -18,6 +18,7 @@ struct EventSerializer: ~Copyable {
   private var actorText = ByteBuffer(capacity: 96)
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
+  var executables = ExecutableTexts()
   /// Bytes of one string, and of all arguments together, that a line may have.
   private(set) var limit = Limit.none
 
@@ -50,6 +51,7 @@ struct EventSerializer: ~Copyable {
       writeAccess(record, to: &line)
       writeOpen(record, applied, to: &line)
     case .close: writeClose(record, applied, to: &line)
+    case .io: writeIO(record, applied, to: &line)
     case .dup: writeDup(record, applied, to: &line)
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
       writePathOperation(record, applied, to: &line)
@@ -64,13 +66,11 @@ struct EventSerializer: ~Copyable {
     case .claim: writeClaim(record, applied, to: &line)
     case .step: writeVariables(applied, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
-      line.finish(in: &out)
       if type == .unixConnect || type == .unixAccept {
-        writeUnix(record, applied, to: &out)
+        writeUnix(record, applied, to: &line)
       } else {
-        writeSocket(record, to: &out)
+        writeSocket(record, to: &line)
       }
-      line = Line(in: &out, room: Self.fixedRoom)
     }
     writeFlags(record.flags, applied, to: &line)
     writeTime(record.time, to: &line)
@@ -179,6 +179,7 @@ struct EventSerializer: ~Copyable {
       case .security: Self.prefix(record.securityKind)
       case .claim: #"{"class_uid":1007,"activity_id":99,"activity_name":"claim""#
       case .step: #"{"class_uid":1007,"activity_id":99,"activity_name":"step""#
+      case .io: #"{"class_uid":1001,"activity_id":99,"activity_name":"io""#
       }
     out.append(prefix)
   }
@@ -290,24 +291,23 @@ struct EventSerializer: ~Copyable {
     to out: inout Line
   ) {
     let cut = bytes.count > limit.arguments
-    var rest = cut ? bytes[..<limit.arguments] : bytes[...]
-    if rest.last == 0 { rest = rest.dropLast() }
-    let whole = rest
+    var count = cut ? limit.arguments : bytes.count
+    if count > 0 && bytes[count &- 1] == 0 { count &-= 1 }
+    let whole = UnsafeRawBufferPointer(rebasing: bytes[..<count])
     out.append(key)
     var replaced = false
-    if !bytes.isEmpty {
-      while true {
-        let end = rest.firstIndex(of: 0) ?? rest.endIndex
-        if writeContent(UnsafeRawBufferPointer(rebasing: rest[..<end]), to: &out) { replaced = true }
-        if end == rest.endIndex { break }
-        out.append(UInt8(ascii: ","))
-        rest = rest[(end + 1)...]
-      }
+    var start = 0
+    while !bytes.isEmpty {
+      let end = whole.firstZero(from: start)
+      if writeContent(UnsafeRawBufferPointer(rebasing: whole[start..<end]), to: &out) { replaced = true }
+      if end == count { break }
+      out.append(UInt8(ascii: ","))
+      start = end &+ 1
     }
     out.append(UInt8(ascii: "]"))
     if replaced {
       out.append(base64Key)
-      writeBase64(UnsafeRawBufferPointer(rebasing: whole), to: &out)
+      writeBase64(whole, to: &out)
     }
     if cut { out.append(cutMember) }
   }

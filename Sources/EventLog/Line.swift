@@ -5,7 +5,8 @@ internal import Observation
 /// A line is put together from thirty pieces, and to ask for each of them whether it fits costs more than to write it.
 /// So the room is reserved once, for the longest line that a record can make; see ``EventSerializer/room(_:_:)``.
 struct Line: ~Copyable {
-  private var end: UnsafeMutableRawPointer
+  /// Behind what was written so far; valid until the line is finished.
+  private(set) var end: UnsafeMutableRawPointer
   private let limit: UnsafeMutableRawPointer
 
   /// Continues what is in `buffer`, with room for so many bytes more.
@@ -69,30 +70,28 @@ struct Line: ~Copyable {
     return replaced
   }
 
+  /// An Internet address of mt_sock.
+  @inline(__always)
+  mutating func append(addressOf family: UInt16, _ address: AddressText.Bytes) {
+    advance(AddressText.write(family: family, address, to: end))
+  }
+
   mutating func append(base64 bytes: UnsafeRawBufferPointer) {
     end = Base64Text.write(bytes, to: end)
     assert(end <= limit)
   }
 }
 
-/// Lines whose length nobody has reckoned, as of what a socket does.
+/// Pieces that are kept as text from line to line.
 extension ByteBuffer {
   @inline(__always)
-  mutating func append(number value: UInt64) {
-    append(upTo: DecimalDigits.room) { room in
-      room.baseAddress.map { DecimalDigits.write(value, to: $0) } ?? 0
-    }
-  }
-
-  @inline(__always)
-  mutating func append(number value: UInt32) { append(number: UInt64(value)) }
+  mutating func append(number value: UInt32) { append(number: Int64(value)) }
 
   @inline(__always)
   mutating func append(number value: Int64) {
     if value < 0 { append(UInt8(ascii: "-")) }
-    append(number: value.magnitude)
+    append(upTo: DecimalDigits.room) { room in
+      room.baseAddress.map { DecimalDigits.write(value.magnitude, to: $0) } ?? 0
+    }
   }
-
-  @inline(__always)
-  mutating func append(number value: Int32) { append(number: Int64(value)) }
 }

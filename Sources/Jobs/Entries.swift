@@ -153,6 +153,8 @@ struct FileEntry: BitwiseCopyable {
   static let isSocketPair: UInt16 = 128
   static let isUnixSocket: UInt16 = 256
   static let wasWritten: UInt16 = 512
+  /// More was read or written than was counted.
+  static let bytesAreUnknown: UInt16 = 1024
 
   var inode: UInt64 = 0
   var device: UInt32 = 0
@@ -180,6 +182,14 @@ struct AccessEntry: BitwiseCopyable {
   var first = ShortTime()
   var last = ShortTime()
   var flags: UInt16 = 0
+}
+
+/// Bytes through open files, summed over all opens of one access.
+struct TransferEntry: BitwiseCopyable {
+  /// The latest access of its image to its file then.
+  var access: UInt32 = 0
+  var read: UInt64 = 0
+  var written: UInt64 = 0
 }
 
 /// Of a file that was open for writing: its latest version, which leads to the earlier ones.

@@ -17,6 +17,9 @@ extension Fold {
     out.isDeleted = entry.flags & FileEntry.isDeleted != 0
     out.identityFromStat = entry.flags & FileEntry.identityFromStat != 0
     out.accesses = accesses(of: file)
+    out.bytes = options.countsBytes ? ByteCounts() : nil
+    for access in out.accesses { out.bytes = out.bytes.flatMap { sum in access.bytes.map { sum + $0 } } }
+    if entry.flags & FileEntry.bytesAreUnknown != 0 { out.bytes = nil }
     setHolders(&out)
     if entry.detail != 0 { setVersions(file, &out) }
     return out
@@ -49,7 +52,8 @@ extension Fold {
     var places: [UInt32: Int] = [:]
     var current = files[file].pointee.accesses
     while current != 0 {
-      let one = summary(ofAccess: current)
+      var one = summary(ofAccess: current)
+      one.bytes = bytes(of: current, file)
       current = accesses[current].pointee.next
       if let place = places[one.image] {
         Self.merge(one, into: &out[place])
@@ -78,6 +82,7 @@ extension Fold {
     later.mode.remove(.inherited)
     later.mode.formUnion(earlier.mode)
     later.firstOpenedAt = min(later.firstOpenedAt, earlier.firstOpenedAt)
+    later.bytes = later.bytes.flatMap { bytes in earlier.bytes.map { bytes + $0 } }
   }
 
   private func summary(ofAccess access: UInt32) -> FileAccess {

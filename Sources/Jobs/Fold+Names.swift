@@ -56,7 +56,10 @@ extension Fold {
     let entry = names[name]
     nameIndex.remove(hash(entry.pointee.directory, bytes(ofName: name)), name)
     entry.pointee.flags &= ~NameEntry.isLive
-    if entry.pointee.flags & NameEntry.isDirectory != 0 { return }
+    if entry.pointee.flags & NameEntry.isDirectory != 0 {
+      treeEpoch &+= 1
+      return
+    }
     let file = files[entry.pointee.target]
     guard entry.pointee.target != 0 else { return }
     if file.pointee.name == name && entry.pointee.next == 0 {

@@ -98,9 +98,10 @@ extension Fold {
     let workingDirectory = record.string(.cwd) ?? empty
     let arguments = record.string(.argv) ?? empty
     let argumentsAreCut = body.argv_bytes > UInt64(arguments.count)
+    let hashed = hash(0, executable)
     masking.exec(
       executable: executable, filename: filename, workingDirectory: workingDirectory, arguments: arguments,
-      argumentsAreCut: argumentsAreCut)
+      argumentsAreCut: argumentsAreCut, hash: hash, executableHash: hashed)
     applied.executable = masking.executable
     applied.filename = masking.filename
     applied.workingDirectory = masking.workingDirectory
@@ -135,7 +136,7 @@ extension Fold {
     adoptHighDescriptors(process, image, time)
     findDescriptors(body, process, image, time)
 
-    let target = canonicalTarget(of: executable, process)
+    let target = programTarget(of: executable, hashed, process)
     let file = findOrAddFile(body.file, isNew: false)
     if file != 0 {
       images[image].pointee.file = file
@@ -154,7 +155,8 @@ extension Fold {
     } else {
       exec.workingDirectory = keep(masking.workingDirectory)
     }
-    exec.executable = keep(masking.executable)
+    exec.executable =
+      previous != 0 && equal(arena[old.executable], masking.executable) ? old.executable : keep(masking.executable)
     exec.filename =
       equal(masking.filename, masking.executable) ? exec.executable : keep(masking.filename)
     exec.arguments = keep(masking.arguments)
@@ -205,7 +207,8 @@ extension Fold {
     let empty = Bytes(start: nil, count: 0)
     masking.exec(
       executable: executable, filename: executable, workingDirectory: record.string(.cwd) ?? empty,
-      arguments: record.string(.argv) ?? empty, argumentsAreCut: record.flags.contains(.truncated))
+      arguments: record.string(.argv) ?? empty, argumentsAreCut: record.flags.contains(.truncated), hash: hash,
+      executableHash: hash(0, executable))
     applied.executable = masking.executable
     applied.filename = masking.filename
     applied.workingDirectory = masking.workingDirectory

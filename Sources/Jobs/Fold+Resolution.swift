@@ -18,6 +18,23 @@ extension Fold {
     return Target(directory: internDirectory(parent, below: rootDirectory(process)), name: name)
   }
 
+  /// As ``canonicalTarget(of:_:)``, of the program of an exec, whose path has this hash.
+  mutating func programTarget(of path: Bytes, _ hashed: UInt64, _ process: UInt32) -> Target {
+    let root = rootDirectory(process)
+    if let known = programs.find(hashed, root: root, epoch: treeEpoch), known.nameOffset < path.count {
+      return Target(directory: known.directory, name: Bytes(rebasing: path[known.nameOffset...]))
+    }
+    let target = canonicalTarget(of: path, process)
+    // Not with slashes behind it, which no kernel's path has.
+    if target.directory != 0, path[path.count - 1] != UInt8(ascii: "/") {
+      programs.keep(
+        ProgramPlace(
+          hash: hashed, nameOffset: path.count - target.name.count, root: root, epoch: treeEpoch,
+          directory: target.directory))
+    }
+    return target
+  }
+
   /// What `raw` stood for. `base` is the directory that it is relative to, 0 if there is none; an absolute path
   /// has one where the task's root is not that of its mount namespace.
   mutating func resolve(_ given: Bytes, relativeTo base: UInt32, _ process: UInt32) -> Target {

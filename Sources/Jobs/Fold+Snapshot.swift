@@ -11,6 +11,7 @@ extension Fold {
     out.unknownDirectories = unknownDirectories
     out.filesNotKept = filesNotKept
     out.notKept = notKept
+    if options.countsBytes { out.bytes = ByteCounting() }
     out.processes = processes.indices.map { summary(ofProcess: $0) }
     out.imageLinks = images.indices.map { link($0) }
     for process in processes.indices {

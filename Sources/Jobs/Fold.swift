@@ -32,12 +32,18 @@ struct Fold: ~Copyable {
   var nameIndex = HashIndex()
   /// Raised when a directory moves: all directories' paths are then to be put together anew.
   var directoryEpoch: UInt32 = 1
+  /// Raised when a directory moves or goes: a path may lead elsewhere then.
+  var treeEpoch: UInt32 = 1
+  var programs = ProgramPlaces()
 
   var files = Pool(none: FileEntry())
   var fileIndex = HashIndex()
   var accesses = Pool(none: AccessEntry())
   var written = Pool(none: WrittenFile())
   var versions = Pool(none: VersionEntry())
+  /// What was read and written, for accesses of which it was told.
+  var transfers = Pool(none: TransferEntry())
+  var transferIndex = HashIndex()
   var socketInodes = Pool(none: SocketInode())
   var socketInodeIndex = HashIndex()
 
@@ -111,14 +117,14 @@ struct Fold: ~Copyable {
   var bytes: Int {
     let entries =
       processes.bytes + images.bytes + execs.bytes + directories.bytes + identifiers.bytes + names.bytes
-      + files.bytes + accesses.bytes + written.bytes + versions.bytes + socketInodes.bytes
+      + files.bytes + accesses.bytes + transfers.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
       + copies.bytes + flows.bytes + actions.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes
+      + actionIndex.bytes + transferIndex.bytes
     return entries + others + indices
   }
 
@@ -196,6 +202,7 @@ struct Fold: ~Copyable {
     case .unixConnect, .unixAccept: applyUnix(record, process, image)
     case .uring: applyURing(record, process, image)
     case .security: applySecurity(record, process, image)
+    case .io: applyIO(record, process)
     case .claim: applyClaim(record, process, image)
     case .step: applyStep(record, process)
     }

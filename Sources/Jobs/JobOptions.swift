@@ -25,6 +25,8 @@ public struct JobOptions: Sendable {
   public var limits = Limits()
   /// Put files that were only read into the snapshot too.
   public var listsFilesRead = false
+  /// The kernel side counts what is read and written through each open file: what it tells nothing of is 0.
+  public var countsBytes = false
   /// Look at the file system to resolve paths with symbolic links. Off: such paths stay unresolved.
   public var resolvesPaths = true
   /// The records were made from an event log: absolute paths in them are what the kernel saw.

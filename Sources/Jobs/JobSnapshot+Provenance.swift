@@ -48,8 +48,46 @@ public struct FileAccess: Sendable, Hashable {
   public var lastClosedAt: UInt64?
   /// lastClosedAt is the end of the image, not a close that was seen.
   public var isUpperBound = false
+  /// Bytes by calls, not by way of memory mappings; nil where they were not counted or not all of them.
+  public var bytes: ByteCounts?
 
   public init() {}
+}
+
+extension JobSnapshot {
+  /// Takes out all numbers of bytes, where some of what was counted is missing and nobody can say of which files.
+  ///
+  /// - Parameter reason: a sentence without a full stop
+  public mutating func forgetBytes(because reason: String) {
+    bytes = ByteCounting(unknown: reason)
+    for file in files.indices {
+      files[file].bytes = nil
+      for access in files[file].accesses.indices { files[file].accesses[access].bytes = nil }
+    }
+  }
+}
+
+/// Whether there are numbers of bytes.
+public struct ByteCounting: Sendable, Hashable {
+  /// Why no file has them; nil if they are there, and exact, but for files that say they have none.
+  public var unknown: String?
+
+  public init(unknown: String? = nil) { self.unknown = unknown }
+}
+
+/// What was read and written.
+public struct ByteCounts: Sendable, Hashable {
+  public var read: UInt64
+  public var written: UInt64
+
+  public init(read: UInt64 = 0, written: UInt64 = 0) {
+    self.read = read
+    self.written = written
+  }
+
+  public static func + (a: ByteCounts, b: ByteCounts) -> ByteCounts {
+    ByteCounts(read: a.read &+ b.read, written: a.written &+ b.written)
+  }
 }
 
 /// Contents of a file between two moments when nobody could write it.

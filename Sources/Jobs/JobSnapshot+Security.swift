@@ -56,7 +56,7 @@ public struct SecurityAction: Sendable {
 extension ImageSummary {
   /// The dynamic loader was run as a program: it executes a file that nobody gave to exec, which no permission to
   /// execute is needed for.
-  public var isLoader: Bool { LoaderName.matches(executable.bytes) }
+  public var isLoader: Bool { executable.bytes.withUnsafeBytes { LoaderName.matches($0) } }
 
   /// What an explicit loader runs: its first argument that is not its own option; nil if this is no loader.
   public var loadedProgram: Name? {
@@ -71,16 +71,22 @@ extension ImageSummary {
 
 /// Names of dynamic loaders: glibc's by architecture and by version, musl's.
 public enum LoaderName {
-  private static let prefixes = ["ld-linux", "ld-musl-", "ld64.so.", "ld.so.", "ld-2."]
   static let optionsWithValue: Set<String> = [
     "--library-path", "--inhibit-rpath", "--audit", "--preload", "--argv0", "--glibc-hwcaps-prepend",
     "--glibc-hwcaps-mask",
   ]
 
-  /// Whether a path ends in such a name.
-  public static func matches(_ path: some BidirectionalCollection<UInt8>) -> Bool {
-    let slash = path.lastIndex(of: UInt8(ascii: "/"))
-    let name = path[(slash.map { path.index(after: $0) } ?? path.startIndex)...]
-    return prefixes.contains { name.starts(with: $0.utf8) } && name.contains(UInt8(ascii: "."))
+  /// Whether a path ends in such a name. Asked of every exec: the first two bytes tell nearly all.
+  public static func matches(_ path: UnsafeRawBufferPointer) -> Bool {
+    var start = path.count
+    while start > 0 && path[start &- 1] != UInt8(ascii: "/") { start &-= 1 }
+    guard path.count &- start > 2, path[start] == UInt8(ascii: "l"), path[start &+ 1] == UInt8(ascii: "d") else {
+      return false
+    }
+    let name = UnsafeRawBufferPointer(rebasing: path[start...])
+    for prefix in ["ld-linux", "ld-musl-", "ld64.so.", "ld.so.", "ld-2."] as [StaticString] {
+      if Fold.hasPrefix(name, prefix) { return name.contains(UInt8(ascii: ".")) }
+    }
+    return false
   }
 }

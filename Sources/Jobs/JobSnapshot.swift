@@ -33,6 +33,8 @@ public struct JobSnapshot: Sendable {
   public var imageLinks: [ImageLink] = []
   /// How data could pass between images other than through a named file, and from file to file in the kernel.
   public var edges = DataEdges()
+  /// Numbers of bytes were asked for: files have them, or not all could be counted.
+  public var bytes: ByteCounting?
 
   public init() {}
 }
@@ -159,6 +161,8 @@ public struct FileSummary: Sendable {
   public var identityFromStat = false
   /// `path` could not be resolved as the kernel had it: it is what the program said, made absolute.
   public var pathIsUnresolved = false
+  /// Of all accesses; nil if that is not known of one.
+  public var bytes: ByteCounts?
   /// One for each image that had it open.
   public var accesses: [FileAccess] = []
   /// Its contents over time, oldest first; empty if it was never opened for writing.

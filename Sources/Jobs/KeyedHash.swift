@@ -58,9 +58,9 @@ struct KeyedHash: BitwiseCopyable {
   private static func word(_ pointer: UnsafeRawPointer) -> UInt64 { pointer.loadUnaligned(as: UInt64.self) }
 }
 
-/// Whether two strings are the same bytes.
+/// Whether two strings are the same bytes: by memcmp, where `elementsEqual` looks at one byte after the other.
 @inline(__always)
-func equal(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+public func equal(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
   guard a.count == b.count else { return false }
   guard a.count > 0, let left = a.baseAddress, let right = b.baseAddress else { return true }
   return memcmp(left, right, a.count) == 0

@@ -36,17 +36,29 @@ struct Masking: ~Copyable {
   /// NUL-separated, masked or hashed as the masker's mode says.
   var arguments: Bytes { argumentBuffer.bytes }
 
+  /// Masks the strings of an exec. Programs and directories are the same few over and over.
   mutating func exec(
-    executable: Bytes, filename: Bytes, workingDirectory: Bytes, arguments: Bytes, argumentsAreCut: Bool
+    executable: Bytes, filename: Bytes, workingDirectory: Bytes, arguments: Bytes, argumentsAreCut: Bool,
+    hash: KeyedHash, executableHash: UInt64
   ) {
-    executableBuffer.removeAll()
-    masker.maskText(executable, into: &executableBuffer)
-    filenameBuffer.removeAll()
-    masker.maskText(filename, into: &filenameBuffer)
-    directoryBuffer.removeAll()
-    masker.maskText(workingDirectory, into: &directoryBuffer)
+    let keepsExecutable = !changes(executable, hash: executableHash)
+    Self.write(executable, asItIs: keepsExecutable, masker, to: &executableBuffer)
+    let keepsFilename =
+      equal(filename, executable) ? keepsExecutable : !changes(filename, hash: hash(0, filename))
+    Self.write(filename, asItIs: keepsFilename, masker, to: &filenameBuffer)
+    let keepsDirectory = !changes(workingDirectory, hash: hash(0, workingDirectory))
+    Self.write(workingDirectory, asItIs: keepsDirectory, masker, to: &directoryBuffer)
     argumentBuffer.removeAll()
     masker.maskArguments(arguments, isCut: argumentsAreCut, into: &argumentBuffer)
+  }
+
+  private static func write(_ text: Bytes, asItIs: Bool, _ masker: SecretMasker, to buffer: inout ByteBuffer) {
+    buffer.removeAll()
+    if asItIs {
+      buffer.append(text)
+    } else {
+      masker.maskText(text, into: &buffer)
+    }
   }
 
   /// Takes over the variables of a claim or a step.

@@ -53,7 +53,8 @@ public struct Diagnosis: Sendable {
 
   /// Whether a run here would see all that martlet has programs for.
   public var isComplete: Bool {
-    error == nil && !functions.contains { $0.choice.hooks.isEmpty } && !facts.contains { $0.advice != nil }
+    error == nil && !functions.contains { $0.choice.hooks.isEmpty && !$0.choice.isOnRequest }
+      && !facts.contains { $0.advice != nil }
   }
 }
 
@@ -87,6 +88,7 @@ extension Sensor {
       options.bulkRingBytes = 1 << 16
       options.hooks = hooks
       options.recognisesJobs = true
+      options.countsBytes = true
       let features = KernelFeature.available(without: [])
       diagnosis.facts.append(.init(name: "helpers", value: features.summary))
       let sensor = try Sensor(

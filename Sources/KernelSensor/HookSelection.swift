@@ -16,6 +16,8 @@ public struct HookChoice: Sendable, Equatable {
   public var function: String
   /// Whether martlet does not start without it.
   public var isRequired: Bool
+  /// Whether it is only looked for if somebody asks.
+  public var isOnRequest = false
   /// The best hooks that work, of all programs that have a part in it; empty if there are none.
   public var hooks: [Hook]
   /// The best first.
@@ -57,6 +59,8 @@ enum Obstacle: Error {
 struct HookSelection {
   private let functions: [HookFunction]
   private let names: [String: ProgramName]
+  /// Whether tasks can be preempted within the programs, so that more than interrupts comes between.
+  private let isPreemptible: Bool
   /// The tier to prefer to all others, better or worse: `--hooks`.
   private let forced: HookTier?
   /// What speaks against programs, by name.
@@ -71,18 +75,25 @@ struct HookSelection {
   ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
   ///     function of their own, in a family that is called as the object.
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
-  init(table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil) {
+  ///   - all: also what is only wanted on request
+  ///   - isPreemptible: load every spare that there is, not only those of programs that interrupts run
+  init(
+    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil, all: Bool = false,
+    isPreemptible: Bool = false
+  ) {
     self.forced = forced
+    self.isPreemptible = isPreemptible
     let names = Dictionary(programs.map { ($0.name.name, $0.name) }, uniquingKeysWith: { first, _ in first })
     var functions: [HookFunction] = []
     var used: Set<String> = []
     for var function in table {
       function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
-      if function.ways.isEmpty { continue }
-      functions.append(function)
       for way in function.ways { used.formUnion(way.map(\.program)) }
+      // What was asked for is not passed over in silence where these programs cannot do it.
+      if function.need == .onRequest ? !all : function.ways.isEmpty { continue }
+      functions.append(function)
     }
-    for program in programs where !used.contains(program.name.name) {
+    for program in programs where !used.contains(program.name.name) && !program.name.isSpare {
       functions.append(
         HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
     }
@@ -99,9 +110,26 @@ struct HookSelection {
     }
   }
 
+  /// The spares that are to be loaded, or that the kernel did not take.
+  var spares: [ProgramName] {
+    let wanted = wanted
+    return names.values.filter { $0.isSpare && (wanted.contains($0.name) || refusals[$0.name] != nil) }
+      .sorted { $0.name < $1.name }
+  }
+
   /// The programs to load.
   var wanted: Set<String> {
-    Set(functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) })
+    let chosen = functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) }
+    return Set(chosen + chosen.flatMap(spares(of:)))
+  }
+
+  /// The programs that stand in for another, as far as they are of use. Without them the kernel leaves out more runs,
+  /// and says so.
+  private func spares(of program: String) -> [String] {
+    ProgramName.spares(of: program).filter { name in
+      guard let spare = names[name], refusals[name] == nil else { return false }
+      return isPreemptible || spare.isRunByInterrupts
+    }
   }
 
   /// Bits of `mt_typed`, for the programs.
@@ -114,7 +142,11 @@ struct HookSelection {
 
   /// What a program is needed for first.
   func family(of program: String) -> String {
-    functions.first { $0.ways.contains { $0.contains { $0.program == program } } }?.family ?? ""
+    functions.first { function in
+      function.ways.joined().contains {
+        $0.program == program || ProgramName.spares(of: $0.program).contains(program)
+      }
+    }?.family ?? ""
   }
 
   var choices: [HookChoice] {
@@ -125,16 +157,18 @@ struct HookSelection {
       let preferred = inOrder(function).prefix { $0 != best }
       return HookChoice(
         family: function.family, function: function.name, isRequired: function.need == .required,
-        hooks: hooks(best ?? [], function.family),
+        isOnRequest: function.need == .onRequest, hooks: hooks(best ?? [], function.family),
         passedOver: function.ways.filter { better.contains($0) || preferred.contains($0) }.map { way in
           let reasons = reasons(way)
           let unwanted = forced.map { "not asked for (--hooks \($0.rawValue))" } ?? ""
           return .init(
             hooks: hooks(way, function.family), reason: reasons.isEmpty ? unwanted : reasons.joined(separator: ", "))
-        },
+        } + (function.ways.isEmpty ? [.init(hooks: [], reason: Self.tooOld)] : []),
         tier: best.flatMap { tier($0) })
     }
   }
+
+  private static let tooOld = "the programs for this kernel do not have it: Linux 5.17 is the first that can"
 
   /// - Throws: if a tier is forced that no function has a way in, or none that works
   func checkForcedTier() throws(SensorError) {

@@ -7,6 +7,8 @@ struct HookFunction: Sendable, Equatable {
     case required
     /// Without it the report says what is not seen.
     case optional
+    /// As an optional one, and only if it is asked for: ``SensorOptions/countsBytes``.
+    case onRequest
   }
 
   /// A program of a way.
@@ -27,7 +29,7 @@ struct HookFunction: Sendable, Equatable {
     init(stringLiteral program: String) { self.init(program) }
   }
 
-  /// `process`, `file`, `path`, `flow`, `network`, `security`, `io_uring`.
+  /// `process`, `file`, `bytes`, `path`, `flow`, `network`, `security`, `io_uring`.
   var family: String
   /// What it is, within its family.
   var name: String
@@ -82,6 +84,14 @@ extension HookFunction {
     HookFunction(
       "file", "shared mappings", .optional, ["lsm_mmap_file"], ["fentry_security_mmap_file"], ["sys_exit", "on_mmap"],
       ["kprobe_security_mmap_file"]),
+
+    HookFunction(
+      "bytes", "read and written", .onRequest, bytes("lsm_file_free_security"), bytes("fentry_security_file_free")),
+    HookFunction("bytes", "by io_submit", .onRequest, ["bytes_io_submit_one", "bytes_aio_complete_rw"]),
+    HookFunction(
+      "bytes", "by io_uring", .onRequest,
+      [Part("bytes_uring", signature: "pppp"), "bytes_io_read", "bytes_io_write"],
+      [Part("bytes_uring_result", signature: "pppi"), "bytes_io_read", "bytes_io_write"]),
 
     HookFunction(
       "path", "operations by name", .required, names("lsm_"), names("fentry_security_"), ["sys_exit", "on_path"],
@@ -168,6 +178,14 @@ extension HookFunction {
   ]
 
   private static func security(_ kind: String, _ hooks: [String]) -> [Part] { hooks.map { Part(kind + $0) } }
+
+  /// What counts bytes, and tells the sums when `last` says that nobody uses an open file any more, or at the end.
+  private static func bytes(_ last: String) -> [Part] {
+    let functions = [
+      "vfs_read", "vfs_write", "vfs_readv", "vfs_writev", "do_sendfile", "do_splice", "vfs_copy_file_range",
+    ]
+    return [Part(last)] + functions.map { Part("bytes_\($0)") } + ["tell_open_files"]
+  }
 
   /// Programs on the functions of system calls; without 32-bit programs there are none for theirs.
   private static func calls(_ kind: String, _ calls: [String]) -> [Part] {

@@ -308,14 +308,36 @@ extension LoadedObjects {
     return proven
   }
 
-  /// Times that a program was left out because it, or what it interrupted, was running on that CPU already.
-  func missedRuns() throws(SensorError) -> UInt64 {
+  /// Times that a program was left out because it, or what it interrupted, was running on that CPU already, and no
+  /// spare stood in for it. A spare that is left out itself says nothing: the first may have been run.
+  func missedRuns(
+    possibleCPUs: Int, of isWanted: (_ family: String) -> Bool = { _ in true }
+  ) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
-    for program in programs where program.name.isAttached {
-      missed += try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
+    for program in programs where program.name.isAttached && !program.name.isSpare && isWanted(program.family) {
+      // Read first: what is made up for in between is in both.
+      let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
+      missed += left - min(left, try stoodIn(for: program.name.name, possibleCPUs))
     }
     return missed
   }
+
+  /// How often the program's spares did what it was not run for.
+  private func stoodIn(for program: String, _ possibleCPUs: Int) throws(SensorError) -> UInt64 {
+    guard let pair = Self.pairs[program], let turns = maps["turns"] else { return 0 }
+    let values: [mt_turn] = try perCPUValues(turns, named: "turns", Int(pair), possibleCPUs, zero: mt_turn())
+    return values.reduce(0) { $0 &+ $1.stood_in }
+  }
+
+  /// Index in `turns` by the first program's name. Of several with the same index only one is ever loaded.
+  private static let pairs: [String: UInt32] = Dictionary(
+    uniqueKeysWithValues: [
+      ("sched_process_fork", MT_SPARE_FORK), ("sched_process_exec", MT_SPARE_EXEC),
+      ("exec_descriptors", MT_SPARE_EXEC_DESCRIPTORS), ("sched_process_exit", MT_SPARE_EXIT),
+      ("inet_sock_set_state", MT_SPARE_TCP_STATE), ("fentry_fd_install", MT_SPARE_INSTALL),
+      ("fentry_file_close_fd", MT_SPARE_CLOSE), ("fentry_close_fd", MT_SPARE_CLOSE), ("fentry_do_dup2", MT_SPARE_DUP),
+      ("fexit_vfs_unlink", MT_SPARE_UNLINK), ("fexit_vfs_rename", MT_SPARE_RENAME),
+    ].map { ($0.0, UInt32($0.1.rawValue)) })
 
   /// What each program came to; runs of a tail count for the program that called it.
   func programStatistics() throws(SensorError) -> [ProgramStatistics] {

@@ -21,6 +21,11 @@ struct ProgramName: Sendable, Hashable {
   var isAttached: Bool { !isTail && !isCalled }
   /// Whether user space has it look at everything of a kind.
   var isIterator: Bool { kind == "iter" }
+  /// The names of a program's spares, see hooks.h.
+  static func spares(of program: String) -> [String] { ["spare_\(program)", "spare2_\(program)"] }
+  var isSpare: Bool { name.hasPrefix("spare") }
+  /// Whether interrupts come to its hook too.
+  var isRunByInterrupts: Bool { target == "inet_sock_set_state" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
   var attachType: (name: String, isTypedef: Bool)? {
     return switch kind {
@@ -43,17 +48,18 @@ struct ProgramName: Sendable, Hashable {
     return switch target {
     case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_check_security": MT_DEED_PROCESS
     case "sys_enter", "sys_exit": MT_DEED_CALL
-    case "file_open", "security_file_open": MT_DEED_OPEN
+    case "file_open", "security_file_open", "file_free_security", "security_file_free": MT_DEED_OPEN
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
-    case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete": MT_DEED_URING
+    case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete", "io_read", "io_write": MT_DEED_URING
     case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
       "close_fd", "do_dup2",
       "__x64_sys_close_range", "mmap_file", "security_mmap_file", "do_pipe2", "__sys_socketpair",
       "unix_stream_connect", "security_unix_stream_connect", "unix_may_send", "security_unix_may_send":
       MT_DEED_DESCRIPTORS
-    case "do_sendfile", "do_splice", "do_tee", "vfs_copy_file_range", "ioctl_file_clone", "notify_change", "path_mount",
-      "__x64_sys_move_mount", "__x64_sys_pivot_root", "file_truncate", "security_file_truncate":
+    case "io_submit_one", "aio_complete_rw", "do_sendfile", "do_splice", "do_tee", "vfs_copy_file_range",
+      "ioctl_file_clone", "notify_change", "path_mount", "__x64_sys_move_mount", "__x64_sys_pivot_root",
+      "file_truncate", "security_file_truncate":
       MT_DEED_NAMES
     case "ptrace_access_check", "security_ptrace_access_check", "ptrace_traceme", "security_ptrace_traceme":
       MT_DEED_ACCESS

@@ -24,6 +24,9 @@ public final class Sensor {
   public let hooks: [Hook]
   /// By which hooks each function is seen, and which better ones were passed over.
   public let choices: [HookChoice]
+  /// Whether every way is seen that bytes are read and written by: ``SensorOptions/countsBytes``.
+  public let countsBytes: Bool
+  public let isAskedForBytes: Bool
   /// Programs of which it was seen that they run.
   let provenPrograms: Set<String>
   /// What is not seen, although martlet has a program for it, and why.
@@ -98,10 +101,11 @@ public final class Sensor {
         .merging(options.entries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps.union(options.unusedMaps))
     let assembly = try Self.assemble(
-      parts, options.functions(of: table), settings, bulk, possibleCPUs: possibleCPUs, forced: options.hooks,
-      notes: notes)
+      parts, options.functions(of: table), settings, bulk, possibleCPUs: possibleCPUs, options: options, notes: notes)
     objects = assembly.objects
     choices = assembly.choices
+    isAskedForBytes = options.countsBytes
+    countsBytes = options.countsBytes && choices.allSatisfy { !$0.isOnRequest || !$0.hooks.isEmpty }
     provenPrograms = assembly.proven
     missingHooks = choices.filter(\.hooks.isEmpty).map { ($0.family, $0.reasons) }
     hooks = objects.hooks
@@ -130,10 +134,12 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, forced: HookTier?, notes: TrialNotes?
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, options: SensorOptions, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
-    var selection = HookSelection(table: table, programs: objects.contents, forced: forced)
+    var selection = HookSelection(
+      table: table, programs: objects.contents, forced: options.hooks, all: options.countsBytes,
+      isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()
     while true {
@@ -181,8 +187,10 @@ public final class Sensor {
     config.bulk_edge = options.wakeup.edge(ofRing: bulkBytes)
     config.cpu_count = UInt32(cpuCount)
     config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
+    config.uncounted = options.counts ? 0 : 1
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
     config.counts_by_job = options.recognisesJobs ? 1 : 0
+    config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config
   }
 
@@ -230,20 +238,31 @@ public final class Sensor {
   /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's
   /// event within the program's own. The programs cannot count these themselves.
   public func missedRuns() throws(SensorError) -> UInt64 {
-    try objects.missedRuns()
+    try objects.missedRuns(possibleCPUs: possibleCPUs)
+  }
+
+  /// Of these, those of the programs that count bytes.
+  public func missedBytes() throws(SensorError) -> UInt64 {
+    try objects.missedRuns(possibleCPUs: possibleCPUs) { $0 == "bytes" }
   }
 
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.
   /// ``rings`` and ``counters()`` stay readable.
   public func detach() {
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
-    objects.detach(except: ["inet_sock_set_state", "sock_release"])
+    let states = "inet_sock_set_state"
+    objects.detach(except: Set([states, "sock_release"] + ProgramName.spares(of: states)))
     do {
       try tellOpenFlows()
     } catch {
       missingHooks.append(("network", error.description))
     }
     objects.detach()
+    do {
+      try objects.call("tell_open_files")
+    } catch {
+      missingHooks.append(("bytes", error.description))
+    }
   }
 }
 

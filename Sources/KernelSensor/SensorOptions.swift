@@ -18,7 +18,7 @@ public struct SensorOptions: Sendable {
   /// Entries of the kernel's maps, by name, where they shall differ from what is usual: ``sizedMaps``.
   public var mapEntries: [String: UInt32] = [:]
   /// Maps that can be given another size.
-  public static let sizedMaps = ["processes", "writers", "sockets"]
+  public static let sizedMaps = ["processes", "writers", "sockets", "open_files"]
   /// Recognise jobs by rules (``Sensor/setRules(_:identity:)``) and count what becomes of each one's events. Without it
   /// there is no program that looks at processes which are in no job.
   public var recognisesJobs = false
@@ -28,6 +28,12 @@ public struct SensorOptions: Sendable {
   public var hooks: HookTier?
   /// Count the programs' runs and their time, which costs each run some 70 ns: see ``RunTimeStatistics``.
   public var countsRunTime = false
+
+  /// Count events and map entries, and read the counts while the command runs. Without, a run cannot tell whether it is
+  /// whole, and says so: it is for measuring what the counts cost.
+  public var counts = true
+  /// Count the bytes that are read and written through each open file.
+  public var countsBytes = false
 
   /// What the kernel side shall do without even if the kernel has it: for tests of what stands in.
   public var withheld: Set<KernelFeature> = []
@@ -64,11 +70,14 @@ public struct SensorOptions: Sendable {
 
   /// Maps of programs that are not loaded.
   var unusedMaps: Set<String> {
-    if recognisesJobs { return [] }
-    return [
-      "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
-      "job_keys",
-    ]
+    var unused: Set<String> = countsBytes ? [] : ["open_files", "file_places"]
+    if !recognisesJobs {
+      unused.formUnion([
+        "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
+        "job_keys",
+      ])
+    }
+    return unused
   }
 
   func functions(of table: [HookFunction]) -> [HookFunction] {

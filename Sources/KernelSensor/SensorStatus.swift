@@ -67,16 +67,16 @@ public struct MapStatistics: Sendable, Equatable {
   }
 
   /// Names of kernel maps, by `mt_map`.
-  public static let names = ["tags", "processes", "writers", "sockets", "directories", "jobs"]
+  public static let names = ["tags", "processes", "writers", "sockets", "directories", "open_files", "jobs"]
 
-  /// By `mt_map`.
+  /// By `mt_map`; that of open files is only there if bytes are counted.
   static func all(_ counters: SensorCounters, capacity: (String) -> UInt64?) -> [MapStatistics] {
     counters.mapFull.enumerated().map { index, refused in
       let name = index < names.count ? names[index] : "map \(index)"
       // Directories are an array whose places are taken again and again: it has no fill.
       let used = index == Int(MT_MAP_DIRECTORIES.rawValue) ? nil : counters.mapUsed?[index]
       return MapStatistics(name: name, capacity: capacity(name), used: used, refused: refused)
-    }
+    }.filter { $0.name != names[Int(MT_MAP_OPEN_FILES.rawValue)] || $0.capacity != nil }
   }
 }
 

@@ -11,18 +11,28 @@ public enum AddressText {
   private static let inet: UInt16 = 2
   private static let inet6: UInt16 = 10
 
+  /// Bytes that ``write(family:_:to:)`` may need.
+  public static let room = 48
+
+  /// Writes an address to where there is ``room``; returns how many bytes, none where the family is neither AF_INET nor
+  /// AF_INET6.
+  public static func write(family: UInt16, _ address: Bytes, to start: UnsafeMutableRawPointer) -> Int {
+    withUnsafeBytes(of: address) { bytes in
+      switch family {
+      case inet: writeIPv4(bytes, from: 0, to: start) - start
+      case inet6: writeIPv6(bytes, to: start) - start
+      default: 0
+      }
+    }
+  }
+
   /// Appends an address without allocating.
   /// - Returns: false, with nothing appended, where the family is neither AF_INET nor AF_INET6.
   @discardableResult
   public static func append(family: UInt16, _ address: Bytes, to out: inout ByteBuffer) -> Bool {
-    withUnsafeBytes(of: address) { bytes in
-      switch family {
-      case inet: appendIPv4(bytes, from: 0, to: &out)
-      case inet6: appendIPv6(bytes, to: &out)
-      default: return false
-      }
-      return true
-    }
+    let before = out.count
+    out.append(upTo: room) { room in room.baseAddress.map { write(family: family, address, to: $0) } ?? 0 }
+    return out.count > before
   }
 
   /// Appends `address:port`, with IPv6 in brackets (RFC 3986).
@@ -44,37 +54,40 @@ public enum AddressText {
     return out.text
   }
 
-  private static func appendIPv4(_ bytes: UnsafeRawBufferPointer, from offset: Int, to out: inout ByteBuffer) {
-    let word = bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
-    out.append(upTo: 16) { room in
-      guard let base = room.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return 0 }
-      var at = 0
-      for shift: UInt32 in [0, 8, 16, 24] {
-        let value = (UInt32(littleEndian: word) &>> shift) & 255
-        let tens = value / 10
-        if value >= 100 {
-          base[at] = UInt8(truncatingIfNeeded: value / 100) | 0x30
-          at &+= 1
-        }
-        if value >= 10 {
-          base[at] = UInt8(truncatingIfNeeded: tens % 10) | 0x30
-          at &+= 1
-        }
-        base[at] = UInt8(truncatingIfNeeded: value &- tens &* 10) | 0x30
-        base[at &+ 1] = UInt8(ascii: ".")
-        at &+= 2
+  private static func writeIPv4(
+    _ bytes: UnsafeRawBufferPointer, from offset: Int, to start: UnsafeMutableRawPointer
+  ) -> UnsafeMutableRawPointer {
+    var write = start
+    for index in offset..<offset &+ 4 {
+      let value = bytes[index]
+      let tens = value / 10
+      if value >= 100 {
+        put(value / 100 | 0x30, at: &write)
+        put(tens % 10 | 0x30, at: &write)
+      } else if value >= 10 {
+        put(tens | 0x30, at: &write)
       }
-      return at &- 1
+      put((value &- tens &* 10) | 0x30, at: &write)
+      put(UInt8(ascii: "."), at: &write)
     }
+    return write - 1
   }
 
-  private static func appendIPv6(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+  @inline(__always)
+  private static func put(_ byte: UInt8, at write: inout UnsafeMutableRawPointer) {
+    write.storeBytes(of: byte, as: UInt8.self)
+    write += 1
+  }
+
+  private static func writeIPv6(
+    _ bytes: UnsafeRawBufferPointer, to start: UnsafeMutableRawPointer
+  ) -> UnsafeMutableRawPointer {
+    var write = start
     let head = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
     let next = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
     if head == 0 && next == 0xFFFF {
-      out.append("::ffff:")
-      appendIPv4(bytes, from: 12, to: &out)
-      return
+      for byte in "::ffff:".utf8 { put(byte, at: &write) }
+      return writeIPv4(bytes, from: 12, to: write)
     }
     // The longest run of zero groups becomes "::", the first of equals, never a single group.
     var best = 0..<0
@@ -88,14 +101,19 @@ public enum AddressText {
     i = 0
     while i < 8 {
       if i == best.lowerBound && !best.isEmpty {
-        out.append("::")
+        put(UInt8(ascii: ":"), at: &write)
+        put(UInt8(ascii: ":"), at: &write)
         i = best.upperBound
         continue
       }
-      if i > 0 && (best.isEmpty || i != best.upperBound) { out.append(UInt8(ascii: ":")) }
-      out.append(hex: UInt64(group(bytes, i)))
+      if i > 0 && (best.isEmpty || i != best.upperBound) { put(UInt8(ascii: ":"), at: &write) }
+      let value = group(bytes, i)
+      for shift: UInt16 in [12, 8, 4, 0] where shift == 0 || value &>> shift != 0 {
+        put(ByteBuffer.hexDigit(UInt8(truncatingIfNeeded: value &>> shift) & 15), at: &write)
+      }
       i &+= 1
     }
+    return write
   }
 
   private static func group(_ bytes: UnsafeRawBufferPointer, _ index: Int) -> UInt16 {

@@ -1,6 +1,6 @@
 /// Tells in one pass that nothing in a text can be secret, as of most command lines and nearly all paths.
 ///
-/// Every rule of ``MaskScanner`` needs one of these somewhere: three bytes of a token's prefix, a word that makes a name
+/// Every rule of ``MaskScanner`` needs one of these somewhere: a token's prefix, a word that makes a name
 /// sensitive, `://` with `@`, `?` or `#` behind it, or the name of a tool whose options take secrets. So a text without them stays as it is.
 final class MaskPrefilter: Sendable {
   static let shared = MaskPrefilter(TokenIndex.shared)
@@ -10,14 +10,16 @@ final class MaskPrefilter: Sendable {
   private static let bits: UInt32 = 13
   /// `://`
   private static let addressKey: UInt32 = 0x2F_2F3A
-  /// 0 for no key, 1 for a key that suffices, 2 for the end of a tool's name.
+  /// 0 for no key, 1 for a key that suffices, 2 for the end of a tool's name, 3 for three bytes of a token's prefix.
   private let slots: [UInt8]
   /// The key of each slot, 0 where several share it.
   private let keys: [UInt32]
   /// The marks of keys that share a slot.
   private let shared: [UInt32: UInt8]
+  private let index: TokenIndex
 
   private init(_ index: TokenIndex) {
+    self.index = index
     var marks = [UInt32: UInt8]()
     for tail in ToolTable.shared.nameTails {
       // The name of two letters needs what ends it.
@@ -27,7 +29,8 @@ final class MaskPrefilter: Sendable {
         marks[bytes[0] | bytes[1] << 8 | bytes[2] << 16] = 2
       }
     }
-    for key in index.allKeys { marks[key] = 1 }
+    for key in index.shapeKeys { marks[key] = marks[key] == nil ? 3 : 1 }
+    for key in index.wordKeys { marks[key] = 1 }
     marks[Self.addressKey] = 1
     var slots = [UInt8](repeating: 0, count: 1 << Int(Self.bits))
     var keys = [UInt32](repeating: 0, count: slots.count)
@@ -91,6 +94,9 @@ final class MaskPrefilter: Sendable {
     if keys[slot] != window {
       guard keys[slot] == 0, let own = shared[window] else { return false }
       mark = own
+    }
+    if mark == 3, let base = bytes.baseAddress {
+      return index.hasPrefix(window, MaskText(base: base, lower: 0, upper: bytes.count), at: offset)
     }
     guard mark == 2 else { return true }
     // A tool's name ends its word; a key with the end in it says so itself.

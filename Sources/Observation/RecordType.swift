@@ -34,6 +34,7 @@ public import KernelABI
   case uring = 32
   case flowOpen = 33
   case security = 34
+  case io = 35
   case claim = 36
   case step = 37
 
@@ -72,6 +73,7 @@ public import KernelABI
     case .uring: "uring"
     case .flowOpen: "flow_open"
     case .security: "security"
+    case .io: "io"
     case .claim: "claim"
     case .step: "step"
     }
@@ -84,7 +86,7 @@ public import KernelABI
       .flowOpen, .security, .claim, .step:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
-      .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring:
+      .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
       false
     }
   }
@@ -107,6 +109,7 @@ public import KernelABI
     case .unixConnect, .unixAccept: MemoryLayout<mt_unix>.size
     case .uring: MemoryLayout<mt_uring>.size
     case .security: MemoryLayout<mt_security>.size
+    case .io: MemoryLayout<mt_io>.size
     case .claim: MemoryLayout<mt_claim>.size
     case .step: MemoryLayout<mt_step>.size
     }

@@ -164,6 +164,7 @@ extension RecordView {
     type == .unixConnect || type == .unixAccept ? load(mt_unix.self) : mt_unix()
   }
   @inlinable public var uring: mt_uring { type == .uring ? load(mt_uring.self) : mt_uring() }
+  @inlinable public var io: mt_io { type == .io ? load(mt_io.self) : mt_io() }
   @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
   @inlinable public var claim: mt_claim { type == .claim ? load(mt_claim.self) : mt_claim() }
   @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
@@ -187,6 +188,7 @@ extension mt_pair: RecordBody {}
 extension mt_sock: RecordBody {}
 extension mt_unix: RecordBody {}
 extension mt_uring: RecordBody {}
+extension mt_io: RecordBody {}
 extension mt_security: RecordBody {}
 extension mt_claim: RecordBody {}
 extension mt_step: RecordBody {}

@@ -183,29 +183,16 @@ public struct SecretMasker: Sendable {
     guard let base = argv.baseAddress else { return }
     var start = 0
     while start < argv.count {
-      let end = endOfArgument(argv, from: start)
+      let end = argv.firstZero(from: start)
       scanner.argument(MaskText(base: base, lower: start, upper: end), isCut: isCut && end == argv.count)
       start = end + 1
     }
   }
 
-  /// The next NUL at or after `start`, else the end: eight bytes at once.
-  private static func endOfArgument(_ argv: UnsafeRawBufferPointer, from start: Int) -> Int {
-    var i = start
-    while i &+ 8 <= argv.count {
-      let word = UInt64(littleEndian: argv.loadUnaligned(fromByteOffset: i, as: UInt64.self))
-      let zeros = (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
-      if zeros != 0 { return i &+ (zeros.trailingZeroBitCount &>> 3) }
-      i &+= 8
-    }
-    while i < argv.count && argv[i] != 0 { i &+= 1 }
-    return i
-  }
-
   // MARK: Hashes
 
   private func hashArguments(_ argv: UnsafeRawBufferPointer, isCut: Bool, into out: inout ByteBuffer) -> Int {
-    let first = Self.endOfArgument(argv, from: 0)
+    let first = argv.firstZero(from: 0)
     var hashed = mask(UnsafeRawBufferPointer(rebasing: argv[..<first]), into: &out) { scanner, bytes in
       Self.scanArguments(bytes, isCut: isCut && first == argv.count, with: &scanner)
     }
@@ -213,7 +200,7 @@ public struct SecretMasker: Sendable {
     while start < argv.count {
       out.append(UInt8(0))
       start += 1
-      let end = Self.endOfArgument(argv, from: start)
+      let end = argv.firstZero(from: start)
       if end > start {
         out.append("siphash:")
         out.append(hex: hash.hash(UnsafeRawBufferPointer(rebasing: argv[start..<end])).0, digits: 16)

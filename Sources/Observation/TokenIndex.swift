@@ -17,8 +17,9 @@ final class TokenIndex: Sendable {
   /// The shapes of group g are candidates[offsets[g]..<offsets[g + 1]]; group 0 is empty.
   private let offsets: [Int]
   private let candidates: [UInt8]
-  /// All of the three bytes.
-  let allKeys: Set<UInt32>
+  /// The three bytes of the shapes' prefixes, and those of the words.
+  let shapeKeys: Set<UInt32>
+  let wordKeys: Set<UInt32>
 
   private static let wordBit: UInt8 = 0x80
   /// The group that stands for all shapes: correct for any slot, only slower.
@@ -58,8 +59,9 @@ final class TokenIndex: Sendable {
       }
     }
     var keysOfSlot = [Int: [UInt32]]()
-    allKeys = Set(members.keys).union(words)
-    for key in allKeys { keysOfSlot[Self.slot(key), default: []].append(key) }
+    shapeKeys = Set(members.keys)
+    wordKeys = words
+    for key in shapeKeys.union(wordKeys) { keysOfSlot[Self.slot(key), default: []].append(key) }
     var slots = [UInt8](repeating: 0, count: 1 << Int(Self.slotBits))
     var keys = [UInt32](repeating: 0, count: slots.count)
     var groups: [[UInt8]] = [[], shapes.indices.map { UInt8($0) }]
@@ -130,6 +132,14 @@ final class TokenIndex: Sendable {
     let slot = Self.slot(window)
     let mark = keys[slot] == window || keys[slot] == 0 ? slots[slot] : 0
     return mark != 0 || bytes[Int(window & 0xFF)] != 0 ? Trigger(offset: offset, mark: mark) : nil
+  }
+
+  /// Whether the whole prefix of a shape stands around its three bytes at `offset`, which are `window`.
+  func hasPrefix(_ window: UInt32, _ text: MaskText, at offset: Int) -> Bool {
+    let group = Int(slots[Self.slot(window)] & ~Self.wordBit)
+    for number in candidates[offsets[group]..<offsets[group + 1]].lazy.map(Int.init)
+    where text.starts(with: shapes[number].prefix, at: offset - anchors[number]) { return true }
+    return false
   }
 
   /// The secret that one of the group's shapes finds with its three bytes at `offset`.

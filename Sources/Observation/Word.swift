@@ -17,3 +17,19 @@ extension UnsafeRawPointer {
     return word
   }
 }
+
+extension UnsafeRawBufferPointer {
+  /// Where the next zero at or after `start` is, else the end: eight bytes at once.
+  @inlinable
+  public func firstZero(from start: Int) -> Int {
+    var i = start
+    while i &+ 8 <= count {
+      let word = UInt64(littleEndian: loadUnaligned(fromByteOffset: i, as: UInt64.self))
+      let zeros = (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
+      if zeros != 0 { return i &+ (zeros.trailingZeroBitCount &>> 3) }
+      i &+= 8
+    }
+    while i < count && self[i] != 0 { i &+= 1 }
+    return i
+  }
+}

@@ -86,6 +86,8 @@ public struct LogReplay {
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: socket(line, &builder)
     case .unixConnect, .unixAccept: unixSocket(line, &builder)
     case .uring: uring(line, &builder)
+    // The line does not say of which image, so no number can be told.
+    case .io: builder.setBody(mt_io(unknown: file(line["file"], line)))
     case .security: security(line, kind, &builder)
     }
     return builder
@@ -359,4 +361,12 @@ extension JSONValue {
   var uint32: UInt32? { unsigned.flatMap { UInt32(exactly: $0) } }
   /// A number that is written as a text.
   var number: UInt64? { text.flatMap { UInt64($0) } }
+}
+
+extension mt_io {
+  fileprivate init(unknown file: mt_file) {
+    self.init()
+    self.file = file
+    why = MT_IO_UNKNOWN.rawValue
+  }
 }

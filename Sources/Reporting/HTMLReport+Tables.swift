@@ -121,12 +121,15 @@ extension HTMLReport {
     html.markup("<p class=\"hint\">")
     html.text(
       "\(Units.count(input.snapshot.filesRead, "file was", "files were")) read without being written; "
-        + "\(Units.count(input.snapshot.failedOpens, "open", "opens")) failed.")
+        + "\(Units.count(input.snapshot.failedOpens, "open", "opens")) failed."
+        + (input.snapshot.bytes?.unknown.map { " Bytes read and written are not known: \($0)." } ?? ""))
     html.markup("</p>\n</section>\n")
   }
 
   private static func write(_ files: [FileSummary], _ tree: ProcessTree, bytes: Int, to html: inout HTMLOutput) {
+    let hasBytes = files.contains { $0.bytes != nil }
     html.markup("<div class=\"scroll\"><table>\n<thead><tr><th>Path</th><th>How</th><th class=\"num\">Size</th>")
+    if hasBytes { html.markup("<th class=\"num\">Bytes written</th><th class=\"num\">Bytes read</th>") }
     html.markup("<th>Written by</th></tr></thead>\n<tbody>\n")
     let omitted = rows(files, bytes: bytes, to: &html) { html, file in
       html.cell { html in
@@ -141,6 +144,10 @@ extension HTMLReport {
         }
       }
       html.numberCell(file.size.map(Units.bytes))
+      if hasBytes {
+        html.numberCell(file.bytes.map { Units.grouped($0.written) })
+        html.numberCell(file.bytes.map { Units.grouped($0.read) })
+      }
       html.cell { html in
         for (position, writer) in file.writers.prefix(3).enumerated() {
           if position > 0 { html.markup(", ") }

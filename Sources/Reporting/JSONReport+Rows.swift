@@ -100,6 +100,21 @@ extension JSONReport {
     json.array("readers") { for reader in file.readers { $0.member(nil, reader) } }
     json.member("readerCount", file.readerCount)
     json.optional("size", file.size)
+    if let bytes = file.bytes {
+      json.member("bytesRead", bytes.read)
+      json.member("bytesWritten", bytes.written)
+      json.array("bytesByImage") { json in
+        for access in file.accesses {
+          guard let bytes = access.bytes, bytes != ByteCounts() else { continue }
+          json.object { json in
+            json.member("image", access.image)
+            json.member("process", access.process)
+            json.member("bytesRead", bytes.read)
+            json.member("bytesWritten", bytes.written)
+          }
+        }
+      }
+    }
     if let changeTime = file.changeTime {
       json.member("changeTime", WallClock.rfc3339(nanoseconds: changeTime))
     } else {

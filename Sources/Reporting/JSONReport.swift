@@ -90,6 +90,12 @@ public enum JSONReport {
           json.array("others") { json in for other in forced.others { json.member(nil, other) } }
         }
       }
+      if let bytes = input.snapshot.bytes {
+        json.object("bytes") { json in
+          json.member("counted", bytes.unknown == nil)
+          if let reason = bytes.unknown { json.member("reason", reason) }
+        }
+      }
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
       input.health.write(to: &json)
@@ -101,6 +107,7 @@ public enum JSONReport {
     json.object("cost") { json in
       json.member("attachedAt", cost.attachedAt)
       json.member("lastRecordAt", cost.lastRecordAt)
+      json.member("startNanoseconds", cost.startNanoseconds)
       json.member("userNanoseconds", cost.userNanoseconds)
       json.member("systemNanoseconds", cost.systemNanoseconds)
       json.member("detachNanoseconds", cost.detachNanoseconds)

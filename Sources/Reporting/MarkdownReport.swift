@@ -104,6 +104,7 @@ public enum MarkdownReport {
     let written = files.filter(\.wasWritten)
     let kept = written.filter { !$0.isDeleted }
     if written.isEmpty { return "" }
+    let hasBytes = kept.contains { $0.bytes != nil }
     var rows = Rows(budget: filesBytes)
     for file in kept.sorted(by: { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }) {
       let writers = file.writers.prefix(2).map { MarkdownText.code(tree.label(ofProcess: $0), limit: 32) }
@@ -111,14 +112,19 @@ public enum MarkdownReport {
       let path = MarkdownText.code(file.path.pathText, limit: 120, keep: .tail)
       rows.append(
         "| \(path) | \(file.wasCreated ? "created" : "changed") |"
-          + " \(file.size.map(Units.bytes) ?? "") | \(writers.joined(separator: ", "))\(more) |\n")
+          + " \(file.size.map(Units.bytes) ?? "") |"
+          + (hasBytes ? " \(file.bytes.map { Units.grouped($0.written) } ?? "") |" : "")
+          + " \(writers.joined(separator: ", "))\(more) |\n")
     }
     var text = "<details><summary>Files written: \(Units.grouped(kept.count))"
     let removed = written.count - kept.count
     if removed > 0 { text += " and \(Units.grouped(removed)) that were removed again" }
     text += "</summary>\n\n"
     if !kept.isEmpty {
-      text += "| path | | size | written by |\n|---|---|--:|---|\n"
+      text +=
+        hasBytes
+        ? "| path | | size | bytes written | written by |\n|---|---|--:|--:|---|\n"
+        : "| path | | size | written by |\n|---|---|--:|---|\n"
       text += rows.text { "\nand \($0) more, see report.html or report.json\n" }
     }
     return text + "\n</details>\n\n"

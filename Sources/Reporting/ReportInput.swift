@@ -26,6 +26,8 @@ public struct ReportInput: Sendable {
     /// CLOCK_BOOTTIME, nanoseconds.
     public var attachedAt: UInt64 = 0
     public var lastRecordAt: UInt64 = 0
+    /// CPU time of martlet's own process until then.
+    public var startNanoseconds: UInt64 = 0
     /// CPU time of martlet's own process in between. What the hooks cost is in the job's own times.
     public var userNanoseconds: UInt64 = 0
     public var systemNanoseconds: UInt64 = 0

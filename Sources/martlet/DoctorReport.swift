@@ -37,8 +37,10 @@ enum DoctorReport {
   private static func line(_ function: Diagnosis.Function, _ forced: HookTier?) -> String {
     let choice = function.choice
     let title = "\(padded(choice.family, 9)) \(padded(choice.function, 24))"
-    var text = "\(mark(!choice.hooks.isEmpty)) \(title) "
+    let isMissed = choice.hooks.isEmpty && !choice.isOnRequest
+    var text = "\(choice.hooks.isEmpty && !isMissed ? "  -" : mark(!isMissed)) \(title) "
     text += choice.hooks.isEmpty ? "not seen" : hooks(choice.hooks)
+    if choice.isOnRequest { text += choice.hooks.isEmpty ? ": --bytes is not to be had here" : " (with --bytes)" }
     if let forced, let tier = choice.tier, tier != forced { text += " (not by \(forced.rawValue))" }
     text += choice.hooks.isEmpty || function.isProven ? "\n" : " (not tried)\n"
     for other in choice.passedOver { text += "      passed over: \(other.reason)\n" }
@@ -74,7 +76,7 @@ enum DoctorReport {
       guard let advice = fact.advice, advice != diagnosis.error?.advice else { continue }
       problems.append(("\(fact.name): \(fact.value)", advice))
     }
-    for function in diagnosis.functions where function.choice.hooks.isEmpty {
+    for function in diagnosis.functions where function.choice.hooks.isEmpty && !function.choice.isOnRequest {
       let choice = function.choice
       let reasons = choice.passedOver.map(\.reason).joined(separator: "; ")
       problems.append(("\(choice.family): \(choice.function) is not seen: \(reasons)", ""))
@@ -137,6 +139,7 @@ enum DoctorReport {
         json.member("family", function.choice.family)
         json.member("function", function.choice.function)
         json.member("required", function.choice.isRequired)
+        if function.choice.isOnRequest { json.member("onRequest", true) }
         json.member("proven", function.isProven)
         if let tier = function.choice.tier { json.member("tier", tier.rawValue) }
         write("hooks", function.choice.hooks, to: &json)

@@ -11,6 +11,8 @@ import Synchronization
 /// What the sensor's records came to.
 struct RunRecording {
   var job: RecordedJob
+  /// Why numbers of bytes are less than what was read and written; nil if they are exact, or were not asked for.
+  var missingBytes: String?
   var completeness: Completeness
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
@@ -32,6 +34,9 @@ final class Pipeline: @unchecked Sendable {
   private let sensor: Sensor
   private let interrupt: RingInterrupt
   private let state: JobState
+  private let longestInterval: Int32
+  /// Whether there are counts to look at.
+  private let isCounted: Bool
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
   private var log: EventLogWriter?
@@ -42,12 +47,18 @@ final class Pipeline: @unchecked Sendable {
 
   /// Milliseconds between two looks at the rings, unless one of them is filling up.
   private static let interval: Int32 = 10
+  /// The most that it becomes while nothing comes, where the kernel wakes the reader before a ring is full: each look
+  /// costs 10,000 instructions.
+  private static let longestInterval: Int32 = 80
   private static let second: UInt64 = 1_000_000_000
 
   init(
-    sensor: Sensor, options: JobOptions, log: consuming EventLogWriter, onStatus: ((SensorStatus) -> Void)? = nil
+    sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
+    onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
+    isCounted = sensorOptions.counts
+    longestInterval = sensorOptions.wakeup == .timer ? Self.interval : Self.longestInterval
     self.onStatus = onStatus
     self.log = consume log
     interrupt = sensor.rings.interrupt
@@ -77,12 +88,14 @@ final class Pipeline: @unchecked Sendable {
     mt_thread_describe("martlet-reader", -10)
     var reader = Reader(state, log: log.take())
     var nextPublication: UInt64 = 0
+    var interval = Self.interval
     while commandEnd.load(ordering: .acquiring) == 0 {
-      sensor.rings.wait(milliseconds: Self.interval)
-      sensor.rings.drain { reader.take($0) }
+      sensor.rings.wait(milliseconds: interval)
+      let count = sensor.rings.drain { reader.take($0) }
+      interval = count > 0 ? Self.interval : min(interval * 2, longestInterval)
       let now = mt_boottime_ns()
       reader.recorder.flush(now: now)
-      if now >= nextPublication {
+      if isCounted, now >= nextPublication {
         publishStatus(reader.recorder.tallies)
         nextPublication = now &+ Self.second
       }
@@ -124,7 +137,22 @@ final class Pipeline: @unchecked Sendable {
       completeness.missingHooks.append(("counter", error.description))
     }
     return RunRecording(
-      job: job, completeness: completeness, cost: cost, detachNanoseconds: detaching, status: status)
+      job: job, missingBytes: missingBytes(completeness), completeness: completeness, cost: cost,
+      detachNanoseconds: detaching, status: status)
+  }
+}
+
+extension Pipeline {
+  /// Why numbers of bytes are less than what was read and written; nil if they are exact, or were not asked for.
+  private func missingBytes(_ completeness: Completeness) -> String? {
+    guard sensor.isAskedForBytes else { return nil }
+    guard sensor.countsBytes else { return "the kernel has no hooks that tell the results of reads and writes" }
+    let lost = completeness.types.first { $0.name == RecordType.io.name }?.counts.lost ?? 0
+    let isWhole = completeness.received == completeness.sent && completeness.malformed == 0
+    if lost > 0 || completeness.sequenceGaps > 0 || !isWhole {
+      return "records that tell of them were lost"
+    }
+    return ((try? sensor.missedBytes()) ?? 1) == 0 ? nil : "the kernel left out a program that counts them"
   }
 }
 

@@ -110,10 +110,13 @@ struct Run {
     let child = try Child(command, inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
-    let jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
+    var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
+    jobOptions.countsBytes = sensor.countsBytes
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
-    let pipeline = Pipeline(sensor: sensor, options: jobOptions, log: log, onStatus: metrics.map { $0.publish })
+    let pipeline = Pipeline(
+      sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log,
+      onStatus: metrics.map { $0.publish })
     try pipeline.start()
     report.startedAt = Clock.boottime
     do {

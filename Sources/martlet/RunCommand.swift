@@ -36,6 +36,15 @@ struct RunCommand: ParsableCommand {
 
   @OptionGroup var sensor: SensorArguments
 
+  @Flag(help: .hidden)
+  var uncounted = false
+
+  @Flag(
+    help: ArgumentHelp(
+      "Count the bytes that programs read and write through each open file. 'martlet doctor' says whether this kernel "
+        + "has the hooks for it."))
+  var bytes = false
+
   @Option(
     help: ArgumentHelp(
       "Keep metrics about martlet itself in this file, for the textfile collector of Prometheus' node_exporter.",
@@ -65,10 +74,13 @@ struct RunCommand: ParsableCommand {
   }
 
   func run() throws {
+    var options = sensor.options()
+    options.counts = !uncounted
+    options.countsBytes = bytes
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,
-      sensor: sensor.options(), metrics: MetricsPlaces(file: metricsFile, listen: metricsListen),
+      sensor: options, metrics: MetricsPlaces(file: metricsFile, listen: metricsListen),
       masker: try sensor.masker(),
       live: live)
     throw ExitCode(run.execute())

@@ -60,7 +60,7 @@ struct RingSizes: ExpressibleByArgument, Equatable {
   }
 }
 
-/// `processes=N,writers=N,sockets=N`, any of them.
+/// `processes=N,writers=N,sockets=N,open_files=N`, any of them.
 struct MapSizes: ExpressibleByArgument, Equatable {
   private(set) var entries: [String: UInt32] = [:]
 

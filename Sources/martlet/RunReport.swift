@@ -43,6 +43,7 @@ struct RunReport {
   ) -> Int32 {
     var input = input
     input.take(recording.job)
+    if let missing = recording.missingBytes { input.snapshot.forgetBytes(because: missing) }
     input.completeness = recording.completeness
     input.startedAt = startedAt
     input.endedAt = endedAt
@@ -69,6 +70,7 @@ struct RunReport {
   private func cost(_ end: ProcessCost) -> ReportInput.Cost {
     var cost = ReportInput.Cost()
     cost.attachedAt = attached.at
+    cost.startNanoseconds = attached.total
     cost.lastRecordAt = end.at
     cost.userNanoseconds = end.user - min(end.user, attached.user)
     cost.systemNanoseconds = end.system - min(end.system, attached.system)

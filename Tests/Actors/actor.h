@@ -22,7 +22,8 @@ struct verb {
 };
 
 extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[],
-	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[], job_verbs[];
+	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[], byte_verbs[],
+	job_verbs[];
 
 /* Where this program's file is, and the working directory that it was started in. */
 extern const char *self_path;
@@ -56,5 +57,7 @@ int compat(long number, long a, long b, long c, long d);
 long low_copy(const void *bytes, size_t size);
 /* Opens through io_uring; flags of io_uring_setup. */
 int uring_open(const char *name, int flags, mode_t mode, unsigned setup_flags);
+/* Reads or writes at an offset through io_uring, flags of the entry; the result. */
+int uring_transfer(int fd, void *bytes, unsigned length, long offset, int writes, unsigned entry_flags);
 
 #endif

@@ -190,7 +190,7 @@ static const struct verb main_verbs[] = {{"wait-then", wait_then}, {"exit", exit
 int main(int argc, char **argv)
 {
 	const struct verb *const tables[] = {main_verbs, file_verbs, path_verbs, descriptor_verbs, process_verbs,
-		image_verbs, network_verbs, unix_verbs, uring_verbs, storm_verbs, security_verbs,
+		image_verbs, network_verbs, unix_verbs, uring_verbs, storm_verbs, security_verbs, byte_verbs,
 		job_verbs};
 
 	if (argc < 2 || argv[0][0] != '/') {

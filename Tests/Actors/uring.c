@@ -60,7 +60,11 @@ static int ring_do(struct ring *ring, const struct io_uring_sqe *entry)
 	unsigned flags = IORING_ENTER_GETEVENTS;
 	if (ring->setup_flags & IORING_SETUP_SQPOLL)
 		flags |= IORING_ENTER_SQ_WAKEUP;
-	check(syscall(SYS_io_uring_enter, ring->fd, 1, 1, flags, NULL, 0), "io_uring_enter");
+	/* With this, only failures are told. */
+	int is_silent = entry->flags & IOSQE_CQE_SKIP_SUCCESS;
+	check(syscall(SYS_io_uring_enter, ring->fd, 1, !is_silent, flags, NULL, 0), "io_uring_enter");
+	if (is_silent && *(_Atomic unsigned *)(ring->completions + cq->tail) == *head)
+		return 0;
 	unsigned first = *head, mask = *(unsigned *)(ring->completions + cq->ring_mask);
 	struct io_uring_cqe *done = (struct io_uring_cqe *)(ring->completions + cq->cqes) + (first & mask);
 	int result = done->res;
@@ -90,6 +94,17 @@ int uring_open(const char *name, int flags, mode_t mode, unsigned setup_flags)
 	fact("opcode", entry.opcode);
 	fact("open-flags", flags);
 	return ring_try(&ring, &entry, "IORING_OP_OPENAT");
+}
+
+int uring_transfer(int fd, void *bytes, unsigned length, long offset, int writes, unsigned entry_flags)
+{
+	struct ring ring = ring_open(0);
+	struct io_uring_sqe entry = {.opcode = writes ? IORING_OP_WRITE : IORING_OP_READ, .fd = fd, .off = offset,
+		.addr = (uint64_t)(uintptr_t)bytes, .len = length, .flags = entry_flags};
+	int result = ring_try(&ring, &entry, writes ? "IORING_OP_WRITE" : "IORING_OP_READ");
+
+	close(ring.fd);
+	return result;
 }
 
 /* uring OPERATION */

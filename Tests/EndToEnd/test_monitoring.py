@@ -232,7 +232,8 @@ class Top(Monitored):
         done = subprocess.run([MARTLET, "top", "--json", "-d", "0.5"], stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
         top = json.loads(done.stdout)
         self.assertEqual(top["schema"], "martlet.top/v1")
-        self.assertAlmostEqual(top["intervalSeconds"], 0.5, delta=0.4)
+        # On a busy machine it may come late, never early.
+        self.assertGreaterEqual(top["intervalSeconds"], 0.5)
         own = [s for s in top["sensors"] if s["pid"] == process.pid]
         self.assertEqual(len(own), 1, top["sensors"])
         self.assertEqual([r["ring"] for r in own[0]["rings"]][:2], ["critical", "bulk"])

@@ -63,6 +63,42 @@ class Secrets(Case):
 
 @needs_root
 @needs_sensor
+class Bytes(Case):
+    COMMAND = ("sh", "-c", "printf 12345 > one; printf 678 >> one; cat one one > two")
+
+    def test_are_exact_or_not_there(self):
+        doctor = json.loads(subprocess.run([MARTLET, "doctor", "--json"], stdout=subprocess.PIPE).stdout)
+        functions = [f for f in doctor["functions"] if f["family"] == "bytes"]
+        self.assertEqual(len(functions), 3)
+        self.assertTrue(all(f["onRequest"] for f in functions))
+        possible = all(f["hooks"] for f in functions)
+        done = self.run_martlet(*self.COMMAND, options=("--bytes",))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = self.report()
+        files = {os.path.basename(f["path"]): f for f in report["files"]}
+        if possible:
+            self.assertEqual(report["sensor"]["bytes"], {"counted": True})
+            self.assertEqual([files["one"][key] for key in ("bytesRead", "bytesWritten")], [16, 8])
+            self.assertEqual([files["two"][key] for key in ("bytesRead", "bytesWritten")], [0, 16])
+            return
+        # Asked for and not to be had: nobody takes that for zero.
+        self.assertFalse(report["sensor"]["bytes"]["counted"])
+        self.assertTrue(report["sensor"]["bytes"]["reason"])
+        self.assertEqual(report["verdict"], "incomplete")
+        for file in files.values():
+            self.assertFalse({"bytesRead", "bytesWritten", "bytesByImage"} & set(file), file)
+
+    def test_are_not_counted_unless_asked_for(self):
+        self.assertEqual(self.run_martlet(*self.COMMAND).returncode, 0)
+        report = self.report()
+        self.assertNotIn("bytes", report["sensor"])
+        self.assertEqual(report["verdict"], "clean")
+        self.assertNotIn("bytes", [h["family"] for h in report["sensor"]["hooks"]])
+        self.assertTrue(all("bytesRead" not in f for f in report["files"]))
+
+
+@needs_root
+@needs_sensor
 class Processes(Case):
     def test_processes_and_files_are_in_the_report(self):
         done = self.run_martlet("sh", "-c", "echo text > written; cat written > copied; rm written; exit 3")

@@ -138,7 +138,10 @@ enum Records {
     open(Array(name.utf8), time: time, created: created)
   }
 
-  static func exec(_ arguments: [[UInt8]], executable: [UInt8] = Array("/usr/bin/cc".utf8)) -> RecordBuilder {
+  static func exec(
+    _ arguments: [[UInt8]], executable: [UInt8] = Array("/usr/bin/cc".utf8),
+    _ change: (inout mt_exec) -> Void = { _ in }
+  ) -> RecordBuilder {
     var builder = RecordBuilder(.exec, time: 2000, tgid: 100, leaderStart: 7)
     var body = mt_exec()
     body.file.ino = 5
@@ -150,6 +153,7 @@ enum Records {
     body.argc = UInt32(arguments.count)
     let joined: [UInt8] = arguments.flatMap { $0 + [0] }
     body.argv_bytes = UInt64(joined.count)
+    change(&body)
     builder.setBody(body)
     builder.setString(RecordString.exe, executable)
     builder.setString(.filename, "cc")
@@ -217,7 +221,7 @@ enum Records {
       builder.setBody(mt_claim(key: 1, cgroup: 7, rule: 2, reason: 4, step: 3, is_new: 1, parent_tgid: 9, uid: 0))
       builder.setString(.variable, "CI_JOB_ID=4711")
       return builder
-    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD:
+    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD, .io:
       return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     }
   }

@@ -73,6 +73,27 @@ struct SerializationTests {
     #expect(line["called"]?["path"]?.string == "cc")
   }
 
+  @Test("what is kept of a program that ran before is used for that file in that state alone")
+  func programsAgain() throws {
+    let long = "/" + String(repeating: "d/", count: 600) + "cc"
+    let records = [
+      Records.exec([[0x63]]), Records.exec([[0x64]]), Records.exec([[0x63]]) { $0.size = 7 },
+      Records.exec([[0x63]]) { $0.ctime = -8 }, Records.exec([[0x63]]) { $0.mtime = 9 },
+      Records.exec([[0x63]]) { $0.file.generation = 10 }, Records.exec([[0x63]]) { $0.file.dev = 11 },
+      // The same place in the table; another name of the same file; too long to be kept.
+      Records.exec([[0x63]]) { $0.file.ino += 16 },
+      Records.exec([[0x63]], executable: Array("/bin/dd".utf8)), Records.exec([[0x63]], executable: Array(long.utf8)),
+      Records.exec([[0x63]]),
+    ]
+    let together = try LogFixture().lines(records + records)
+    #expect(together.count == 2 * records.count)
+    for (line, record) in zip(together, records + records) {
+      let alone = try #require(try LogFixture().lines([record]).first)
+      #expect(line["process"]?["file"] == alone["process"]?["file"])
+      #expect(line["process"]?["args"] == alone["process"]?["args"])
+    }
+  }
+
   @Test("a name that is not UTF-8 has U+FFFD in its text and its bytes beside it")
   func invalidName() throws {
     let line = try #require(try LogFixture().lines([Records.open([0x61, 0xff, 0x62])]).first)
@@ -137,6 +158,26 @@ struct SerializationTests {
     #expect(lines[0]["activity_id"]?.number == 2 && lines[0]["handshake_ns"]?.number == 7)
   }
 
+  @Test("bytes through an open file are there, unless they are not known")
+  func bytesOfOpenFile() throws {
+    func record(_ why: mt_io_why) -> RecordBuilder {
+      var builder = RecordBuilder(.io, time: 5000, tgid: 100, leaderStart: 7)
+      builder.setBody(
+        mt_io(
+          file: mt_file(ino: 5, dev: 1, generation: 9, mode: 0o100644, nlink: 1), open_file: .max, image: 7, read: 3,
+          written: .max, why: why.rawValue, reserved: 0))
+      return builder
+    }
+    let whys = [MT_IO_CLOSED, MT_IO_SHARED, MT_IO_OPEN, MT_IO_UNKNOWN]
+    let lines = try LogFixture().lines(whys.map { record($0) })
+    #expect(lines.map { $0["why"]?.string } == ["closed", "shared", "open", "unknown"])
+    #expect(lines.allSatisfy { $0["activity_name"]?.string == "io" && $0["class_uid"]?.number == 1001 })
+    #expect(lines.allSatisfy { $0["open_file"]?.string == "18446744073709551615" && $0["file"]?["uid"] != nil })
+    #expect(lines.prefix(3).allSatisfy { $0["bytes_read"]?.number == 3 })
+    #expect(lines.prefix(3).allSatisfy { $0["bytes_written"] == .number("18446744073709551615") })
+    #expect(lines[3]["bytes_read"] == nil && lines[3]["bytes_written"] == nil)
+  }
+
   @Test("an abstract unix address keeps its NUL")
   func abstractAddress() throws {
     var builder = RecordBuilder(.unixConnect, time: 5000, tgid: 100, leaderStart: 7)
@@ -167,9 +208,15 @@ struct SerializationTests {
     "numbers are written as String writes them",
     arguments: [0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 65_535, 99_999, 4_294_967_295, .max - 1, .max])
   func decimals(value: UInt64) {
+    #expect(text { $0.append(number: value) } == String(value))
+  }
+
+  private func text(_ write: (inout Line) -> Void) -> String {
     var buffer = ByteBuffer()
-    buffer.append(number: value)
-    #expect(buffer.text == String(value))
+    var line = Line(in: &buffer, room: 64)
+    write(&line)
+    line.finish(in: &buffer)
+    return buffer.text
   }
 
   @Test("numbers around every power of ten and of two are written as String writes them")
@@ -180,13 +227,7 @@ struct SerializationTests {
       power *= 10
       values += [power - 1, power, power + 1]
     }
-    for value in values {
-      var buffer = ByteBuffer()
-      buffer.append(number: value)
-      #expect(buffer.text == String(value))
-    }
-    var negative = ByteBuffer()
-    negative.append(number: Int64.min)
-    #expect(negative.text == String(Int64.min))
+    for value in values { #expect(text { $0.append(number: value) } == String(value)) }
+    #expect(text { $0.append(number: Int64.min) } == String(Int64.min))
   }
 }

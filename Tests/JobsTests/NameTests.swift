@@ -102,6 +102,22 @@ import Testing
 
   // MARK: - Names
 
+  @Test func aProgramsPathLeadsWhereItLeadsNow() {
+    let job = started()
+    // By its identity alone, as the record of a close tells a file.
+    func name() -> String {
+      job.close(100, Job.File(UInt64("/w/dir/prog".utf8.count) + 5_000), fd: 9)
+      return job.path
+    }
+    job.exec(100, "/w/dir/prog")
+    job.exec(100, "/w/dir/prog")
+    #expect(name() == "/w/dir/prog")
+    job.operation(.rename, 100, in: "/w", "dir", "moved")
+    #expect(name() == "/w/moved/prog")
+    job.exec(100, "/w/dir/prog")
+    #expect(name() == "/w/dir/prog")
+  }
+
   @Test func renameMovesTheNameAndReplacesTheTarget() throws {
     let job = started()
     job.open(100, "/w", "new", .init(5), write: true, created: true)

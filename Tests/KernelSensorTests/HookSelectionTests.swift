@@ -57,6 +57,28 @@ struct HookSelectionTests {
     #expect(open.passedOver.count == 2)
   }
 
+  @Test("spares come with the programs that they stand in for, where more than interrupts comes between")
+  func spares() throws {
+    let spares = [
+      ("spare_fentry_open", "fentry/security_file_open"), ("spare2_fentry_open", "fentry/security_file_open"),
+      ("spare_dispatch", "tp_btf/sys_exit"), ("states", "tp_btf/inet_sock_set_state"),
+      ("spare_states", "tp_btf/inet_sock_set_state"),
+    ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
+    let plain = HookSelection(table: table, programs: programs + spares)
+    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "spare_states"])
+
+    var preemptible = HookSelection(table: table, programs: programs + spares, isPreemptible: true)
+    #expect(preemptible.wanted == plain.wanted)
+    try preemptible.overcome(refusal("lsm_open"))
+    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare_fentry_open", "spare2_fentry_open"]))
+    #expect(preemptible.family(of: "spare2_fentry_open") == "file")
+    // One that is refused is no loss to the way.
+    try preemptible.overcome(refusal("spare_fentry_open"))
+    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare2_fentry_open"]))
+    #expect(!preemptible.wanted.contains("spare_fentry_open"))
+    #expect(try choice(preemptible, "open").hooks.map(\.program) == ["fentry_open", "fentry_close"])
+  }
+
   @Test("without any tier an optional function is missed and named, a required one is an error")
   func nothingLeft() throws {
     var selection = selection
@@ -83,6 +105,27 @@ struct HookSelectionTests {
     try selection.overcome(refusal("x"))
     #expect(selection.wanted == ["z"])
     #expect(selection.choices.map(\.hooks.isEmpty) == [true, false])
+  }
+
+  @Test("what is only wanted on request is not loaded unasked, and where it cannot be had that is said")
+  func onRequest() throws {
+    let table =
+      table + [
+        HookFunction("bytes", "read", .onRequest, ["fentry_read"]),
+        HookFunction("bytes", "aio", .onRequest, ["not_shipped"]),
+      ]
+    let programs = programs + [(ProgramName(name: "fentry_read", section: "fentry/vfs_read"), "sensor")]
+    let unasked = HookSelection(table: table, programs: programs)
+    #expect(unasked.wanted == selection.wanted)
+    #expect(!unasked.choices.contains { $0.family == "bytes" || $0.function == "fentry_read" })
+
+    var asked = HookSelection(table: table, programs: programs, all: true)
+    #expect(asked.wanted == selection.wanted.union(["fentry_read"]))
+    #expect(try choice(asked, "read").isOnRequest && !choice(asked, "open").isOnRequest)
+    let missing = try choice(asked, "aio")
+    #expect(missing.hooks.isEmpty && !missing.reasons.isEmpty)
+    try asked.overcome(refusal("fentry_read", "no"))
+    #expect(try choice(asked, "read").reasons == "fentry_read: no")
   }
 
   /// Ways by LSM, by fentry and by tp_btf for `open`, by fentry and by tp_btf for `copy`.

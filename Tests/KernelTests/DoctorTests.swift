@@ -13,19 +13,26 @@ extension KernelTests {
 
     @Test func aRunHereWouldBeComplete() {
       #expect(Self.diagnosis.error.map(\.description) == nil)
-      #expect(Self.diagnosis.functions.filter(\.choice.hooks.isEmpty).map(\.choice.function) == [])
+      let missing = Self.diagnosis.functions.filter { $0.choice.hooks.isEmpty && !$0.choice.isOnRequest }
+      #expect(missing.map(\.choice.function) == [])
       #expect(Self.diagnosis.facts.compactMap(\.advice) == [])
       #expect(Self.diagnosis.isComplete)
     }
 
     @Test func everyHookThatADeedCanReachRuns() {
-      #expect(Self.diagnosis.functions.filter { !$0.isProven }.map(\.choice.function) == [])
+      // What is only there on request need not be there everywhere.
+      let unproven = Self.diagnosis.functions.filter {
+        !$0.isProven && !($0.choice.isOnRequest && $0.choice.hooks.isEmpty)
+      }
+      #expect(unproven.map(\.choice.function) == [])
     }
 
     @Test func everyBetterWayThatWasPassedOverHasAReason() {
       for function in Self.diagnosis.functions {
         for other in function.choice.passedOver {
-          #expect(!other.hooks.isEmpty && other.reason.count > 10, "\(other)")
+          // For old kernels there are no programs at all that count bytes.
+          #expect(!other.hooks.isEmpty || function.choice.isOnRequest, "\(other)")
+          #expect(other.reason.count > 10, "\(other)")
         }
       }
     }

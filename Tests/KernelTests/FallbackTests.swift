@@ -54,14 +54,16 @@ extension KernelTests {
       let bench = try Bench.without(lacking)
       let act = try bench.repeated(["storm", "4", "80", "5"])
       #expect(act.status == 0, "\(act.facts)")
-      if try bench.sensor.missedRuns() > 0 { return }
       let opens = act.all(.open) { !$0.path.isEmpty && $0.open.how == 0 && $0.open.open_flags & 0o100 != 0 }
-      #expect(opens.count == 4 * 80)
       let names = opens.compactMap { $0.path.split(separator: UInt8(ascii: "/")).last }
       #expect(names.count == opens.count && names.allSatisfy(SelfTellingText.isWhole))
       let arguments = act.all(.exec).compactMap { $0.string(.argv)?.split(separator: 0) }
         .filter { $0.count == 8 && $0[1].elementsEqual("storm-end".utf8) }
-      #expect(arguments.count == 4 * 5)
+      // No more is missing than runs that the kernel left out, and says so.
+      let missed = Int(try bench.sensor.missedRuns())
+      #expect(opens.count <= 4 * 80 && arguments.count <= 4 * 5)
+      let missing = 4 * 80 + 4 * 5 - opens.count - arguments.count
+      #expect(missing <= missed, "\(opens.count) opens, \(arguments.count) execs, \(missed) runs left out")
       #expect(arguments.allSatisfy { $0.dropFirst(2).allSatisfy(SelfTellingText.isWhole) })
       #expect(bench.sensor.rings.sequenceGaps == 0 && bench.malformed == [])
     }

@@ -316,6 +316,17 @@ func survives(_ token: String, in text: String) -> Bool {
     }
   }
 
+  @Test(
+    "the three bytes that a prefix is found by do not suffice",
+    arguments: [
+      ("/src/benchmarks/storm", false), ("lib/hooks/php_x", false), ("x/client-data", false),
+      ("https://x/api/webhooks/1", true), ("ghp_", true), ("a=sk-ant-b", true), ("SKa", true),
+    ])
+  func prefixes(text: String, mayHold: Bool) {
+    let found = bytes(text).withUnsafeBytes { MaskPrefilter.shared.mayHoldSecret($0) }
+    #expect(found == mayHold)
+  }
+
   @Test func theFirstPassAloneDecides() {
     var slow = SecretMasker()
     slow.usesPrefilter = false

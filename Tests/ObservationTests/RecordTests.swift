@@ -60,6 +60,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(RecordType.flowOpen.rawValue == UInt16(MT_FLOW_OPEN.rawValue))
     #expect(RecordFlags.continued.rawValue == UInt8(MT_FLAG_CONTINUED.rawValue))
     #expect(RecordType.security.rawValue == UInt16(MT_SECURITY.rawValue))
+    #expect(RecordType.io.rawValue == UInt16(MT_IO.rawValue))
     #expect(RecordType.claim.rawValue == UInt16(MT_CLAIM.rawValue))
     #expect(RecordType.step.rawValue == UInt16(MT_STEP.rawValue))
     #expect(RecordString.detail.rawValue == UInt16(MT_STR_DETAIL.rawValue))

@@ -55,6 +55,36 @@ struct JSONReportTests {
     #expect(processes[2]["endedAt"] == .null)
   }
 
+  @Test("has bytes read and written where they are known, else says why they are not")
+  func bytes() throws {
+    var input = Sample.input()
+    let plain = try StrictJSON.parse(JSONReport.write(input))
+    #expect(plain["sensor"]?["bytes"] == nil && plain["files"]?.array?.allSatisfy { $0["bytesRead"] == nil } == true)
+
+    var access = FileAccess()
+    access.image = 4
+    access.process = 2
+    access.bytes = ByteCounts(read: 1, written: 987_654_321)
+    input.snapshot.bytes = ByteCounting()
+    input.snapshot.files[0].bytes = access.bytes
+    input.snapshot.files[0].accesses = [FileAccess(), access]
+    let counted = try StrictJSON.parse(JSONReport.write(input))
+    let file = try #require(counted["files"]?.array?.first)
+    #expect(file["bytesRead"]?.number == 1 && file["bytesWritten"]?.number == 987_654_321)
+    #expect(file["bytesByImage"]?.array?.count == 1)
+    #expect(file["bytesByImage"]?.array?.first?["image"]?.number == 4)
+    #expect(counted["files"]?.array?.last?["bytesRead"] == nil)
+    #expect(counted["sensor"]?["bytes"]?["counted"] == .bool(true))
+    #expect(String(decoding: HTMLReport.write(input), as: UTF8.self).contains("987,654,321"))
+    #expect(String(decoding: MarkdownReport.write(input), as: UTF8.self).contains("987,654,321"))
+
+    input.snapshot.forgetBytes(because: "nobody <counted> them")
+    let missing = try StrictJSON.parse(JSONReport.write(input))
+    #expect(missing["files"]?.array?.allSatisfy { $0["bytesRead"] == nil } == true)
+    #expect(missing["sensor"]?["bytes"]?["reason"]?.string == "nobody <counted> them")
+    #expect(String(decoding: HTMLReport.write(input), as: UTF8.self).contains("nobody &lt;counted&gt; them"))
+  }
+
   @Test("gives the bytes of names that are not UTF-8")
   func base64() throws {
     var input = Sample.input()

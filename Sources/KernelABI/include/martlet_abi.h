@@ -84,6 +84,7 @@ enum mt_type {
 	MT_URING = 32,       /* bulk; mt_uring; PATH, PATH2: an operation given to io_uring */
 	MT_FLOW_OPEN = 33,   /* critical; mt_sock; a connection that is open when the sensor goes, or whose end it cannot see */
 	MT_SECURITY = 34,    /* critical; mt_security; PATH, PATH2, DETAIL, by kind */
+	MT_IO = 35,          /* bulk; mt_io; bytes that an image read and wrote through an open file; only if asked for */
 	MT_CLAIM = 36,       /* critical; mt_claim; COMM, VARIABLE…: a process was recognised as a job's */
 	MT_STEP = 37,        /* critical; mt_step; VARIABLE…: an exec of the process that a step began with */
 	MT_TYPE_COUNT = 38,
@@ -220,6 +221,23 @@ struct mt_close {
 	mt_u16 has_state;    /* 0: the inode was gone or reused when we looked */
 };
 
+enum mt_io_why {
+	MT_IO_CLOSED = 0,    /* the last descriptor of the open file, whoever had it, is gone: no more will come */
+	MT_IO_SHARED = 1,    /* its place was needed for another image that uses the same open file */
+	MT_IO_OPEN = 2,      /* open still when the sensor went */
+	MT_IO_UNKNOWN = 3,   /* there is more than was counted: these numbers, and all others of the file, are not to be used */
+};
+
+/* Bytes since the image's last record of the same open file. The header has the image's process, which may be over. */
+struct mt_io {
+	struct mt_file file;
+	mt_u64 open_file;    /* id of the open file: opaque, the same for its whole life */
+	mt_u64 image;        /* time of the exec or fork that made the image */
+	mt_u64 read, written;
+	mt_u32 why;          /* enum mt_io_why */
+	mt_u32 reserved;
+};
+
 struct mt_dup {
 	struct mt_file file;
 	mt_s32 old_fd, new_fd;
@@ -316,8 +334,9 @@ enum mt_map {
 	MT_MAP_WRITERS = 2,
 	MT_MAP_SOCKETS = 3,
 	MT_MAP_DIRECTORIES = 4,
-	MT_MAP_JOBS = 5,         /* slots of jobs */
-	MT_MAP_COUNT = 6,
+	MT_MAP_OPEN_FILES = 5,
+	MT_MAP_JOBS = 6,         /* slots of jobs */
+	MT_MAP_COUNT = 7,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is
@@ -379,58 +398,7 @@ struct mt_writer {
 	struct mt_file file;
 };
 
-/*
- * What hooks on the functions that do it see, and not the one on the end of system calls. User space sets the bit once
- * it has chosen the programs, so that nothing is told twice.
- */
-enum mt_typed {
-	MT_TYPED_OPEN = 1,
-	MT_TYPED_DUP = 2,
-	MT_TYPED_RECEIVE = 4,
-	MT_TYPED_ACCEPT = 8,
-	MT_TYPED_SOCKET = 16,
-	MT_TYPED_PATH = 32,
-};
-
-/* Values in `.rodata.config` of every object, set by user space before the load. */
-struct mt_config {
-	mt_u64 seed[2];      /* secret: keys the hashes that an attacker could otherwise collide */
-	mt_u32 critical_edge, bulk_edge; /* bytes after which a producer wakes the reader itself */
-	mt_u32 mount_namespace; /* inode number of martlet's own */
-	mt_u32 cpu_count;    /* possible CPUs */
-	mt_u32 task_storage; /* 1: these programs may use it */
-	mt_u32 page_size;    /* bytes */
-	mt_u32 typed;        /* enum mt_typed */
-	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
-};
-
-/* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The
- * program is called "on_" and the name in lower case: MT_HANDLER_CLOSE is on_close. Opens are told by sys_exit itself. */
-enum mt_handler {
-	MT_HANDLER_NONE = 0,
-	MT_HANDLER_OPEN = 1,
-	MT_HANDLER_CLOSE = 2,
-	MT_HANDLER_CLOSE_RANGE = 3,
-	MT_HANDLER_DUP = 4,
-	MT_HANDLER_PATH = 5,       /* rename, unlink, link, symlink, mkdir, mknod, truncate, chmod, chown */
-	MT_HANDLER_DESCRIPTOR = 6, /* ftruncate, fchmod, fchown */
-	MT_HANDLER_MMAP = 7,
-	MT_HANDLER_COPY = 8,
-	MT_HANDLER_PAIR = 9,       /* pipe, socketpair */
-	MT_HANDLER_RECEIVE = 10,   /* recvmsg, pidfd_getfd: descriptors that arrive */
-	MT_HANDLER_CONNECT = 11,   /* unix sockets only; the others go by the cgroup hooks */
-	MT_HANDLER_ACCEPT = 12,
-	MT_HANDLER_SOCKET = 13,
-	/* What concerns security is told whether it succeeded or failed. */
-	MT_HANDLER_ACCESS = 14,    /* ptrace, process_vm_*, pidfd_getfd, opens of /proc/PID/mem */
-	MT_HANDLER_MEMORY = 15,    /* mmap and mprotect that ask for memory to be executed */
-	MT_HANDLER_MOUNT = 16,
-	MT_HANDLER_CREDENTIAL = 17,
-	MT_HANDLER_MODULE = 18,
-	MT_HANDLER_BPF = 19,
-	MT_HANDLER_NAMESPACE = 20,
-	MT_HANDLER_COUNT = 21,
-};
+#include "martlet_abi_programs.h"
 
 #ifndef __cplusplus
 _Static_assert(sizeof(struct mt_header) == 40, "header layout");
@@ -440,6 +408,7 @@ _Static_assert(sizeof(struct mt_exec) == 96, "exec layout");
 _Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
 _Static_assert(sizeof(struct mt_open) == 72, "open layout");
 _Static_assert(sizeof(struct mt_close) == 56, "close layout");
+_Static_assert(sizeof(struct mt_io) == 64, "io layout");
 _Static_assert(sizeof(struct mt_dup) == 32, "dup layout");
 _Static_assert(sizeof(struct mt_path_op) == 56, "path_op layout");
 _Static_assert(sizeof(struct mt_mmap) == 40, "mmap layout");

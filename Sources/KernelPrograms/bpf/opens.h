@@ -127,15 +127,15 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	struct dentry *dentry;
 	int once;
 
-	COUNT(request->type, seen);
 	/* What may change the file, or may find another one under the name, always travels. */
 	once = request->how == MT_OPEN_CALL && !(fmode & (MT_FMODE_WRITE | MT_FMODE_CREATED)) &&
 	       !(open_flags & O_TRUNC);
 	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
-		COUNT(request->type, deduplicated);
+		COUNT_DEDUPLICATED(request->type);
 		COUNT_JOB(actor->job, deduplicated);
 		return 1;
 	}
+	COUNT(request->type, seen);
 	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
 		return 0;
 	HEADER(&record)->flags = request->flags;

@@ -15,6 +15,7 @@
 /* Of hooks on functions, those kernels lack the helper that tells how a function ended (5.17). */
 #include "families/names.h"
 #include "families/descriptors.h"
+#include "families/bytes.h"
 #endif
 #include "families/security.h"
 #include "families/credentials.h"

@@ -20,11 +20,15 @@ final class Bench {
   /// Records that were no records.
   private(set) var malformed: [String] = []
 
-  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil) throws {
+  /// Another one, which counts bytes.
+  nonisolated(unsafe) static let counting: Result<Bench, any Error> = Result { try Bench(countsBytes: true) }
+
+  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.hooks = try hooks ?? Self.hooks()
     options.withheld = features.union(Self.withheld)
+    options.countsBytes = countsBytes
     sensor = try Sensor(options: options)
   }
 
@@ -68,15 +72,17 @@ final class Bench {
 
   /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
   ///
-  /// - Parameter until: what else has to have arrived; the wait ends after 20 s whatever has.
+  /// - Parameters:
+  ///   - again: run it again where the kernel left out runs of programs meanwhile: what was seen then says nothing
+  ///   - until: what else has to have arrived; the wait ends after 20 s whatever has.
   static func act(
-    _ words: String..., prepared: [String] = [], location: SourceLocation = #_sourceLocation,
+    _ words: String..., prepared: [String] = [], again: Bool = true, location: SourceLocation = #_sourceLocation,
     until isComplete: (Act) -> Bool = { _ in true }
   ) throws -> Act {
-    let act = try shared.get().run(words, prepared: prepared, isComplete)
+    let act = try shared.get().attempt(words, prepared: prepared, again: again, isComplete)
     try #require(act.facts["failed"] == nil, "\(failure(act))", sourceLocation: location)
     try #require(act.facts["unsupported"] == nil, "\(failure(act))", sourceLocation: location)
-    checkInvariants(act, location)
+    checkInvariants(act, location, isWhole: again)
     return act
   }
 
@@ -84,7 +90,7 @@ final class Bench {
   static func act(
     _ words: String..., needs feature: Feature, prepared: [String] = [], location: SourceLocation = #_sourceLocation
   ) throws -> Act? {
-    let act = try shared.get().run(words, prepared: prepared) { _ in true }
+    let act = try shared.get().attempt(words, prepared: prepared) { _ in true }
     if !feature.isHere {
       #expect(
         act.facts["unsupported"] != nil || act.facts["failed"] != nil,
@@ -127,6 +133,18 @@ final class Bench {
     #expect(bench.malformed == [] && bench.sensor.missingHooks.isEmpty)
     return Act(
       pid: Int(child.pid), directory: directory.path, facts: child.facts, records: records, status: 0)
+  }
+
+  private func attempt(
+    _ words: [String], prepared: [String], again: Bool = true, _ isComplete: (Act) -> Bool
+  ) throws -> Act {
+    var tries = 0
+    while true {
+      let missed = try sensor.missedRuns()
+      let act = try run(words, prepared: prepared, isComplete)
+      tries += 1
+      if try sensor.missedRuns() == missed || !again || tries == 10 { return act }
+    }
   }
 
   private func run(_ words: [String], prepared: [String], _ isComplete: (Act) -> Bool) throws -> Act {
@@ -200,7 +218,8 @@ final class Bench {
 
   // MARK: - What holds whatever an actor does
 
-  private static func checkInvariants(_ act: Act, _ location: SourceLocation) {
+  /// - Parameter isWhole: whether all was seen, apart from what is counted
+  private static func checkInvariants(_ act: Act, _ location: SourceLocation, isWhole: Bool = true) {
     guard case .success(let bench) = shared else { return }
     #expect(bench.malformed == [], sourceLocation: location)
     bench.malformed = []
@@ -208,8 +227,12 @@ final class Bench {
     // Every process that was made has ended, once, and nobody else has.
     let forked = act.all(.fork).map { Int($0.fork.child_tgid) }
     let ended = act.all(.exit).map(\.pid)
-    #expect((forked + [act.pid]).sorted() == ended.sorted(), "\(act.summary)", sourceLocation: location)
     let processes = Set(forked + [act.pid])
+    if isWhole {
+      #expect((forked + [act.pid]).sorted() == ended.sorted(), "\(act.summary)", sourceLocation: location)
+    } else {
+      #expect(Set(ended).count == ended.count && processes.isSuperset(of: ended), sourceLocation: location)
+    }
     #expect(act.records.allSatisfy { processes.contains($0.pid) }, "\(act.summary)", sourceLocation: location)
 
     // A pid means one process as long as the leader's start is the same, and that never changes.

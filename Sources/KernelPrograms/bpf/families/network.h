@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
+#include "hooks.h"
 #include "sockets.h"
 
 #define ALLOW 1
@@ -205,8 +206,7 @@ static __always_inline void listening(struct sock *sk)
 	send(&record);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_state)
+static __always_inline void state_set(const struct sock *sk, int new_state)
 {
 	__u64 sock = (__u64)sk;
 	struct flow *flow;
@@ -215,21 +215,23 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_
 	case TCP_ESTABLISHED:
 		/* What comes in has no owner until somebody accepts it. */
 		if (!READ(sk, struct sock, sk_socket))
-			return 0;
+			return;
 		flow = bpf_map_lookup_elem(&sockets, &sock);
 		if (flow && !flow->established)
 			flow->established = bpf_ktime_get_boot_ns();
-		return 0;
+		return;
 	case TCP_CLOSE:
 		flow = bpf_map_lookup_elem(&sockets, &sock);
 		if (flow)
 			end_flow(sock, (struct sock *)sk, flow);
-		return 0;
+		return;
 	case TCP_LISTEN:
 		listening((struct sock *)sk);
 	}
-	return 0;
 }
+/* Called by tasks and by the interrupts that come between. */
+WITH_SPARES("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_SPARE_TCP_STATE,
+     state_set(ARGUMENT(context, 0, const struct sock *), ARGUMENT(context, 2, int)))
 
 /* A socket whose connect failed before TCP left its first state gets no other end than this. */
 SEC("cgroup/sock_release")

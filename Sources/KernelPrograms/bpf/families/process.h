@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
+#include "hooks.h"
 #include "opens.h"
 
 #define SIGNAL_GROUP_EXIT 4
@@ -49,8 +50,7 @@ static __always_inline void inherit_writers(struct mt_process *from, __u32 paren
 		LOOP(MT_FD_TRACKED, inherit_writer, &inherit);
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+static __always_inline void forked(struct task_struct *parent, struct task_struct *child)
 {
 	struct mt_tag *tag = own_tag(parent), *made;
 	struct mt_process *process, fresh = {};
@@ -61,7 +61,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	struct actor actor;
 
 	if (!tag)
-		return 0;
+		return;
 	actor = actor_of(parent, tag);
 	child_tgid = child->tgid;
 	made = make_tag(child);
@@ -71,7 +71,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		COUNT(MT_FORK, lost);
 		COUNT_JOB(tag->job, lost_critical);
 		count_full(MT_MAP_TAGS);
-		return 0;
+		return;
 	}
 	count_used(MT_MAP_TAGS, 1);
 	*made = *tag;
@@ -79,7 +79,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	if (child_tgid == actor.tgid) {
 		if (process)
 			ADD(&process->threads, 1);
-		return 0;
+		return;
 	}
 	COUNT(MT_FORK, seen);
 	made->tgid = child_tgid;
@@ -94,7 +94,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	inherit_writers(process, actor.tgid, child_tgid);
 
 	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
-		return 0;
+		return;
 	body = BODY(&record, struct mt_fork);
 	body->child_tgid = child_tgid;
 	body->child_start = made->leader_start;
@@ -105,8 +105,9 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	level = READ(pid, struct pid, level);
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
 	send(&record);
-	return 0;
 }
+WITH_SPARES("tp_btf/sched_process_fork", sched_process_fork, MT_SPARE_FORK,
+     forked(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, struct task_struct *)))
 
 static __always_inline __u32 exec_flags(struct task_struct *task, struct file *file, __u32 nlink)
 {
@@ -191,8 +192,7 @@ static __always_inline __u64 descriptor_set(struct task_struct *task, const stru
 	return hash_end(given.hash);
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+static __always_inline void executed(struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct mt_tag *tag = own_tag(task);
 	__u64 start, length, set, untold;
@@ -204,7 +204,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	struct inode *inode;
 
 	if (!tag)
-		return 0;
+		return;
 	COUNT(MT_EXEC, seen);
 	actor = actor_of(task, tag);
 	/* A thread that execs goes on as the leader. */
@@ -223,7 +223,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		process->untold = untold;
 
 	if (!begin(&record, MT_EXEC, MT_CRITICAL, sizeof(*body), &actor))
-		return 0;
+		return;
 	body = BODY(&record, struct mt_exec);
 	/* What runs: a script's interpreter. The script itself is FILENAME. */
 	file = LOOSE(task)->mm->exe_file;
@@ -252,8 +252,10 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
 	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
 	send(&record);
-	return 0;
 }
+WITH_SPARES("tp_btf/sched_process_exec", sched_process_exec, MT_SPARE_EXEC,
+     executed(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, int),
+	      ARGUMENT(context, 2, struct linux_binprm *)))
 
 static long send_inherited(__u32 index, struct given *given)
 {
@@ -279,8 +281,7 @@ static long send_inherited(__u32 index, struct given *given)
 LOOP_STEP(struct given, send_inherited)
 
 /* Runs after the program above, which is attached before it. */
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_descriptors, struct task_struct *task)
+static __always_inline void tell_descriptors(struct task_struct *task)
 {
 	struct mt_tag *tag = own_tag(task);
 	struct mt_process *process;
@@ -288,21 +289,21 @@ int BPF_PROG(exec_descriptors, struct task_struct *task)
 	struct actor actor;
 
 	if (!tag)
-		return 0;
+		return;
 	process = process_of(TASK(task, tgid));
 	if (!process || !process->untold)
-		return 0;
+		return;
 	actor = actor_of(task, tag);
 	given = given_to(task, &actor);
 	given.process = process;
 	LOOP(MT_FD_TRACKED, send_inherited, &given);
 	if (process->untold)
 		remember_open(process->untold);
-	return 0;
 }
+WITH_SPARES("tp_btf/sched_process_exec", exec_descriptors, MT_SPARE_EXEC_DESCRIPTORS,
+     tell_descriptors(ARGUMENT(context, 0, struct task_struct *)))
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(sched_process_exit, struct task_struct *task)
+static __always_inline void exited(struct task_struct *task)
 {
 	struct mt_tag *tag = tag_of(task);
 	struct mt_process *process;
@@ -320,7 +321,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		/* The leader's tag is also for threads that have none. */
 		if (tag && task->pid != task->tgid)
 			drop_tag(task->pid);
-		return 0;
+		return;
 	}
 	actor = actor_of(task, tag);
 	tgid = actor.tgid;
@@ -328,10 +329,10 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	drop_tag(tgid);
 	process = process_of(tgid);
 	if (!process)
-		return 0;
+		return;
 	/* Two threads that end at once may both find that none is left. */
 	if (!claim_exit(process, tgid, &threads))
-		return 0;
+		return;
 	close_at_exit(process, &actor);
 
 	COUNT(MT_EXIT, seen);
@@ -351,5 +352,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	}
 	unlist_process(tgid, actor.job);
 	end_exit(tgid);
-	return 0;
 }
+WITH_SPARES("tp_btf/sched_process_exit", sched_process_exit, MT_SPARE_EXIT,
+     exited(ARGUMENT(context, 0, struct task_struct *)))

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What programs are told when they are loaded, and how they find each other. A part of martlet_abi.h, which is to be
+ * included instead.
+ */
+#ifndef MARTLET_ABI_PROGRAMS_H
+#define MARTLET_ABI_PROGRAMS_H
+
+#ifndef MARTLET_ABI_H
+#include "martlet_abi.h"
+#else
+
+/*
+ * What hooks on the functions that do it see, and not the one on the end of system calls. User space sets the bit once
+ * it has chosen the programs, so that nothing is told twice.
+ */
+enum mt_typed {
+	MT_TYPED_OPEN = 1,
+	MT_TYPED_DUP = 2,
+	MT_TYPED_RECEIVE = 4,
+	MT_TYPED_ACCEPT = 8,
+	MT_TYPED_SOCKET = 16,
+	MT_TYPED_PATH = 32,
+};
+
+/* Values in `.rodata.config` of every object, set by user space before the load. */
+struct mt_config {
+	mt_u64 seed[2];      /* secret: keys the hashes that an attacker could otherwise collide */
+	mt_u32 critical_edge, bulk_edge; /* bytes after which a producer wakes the reader itself */
+	mt_u32 mount_namespace; /* inode number of martlet's own */
+	mt_u32 cpu_count;    /* possible CPUs */
+	mt_u32 task_storage; /* 1: these programs may use it */
+	mt_u32 page_size;    /* bytes */
+	mt_u32 typed;        /* enum mt_typed */
+	mt_u32 preemptible;  /* 1: a task may lose its CPU in the middle of a tracing program */
+	mt_u32 uncounted;    /* 1: count nothing in `counters` and `map_used`, to measure what that costs */
+	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
+};
+
+/* Index in the map `turns`: programs that have spares, see hooks.h. */
+enum mt_spare {
+	MT_SPARE_FORK = 0,
+	MT_SPARE_EXEC = 1,
+	MT_SPARE_EXEC_DESCRIPTORS = 2,
+	MT_SPARE_EXIT = 3,
+	MT_SPARE_TCP_STATE = 4,
+	MT_SPARE_INSTALL = 5,
+	MT_SPARE_CLOSE = 6,
+	MT_SPARE_DUP = 7,
+	MT_SPARE_UNLINK = 8,
+	MT_SPARE_RENAME = 9,
+	MT_SPARE_COUNT = 10,
+};
+
+/* One for each CPU. */
+struct mt_turn {
+	mt_u64 under_way[2]; /* 1: the program or its first spare is at work on this CPU, its task preempted maybe */
+	mt_u64 stood_in;     /* how often a spare did what the program was not run for */
+};
+
+/* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The
+ * program is called "on_" and the name in lower case: MT_HANDLER_CLOSE is on_close. Opens are told by sys_exit itself. */
+enum mt_handler {
+	MT_HANDLER_NONE = 0,
+	MT_HANDLER_OPEN = 1,
+	MT_HANDLER_CLOSE = 2,
+	MT_HANDLER_CLOSE_RANGE = 3,
+	MT_HANDLER_DUP = 4,
+	MT_HANDLER_PATH = 5,       /* rename, unlink, link, symlink, mkdir, mknod, truncate, chmod, chown */
+	MT_HANDLER_DESCRIPTOR = 6, /* ftruncate, fchmod, fchown */
+	MT_HANDLER_MMAP = 7,
+	MT_HANDLER_COPY = 8,
+	MT_HANDLER_PAIR = 9,       /* pipe, socketpair */
+	MT_HANDLER_RECEIVE = 10,   /* recvmsg, pidfd_getfd: descriptors that arrive */
+	MT_HANDLER_CONNECT = 11,   /* unix sockets only; the others go by the cgroup hooks */
+	MT_HANDLER_ACCEPT = 12,
+	MT_HANDLER_SOCKET = 13,
+	/* What concerns security is told whether it succeeded or failed. */
+	MT_HANDLER_ACCESS = 14,    /* ptrace, process_vm_*, pidfd_getfd, opens of /proc/PID/mem */
+	MT_HANDLER_MEMORY = 15,    /* mmap and mprotect that ask for memory to be executed */
+	MT_HANDLER_MOUNT = 16,
+	MT_HANDLER_CREDENTIAL = 17,
+	MT_HANDLER_MODULE = 18,
+	MT_HANDLER_BPF = 19,
+	MT_HANDLER_NAMESPACE = 20,
+	MT_HANDLER_COUNT = 21,
+};
+
+#endif
+#endif
