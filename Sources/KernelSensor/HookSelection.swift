@@ -76,10 +76,11 @@ struct HookSelection {
   ///     function of their own, in a family that is called as the object.
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
   ///   - all: also what is only wanted on request
+  ///   - recognises: also what is only for sensors that recognise jobs
   ///   - isPreemptible: load every spare that there is, not only those of programs that interrupts run
   init(
     table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil, all: Bool = false,
-    isPreemptible: Bool = false
+    recognises: Bool = true, isPreemptible: Bool = false
   ) {
     self.forced = forced
     self.isPreemptible = isPreemptible
@@ -97,7 +98,7 @@ struct HookSelection {
       functions.append(
         HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
     }
-    self.functions = functions
+    self.functions = functions.filter { recognises || !$0.isForRecognition }
     self.names = names
   }
 

@@ -26,6 +26,7 @@ public final class RunningSensor {
   private let mapUsed: MapHandle?
   private let processes: MapHandle
   private let limits: [String: UInt64]
+  private let makesJobs: Bool
   private let possibleCPUs: Int
   private var gauges: [(cpu: Int?, gauge: RingGauge)] = []
   private var highWater: [Int]
@@ -47,6 +48,7 @@ public final class RunningSensor {
     mapFull = try map("map_full", valueSize: MemoryLayout<UInt64>.size)
     mapUsed = byName["map_used"]
     processes = try map("processes", valueSize: MemoryLayout<mt_process>.size)
+    makesJobs = byName["free_jobs"] != nil
     limits = byName.compactMapValues { mapCapacity($0.descriptor) }
     let possible = libbpf_num_possible_cpus()
     guard possible > 0 else { throw .systemCall("Could not count the possible CPUs", errno: -possible) }
@@ -85,7 +87,7 @@ public final class RunningSensor {
           statistics: RingStatistics(
             capacity: ring.gauge.capacity, available: ring.gauge.available, highWater: highWater[index]))
       },
-      maps: MapStatistics.all(counters) { limits[$0] })
+      maps: MapStatistics.all(counters) { $0 == "jobs" && !makesJobs ? nil : limits[$0] })
   }
 
   /// What it watches, from its table of processes, which has at most some ten thousand entries.

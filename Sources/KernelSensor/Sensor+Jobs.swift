@@ -169,6 +169,7 @@ extension Sensor {
   /// - Parameter slots: from 1 up to `MT_MAX_JOBS` - 1, none of them twice
   public func openSlots(_ slots: ClosedRange<UInt16>) throws(SensorError) {
     for slot in slots { try putBack(checked(slot)) }
+    openSlots += slots.count
   }
 
   private func putBack(_ slot: UInt16) throws(SensorError) {

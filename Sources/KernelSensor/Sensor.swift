@@ -51,6 +51,8 @@ public final class Sensor {
   var rules: [JobRule] = []
   var ruleFilter = mt_rule_filter()
   var watchedCgroups: Set<UInt64> = []
+  /// How many slots jobs can be made in.
+  var openSlots = 0
 
   /// Of the features that there is a choice of, those in use.
   public let features: Set<KernelFeature>
@@ -101,7 +103,7 @@ public final class Sensor {
         .merging(options.entries) { fixed, _ in fixed },
       innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps.union(options.unusedMaps))
     let assembly = try Self.assemble(
-      parts, options.functions(of: table), settings, bulk, possibleCPUs: possibleCPUs, options: options, notes: notes)
+      parts, table, settings, bulk, possibleCPUs: possibleCPUs, options, notes: notes)
     objects = assembly.objects
     choices = assembly.choices
     isAskedForBytes = options.countsBytes
@@ -134,12 +136,12 @@ public final class Sensor {
   /// without it.
   private static func assemble(
     _ parts: [(name: String, bytes: [UInt8])], _ table: [HookFunction], _ settings: ObjectSettings,
-    _ bulk: borrowing BulkRings, possibleCPUs: Int, options: SensorOptions, notes: TrialNotes?
+    _ bulk: borrowing BulkRings, possibleCPUs: Int, _ options: SensorOptions, notes: TrialNotes?
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
     var selection = HookSelection(
       table: table, programs: objects.contents, forced: options.hooks, all: options.countsBytes,
-      isPreemptible: settings.config.preemptible != 0)
+      recognises: options.recognisesJobs, isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()
     while true {

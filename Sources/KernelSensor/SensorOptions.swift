@@ -80,10 +80,6 @@ public struct SensorOptions: Sendable {
     return unused
   }
 
-  func functions(of table: [HookFunction]) -> [HookFunction] {
-    recognisesJobs ? table : table.filter { !$0.isForRecognition }
-  }
-
   /// The defaults for this machine.
   public init() {
     self.init(cpuCount: sysconf(Int32(_SC_NPROCESSORS_ONLN)))

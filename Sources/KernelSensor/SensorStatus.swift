@@ -69,14 +69,15 @@ public struct MapStatistics: Sendable, Equatable {
   /// Names of kernel maps, by `mt_map`.
   public static let names = ["tags", "processes", "writers", "sockets", "directories", "open_files", "jobs"]
 
-  /// By `mt_map`; that of open files is only there if bytes are counted.
+  /// By `mt_map`, without those that this sensor does not have: open files where no bytes are counted, slots where no jobs
+  /// are recognised.
   static func all(_ counters: SensorCounters, capacity: (String) -> UInt64?) -> [MapStatistics] {
     counters.mapFull.enumerated().map { index, refused in
       let name = index < names.count ? names[index] : "map \(index)"
       // Directories are an array whose places are taken again and again: it has no fill.
       let used = index == Int(MT_MAP_DIRECTORIES.rawValue) ? nil : counters.mapUsed?[index]
       return MapStatistics(name: name, capacity: capacity(name), used: used, refused: refused)
-    }.filter { $0.name != names[Int(MT_MAP_OPEN_FILES.rawValue)] || $0.capacity != nil }
+    }.filter { $0.capacity != nil || !["open_files", "jobs"].contains($0.name) }
   }
 }
 
@@ -96,7 +97,10 @@ extension Sensor {
     let counters = try counters()
     var status = SensorStatus(
       counters: counters, rings: ringStatus,
-      maps: MapStatistics.all(counters) { objects.maps[$0].flatMap(mapCapacity) }, received: rings.received)
+      maps: MapStatistics.all(counters) { name in
+        guard name == "jobs" else { return objects.maps[name].flatMap(mapCapacity) }
+        return objects.maps["free_jobs"] == nil ? nil : UInt64(openSlots)
+      }, received: rings.received)
     for (index, map) in status.maps.enumerated() {
       guard let used = map.used else { continue }
       mapHighWater[index] = max(mapHighWater[index], used)
