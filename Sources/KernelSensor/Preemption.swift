@@ -15,7 +15,8 @@ public enum Preemption: String, Sendable, CaseIterable {
   /// Whether tasks can lose their CPU in the middle of a program of ours.
   public var isWithinTheKernel: Bool { self != .none && self != .voluntary }
 
-  static var ofThisKernel: Preemption {
+  /// As this kernel does it now.
+  public static var ofThisKernel: Preemption {
     let kernel = KernelName()
     return Preemption(
       build: kernel.build, chosen: readText("/sys/kernel/debug/sched/preempt"), commandLine: readText("/proc/cmdline")

@@ -204,8 +204,8 @@ struct SensorTests {
       try selection.overcome(.program(program, reason: "", SensorError(.programRejected, program)))
     }
     try objects.load(selection, settings)
-    #expect(objects.maps.count == 9)
-    #expect(Set(objects.maps.values).count == 9)
+    #expect(objects.maps.count == 10)
+    #expect(Set(objects.maps.values).count == 10)
   }
 
   @Test("what the kernel refuses leads to the next tier, whatever it refuses it for")

@@ -7,8 +7,10 @@ import Testing
 /// A sensor that recognises jobs, one for all tests with the same features. Each test puts its own rules in force, and
 /// gives the slots back that it had.
 final class JobBench {
-  /// What tests lack: nothing, and what stands in on old kernels.
-  static let lacking: [Set<KernelFeature>] = [[], [.loops], [.loops, .taskStorage]]
+  /// What tests lack: nothing, and what old kernels do. Those take no CPU from a task within a program, and the programs
+  /// for them have no spares for that.
+  static let lacking: [Set<KernelFeature>] =
+    Preemption.ofThisKernel.isWithinTheKernel ? [[]] : [[], [.loops], [.loops, .taskStorage]]
   nonisolated(unsafe) private static var benches: [Set<KernelFeature>: JobBench] = [:]
   static let slots: ClosedRange<UInt16> = 1...8
 
