@@ -69,7 +69,8 @@ let package = Package(
     .target(
       name: "Agent",
       dependencies: [
-        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "CSystem", "Configuration", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting",
+        "Supervision",
         "Recording",
       ], swiftSettings: strict),
     .executableTarget(
@@ -104,7 +105,8 @@ let package = Package(
     .testTarget(
       name: "AgentTests",
       dependencies: [
-        "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "CSystem", "Configuration", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting",
+        "Supervision",
         "Recording",
         "Agent",
       ], swiftSettings: strict),

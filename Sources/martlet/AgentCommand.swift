@@ -16,7 +16,7 @@ struct AgentCommand: ParsableCommand {
     discussion: AgentHelp.text,
     subcommands: [
       AgentStartCommand.self, AgentWaitReadyCommand.self, AgentStatusCommand.self, AgentStopCommand.self,
-      AgentRulesCommand.self,
+      AgentRulesCommand.self, AgentSchemaCommand.self,
     ])
 }
 
@@ -57,6 +57,13 @@ struct AgentStartCommand: ParsableCommand {
     help: ArgumentHelp("Where the agent says what goes wrong. Default: agent.log in --output.", valueName: "file"))
   var log: String?
 
+  @Option(
+    name: [.short, .long],
+    help: ArgumentHelp(
+      "Rules, limits and places: see docs/agent.md and 'martlet agent schema'. Options count more than the file.",
+      valueName: "file"))
+  var config: String?
+
   @OptionGroup var sensor: SensorArguments
 
   /// How the background process is told whom to report to.
@@ -67,9 +74,11 @@ struct AgentStartCommand: ParsableCommand {
 
   func run() throws {
     var configuration = AgentConfiguration()
+    if let config { configuration = try AgentConfiguration.command(config) }
     if let output { configuration.output = output }
+    if let socket = socket.socket { configuration.socket = socket }
     configuration.output = Self.absolute(configuration.output)
-    configuration.socket = Self.absolute(socket.path)
+    configuration.socket = Self.absolute(configuration.socket)
     if foreground || reportDescriptor != nil { throw ExitCode(try serve(configuration)) }
     throw ExitCode(try AgentLauncher(log: log.map(Self.absolute) ?? configuration.output + "/agent.log").start())
   }
@@ -218,11 +227,14 @@ struct AgentRulesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rules", abstract: "Prints the rules by which jobs are recognised, and which variables are stored.")
 
+  @Option(name: [.short, .long], help: ArgumentHelp("As of 'agent start'.", valueName: "file"))
+  var config: String?
+
   @Flag(help: "For programs.")
   var json = false
 
   func run() throws {
-    let configuration = AgentConfiguration()
+    let configuration = try config.map(AgentConfiguration.command) ?? AgentConfiguration()
     guard json else { return Message.write(AgentRulesText.write(configuration), to: STDOUT_FILENO) }
     var output = JSONOutput()
     output.object { output in
@@ -233,5 +245,25 @@ struct AgentRulesCommand: ParsableCommand {
     }
     output.endDocument()
     _ = output.bytes.withUnsafeBytes { Message.write($0, to: STDOUT_FILENO) }
+  }
+}
+
+/// `martlet agent schema`.
+struct AgentSchemaCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "schema", abstract: "Prints the JSON schema of the file that --config reads, for editors.")
+
+  func run() { _ = AgentConfiguration.schema.withUnsafeBytes { Message.write($0, to: STDOUT_FILENO) } }
+}
+
+extension AgentConfiguration {
+  /// What a file says, or the end of the command with all that is wrong with it.
+  fileprivate static func command(_ path: String) throws(ExitCode) -> AgentConfiguration {
+    do {
+      return try read(path)
+    } catch {
+      Message.say("the configuration was not taken:\n\(error)")
+      throw .martletFailed
+    }
   }
 }

@@ -26,7 +26,8 @@ struct SensorArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Entries of the kernel's tables: processes=N, writers=N (files open for writing), sockets=N, open_files=N "
-        + "(with --bytes, in use at once), several with a comma. Only needed when a run reports that one was full.", valueName: "sizes"))
+        + "(with --bytes, in use at once), several with a comma. Only needed when a run reports that one was full.",
+      valueName: "sizes"))
   var mapSize: MapSizes?
 
   @Option(

@@ -35,6 +35,10 @@ final class JobBench {
     actor = try findActor()
     var options = SensorOptions()
     options.recognisesJobs = true
+    // Several of these live beside others in a guest with little memory.
+    options.criticalRingBytes = 1 << 20
+    options.bulkRingBytes = 1 << 20
+    options.mapEntries = ["processes": 8192, "writers": 8192, "sockets": 8192, "thread_tags": 8192]
     options.hooks = try Bench.hooks()
     options.withheld = features.union(Bench.withheld)
     sensor = try Sensor(options: options)

@@ -1,0 +1,170 @@
+public import Configuration
+internal import Glibc
+internal import KernelSensor
+internal import Supervision
+
+/// `martlet-agent.yaml`:
+///
+/// ```yaml
+/// version: 1
+/// output: /var/lib/martlet
+/// rules:
+///   - name: nightly
+///     provider: other
+///     comm: nightly-runner
+///     steps: children
+///   - {name: forge, provider: gitlab, markers: [FORGE_CI], key: FORGE_JOB_ID, linger: 1m}
+/// shippedRules: true
+/// identity: [FORGE_PIPELINE]
+/// limits: {jobs: 200, memoryPerJob: 64M, memory: 512M}
+/// ```
+extension AgentConfiguration {
+  /// Reads a file, all of it or nothing.
+  ///
+  /// - Throws: ``SystemError`` if it cannot be read, else ``ConfigurationError`` with all that is wrong in it.
+  public static func read(_ path: String) throws -> AgentConfiguration {
+    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard file >= 0 else { throw SystemError("open \(path)", code: errno) }
+    defer { close(file) }
+    // A byte more than may be there shows that there is too much.
+    var bytes = [UInt8](repeating: 0, count: YAMLReader.maximumBytes + 1)
+    var count = 0
+    while count < bytes.count {
+      let got = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress?.advanced(by: count), $0.count - count) }
+      if got < 0, errno == EINTR { continue }
+      guard got >= 0 else { throw SystemError("read \(path)", code: errno) }
+      if got == 0 { break }
+      count += got
+    }
+    return try form.read(Array(bytes[..<count]), file: path)
+  }
+
+  /// The JSON schema of such a file.
+  public static var schema: [UInt8] {
+    form.schema.document(id: "urn:martlet:agent-configuration:1", title: "martlet-agent.yaml")
+  }
+
+  public static let form = Form<AgentFile>.record(
+    AgentFile(),
+    .field("version", "Of this format: 1.", .integer(1...1), required: true, \.version),
+    .field("output", "The directory for reports and the journal; an absolute path.", .absolutePath, \.output),
+    .field("socket", "Where the agent is spoken to; an absolute path.", .absolutePath, \.socket),
+    .field(
+      "rules", "What the first process of a job is known by. They are asked before the shipped ones.",
+      .list(of: rule, atMost: JobRule.limit), \.rules),
+    .field(
+      "shippedRules", "Whether the shipped rules are in force too; true if left out.", .truth, \.keepsShippedRules),
+    .field(
+      "identity", "Names of environment variables whose values reports may tell, besides the providers' own.",
+      .list(of: .variable, atMost: 64), \.identity),
+    .field("limits", "How much the agent takes at most.", limits, \.limits)
+  ).map { file throws(FormError) in
+    var configuration = AgentConfiguration()
+    configuration.rules = file.rules + (file.keepsShippedRules ? JobRules.defaults : [])
+    var names: Set<String> = []
+    for rule in configuration.rules where !names.insert(rule.name).inserted {
+      throw FormError("there are two rules named '\(rule.name)'; the shipped ones are listed by 'martlet agent rules'")
+    }
+    guard configuration.rules.count <= JobRule.limit else {
+      throw FormError("there are \(configuration.rules.count) rules with the shipped ones; \(JobRule.limit) at most")
+    }
+    guard !configuration.rules.isEmpty else { throw FormError("without rules the agent would watch nothing") }
+    if let output = file.output { configuration.output = output }
+    if let socket = file.socket { configuration.socket = socket }
+    configuration.identity = file.identity
+    configuration.limits = file.limits
+    return configuration
+  }
+
+  private static let rule = Form<RuleText>.record(
+    RuleText(),
+    .field("name", "Short and unique: what status and reports call it.", .identifier, required: true, \.name),
+    .field("provider", "Whose jobs they are: says what their variables mean.", .identifier, required: true, \.provider),
+    .field("comm", "The name of the first process: 15 bytes of what was executed.", .text(atMost: 15), \.comm),
+    .field("path", "The image: a whole path from / on, or its last components.", .text(atMost: 256), \.path),
+    .field("uid", "The effective user id.", .integer(0...4_294_967_294), \.uid),
+    .field("markers", "Variables that all have to be in its environment.", .list(of: .variable, atMost: 8), \.markers),
+    .field("key", "A variable that tells jobs apart: what has the same value joins the job.", .variable, \.key),
+    .field("steps", "What begins a step: each of its children, or nothing.", .word, \.steps),
+    .field(
+      "linger", "How long a job stays open when it has no process.", .duration(.zero...(.seconds(3600))), \.linger)
+  ).map { text throws(FormError) in
+    guard text.comm != nil || text.path != nil || !text.markers.isEmpty else {
+      throw FormError("the rule '\(text.name)' names no comm, path or markers, and would claim every process")
+    }
+    let match = JobRule(
+      comm: text.comm, path: text.path, uid: text.uid.map { UInt32($0) }, markers: text.markers, key: text.key,
+      childrenAreSteps: text.steps == .children)
+    return AgentRule(
+      name: text.name, provider: text.provider, match: match,
+      linger: text.linger.map { UInt64($0 / .nanoseconds(1)) })
+  }
+
+  private static let limits = Form<AgentLimits>.record(
+    AgentLimits(),
+    .field("jobs", "Jobs at once.", .integer(1...1023), \.jobs),
+    .field(
+      "memoryPerJob", "Kept of one job; what comes beyond is counted.", .bytes((1 << 20)...(1 << 36)), \.bytesPerJob),
+    .field("memory", "Kept of all jobs together.", .bytes((1 << 20)...(1 << 40)), \.bytes))
+}
+
+/// The file as it is written.
+public struct AgentFile: Sendable {
+  var version = 1
+  var output: String?
+  var socket: String?
+  var rules: [AgentRule] = []
+  var keepsShippedRules = true
+  var identity: [String] = []
+  var limits = AgentLimits()
+}
+
+private struct RuleText: Sendable {
+  enum Steps: String, CaseIterable { case children, none }
+
+  var name = ""
+  var provider = ""
+  var comm: String?
+  var path: String?
+  var uid: Int?
+  var markers: [String] = []
+  var key: String?
+  var steps = Steps.none
+  var linger: Duration?
+}
+
+extension Form where Value == String {
+  /// The name of an environment variable.
+  fileprivate static var variable: Form {
+    text(atMost: 47).map { name throws(FormError) in
+      let letters = name.utf8.allSatisfy { isWordByte($0) || $0 == UInt8(ascii: "_") }
+      guard letters, name.utf8.first.map({ !isDigitByte($0) }) == true else {
+        throw FormError("the name of a variable has letters, digits and _ only, and begins with no digit")
+      }
+      return name
+    }
+  }
+
+  /// What can be a part of a directory's name.
+  fileprivate static var identifier: Form {
+    text(atMost: 32).map { name throws(FormError) in
+      guard name.utf8.allSatisfy({ isWordByte($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }) else {
+        throw FormError("has to be made of letters, digits, - and _")
+      }
+      return name
+    }
+  }
+
+  fileprivate static var absolutePath: Form {
+    text(atMost: 4095).map { path throws(FormError) in
+      guard path.hasPrefix("/") else { throw FormError("has to begin with /") }
+      return path
+    }
+  }
+}
+
+private func isDigitByte(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+
+private func isWordByte(_ byte: UInt8) -> Bool {
+  isDigitByte(byte) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
+}

@@ -1,0 +1,96 @@
+import Configuration
+import KernelSensor
+import Testing
+
+@testable import Agent
+
+@Suite("The agent's configuration file")
+struct ConfigurationFileTests {
+  private func read(_ text: String) throws -> AgentConfiguration {
+    try AgentConfiguration.form.read(Array(text.utf8), file: "f")
+  }
+
+  private func problems(_ text: String) -> [String] {
+    do {
+      _ = try read(text)
+      return []
+    } catch let error as ConfigurationError {
+      return error.problems.map { "\($0.place.line):\($0.place.column): \($0.message)" }
+    } catch {
+      return ["\(error)"]
+    }
+  }
+
+  @Test("own rules come before the shipped ones, and what is left out stays as it is")
+  func rules() throws {
+    let text = """
+      version: 1
+      output: /srv/reports
+      rules:
+        - {name: nightly, provider: other, comm: nightly-runner, uid: 1001, steps: children}
+        - {name: forge, provider: gitlab, markers: [FORGE_CI], key: FORGE_JOB_ID, linger: 1m}
+      identity: [FORGE_PIPELINE]
+      limits: {jobs: 200, memoryPerJob: 64M}
+      """
+    let configuration = try read(text)
+    #expect(
+      Array(configuration.rules.prefix(2)) == [
+        AgentRule(
+          name: "nightly", provider: "other",
+          match: JobRule(comm: "nightly-runner", uid: 1001, childrenAreSteps: true)),
+        AgentRule(
+          name: "forge", provider: "gitlab", match: JobRule(markers: ["FORGE_CI"], key: "FORGE_JOB_ID"),
+          linger: 60_000_000_000),
+      ])
+    #expect(Array(configuration.rules.dropFirst(2)) == JobRules.defaults)
+    #expect(configuration.output == "/srv/reports" && configuration.socket == AgentConfiguration().socket)
+    #expect(configuration.storedVariables.contains("FORGE_PIPELINE"))
+    #expect(configuration.limits.jobs == 200 && configuration.limits.bytesPerJob == 64 << 20)
+    #expect(configuration.limits.bytes == AgentLimits().bytes)
+    #expect(try read("version: 1\n").rules == JobRules.defaults)
+    #expect(try read("{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}]}").rules.count == 1)
+  }
+
+  @Test(
+    "a file that means something else than it says is refused",
+    arguments: [
+      ("", ["1:1: version is missing: Of this format: 1."]),
+      ("version: 2", ["1:10: 2 is not between 1 and 1"]),
+      ("{version: 1, output: reports}", ["1:22: has to begin with /"]),
+      (
+        "{version: 1, rules: [{name: a, provider: b}]}",
+        [
+          "1:22: the rule 'a' names no comm, path or markers, and would claim every process"
+        ]
+      ),
+      (
+        "{version: 1, rules: [{name: github, provider: github, comm: x}]}",
+        [
+          "1:1: there are two rules named 'github'; the shipped ones are listed by 'martlet agent rules'"
+        ]
+      ),
+      ("{version: 1, shippedRules: false}", ["1:1: without rules the agent would watch nothing"]),
+      (
+        "{version: 1, identity: [1CI, 'A=B']}",
+        [
+          "1:25: the name of a variable has letters, digits and _ only, and begins with no digit",
+          "1:30: the name of a variable has letters, digits and _ only, and begins with no digit",
+        ]
+      ),
+      (
+        "{version: 1, rules: [{name: ../x, provider: b, comm: c}]}",
+        [
+          "1:29: has to be made of letters, digits, - and _"
+        ]
+      ),
+      (
+        "{version: 1, rules: [{name: a, provider: b, com: c}]}",
+        [
+          "1:45: there is no key 'com'; did you mean 'comm'?"
+        ]
+      ),
+    ])
+  func refused(text: String, expected: [String]) {
+    #expect(problems(text) == expected)
+  }
+}
