@@ -53,8 +53,10 @@ extension KernelTests {
         ("ends of connections", act.all(.tcpClose).count, 2 * connections),
         ("ends of processes", act.all(.exit).count, act.all(.fork).count + 1),
       ]
-      #expect(counts.allSatisfy { $0.found <= $0.made }, "\(counts)")
-      let missing = counts.reduce(0) { $0 + $1.made - $1.found }
+      // A spare may do once more what its task was preempted behind: see hooks.h.
+      let doubles = Preemption.ofThisKernel.isWithinTheKernel ? 3 : 0
+      #expect(counts.allSatisfy { $0.found <= $0.made + doubles }, "\(counts)")
+      let missing = counts.reduce(0) { $0 + max(0, $1.made - $1.found) }
       #expect(missing <= missed, "\(missing) missing, \(missed) runs missed: \(counts)")
       for record in opens + renames + act.all(.unlink) + act.all(.mkdir) {
         #expect(isWhole(record.path, in: act) && !record.flags.contains(.truncated), "\(record)")
