@@ -57,7 +57,7 @@ public struct Agent {
     var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker)
     recorder.read(sensor, now: attachedAt)
     try recognise(sensor, &recorder, settings)
-    let reader = try AgentReader(sensor: sensor, recorder: recorder)
+    let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder)
     try worker.start()
     for entry in journal.unfinished { worker.put(.recover(entry)) }
     try reader.start()

@@ -1,6 +1,7 @@
 public import Configuration
 internal import Glibc
 internal import KernelSensor
+internal import Observation
 internal import Supervision
 
 /// `martlet-agent.yaml`:
@@ -27,16 +28,9 @@ extension AgentConfiguration {
     guard file >= 0 else { throw SystemError("open \(path)", code: errno) }
     defer { close(file) }
     // A byte more than may be there shows that there is too much.
-    var bytes = [UInt8](repeating: 0, count: YAMLReader.maximumBytes + 1)
-    var count = 0
-    while count < bytes.count {
-      let got = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress?.advanced(by: count), $0.count - count) }
-      if got < 0, errno == EINTR { continue }
-      guard got >= 0 else { throw SystemError("read \(path)", code: errno) }
-      if got == 0 { break }
-      count += got
-    }
-    return try form.read(Array(bytes[..<count]), file: path)
+    let (bytes, error) = FileContents.read(file, atMost: YAMLReader.maximumBytes + 1)
+    guard error == 0 else { throw SystemError("read \(path)", code: error) }
+    return try form.read(bytes, file: path)
   }
 
   /// The JSON schema of such a file.
@@ -137,8 +131,8 @@ extension Form where Value == String {
   /// The name of an environment variable.
   fileprivate static var variable: Form {
     text(atMost: 47).map { name throws(FormError) in
-      let letters = name.utf8.allSatisfy { isWordByte($0) || $0 == UInt8(ascii: "_") }
-      guard letters, name.utf8.first.map({ !isDigitByte($0) }) == true else {
+      let letters = name.utf8.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "_") }
+      guard letters, name.utf8.first.map({ !isDigit($0) }) == true else {
         throw FormError("the name of a variable has letters, digits and _ only, and begins with no digit")
       }
       return name
@@ -148,7 +142,7 @@ extension Form where Value == String {
   /// What can be a part of a directory's name.
   fileprivate static var identifier: Form {
     text(atMost: 32).map { name throws(FormError) in
-      guard name.utf8.allSatisfy({ isWordByte($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }) else {
+      guard name.utf8.allSatisfy({ isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }) else {
         throw FormError("has to be made of letters, digits, - and _")
       }
       return name
@@ -161,10 +155,4 @@ extension Form where Value == String {
       return path
     }
   }
-}
-
-private func isDigitByte(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-
-private func isWordByte(_ byte: UInt8) -> Bool {
-  isDigitByte(byte) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
 }

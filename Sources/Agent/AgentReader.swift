@@ -15,6 +15,7 @@ final class AgentReader: @unchecked Sendable {
   let doorbell: Doorbell
 
   private let sensor: Sensor
+  private let pace: RingPace
   private let interrupt: RingInterrupt
   private var recorder: AgentRecorder?
   private var thread: pthread_t?
@@ -23,11 +24,9 @@ final class AgentReader: @unchecked Sendable {
   private let isOver = Atomic<Bool>(false)
   private let answer = Mutex<AgentStatus?>(nil)
 
-  /// Milliseconds between two looks at the rings, unless one of them is filling up.
-  private static let interval: Int32 = 10
-
-  init(sensor: Sensor, recorder: consuming AgentRecorder) throws(SystemError) {
+  init(sensor: Sensor, pace: RingPace, recorder: consuming AgentRecorder) throws(SystemError) {
     self.sensor = sensor
+    self.pace = pace
     interrupt = sensor.rings.interrupt
     self.recorder = consume recorder
     doorbell = try Doorbell()
@@ -69,9 +68,10 @@ final class AgentReader: @unchecked Sendable {
   private func read() {
     mt_thread_describe("martlet-reader", -10)
     guard var recorder = recorder.take() else { return }
+    var pace = pace
     while !wantsEnd.load(ordering: .acquiring) {
-      sensor.rings.wait(milliseconds: Self.interval)
-      sensor.rings.drain { recorder.take($0) }
+      sensor.rings.wait(milliseconds: pace.milliseconds)
+      pace.found(sensor.rings.drain { recorder.take($0) })
       recorder.keepHouse(sensor, now: mt_boottime_ns())
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)

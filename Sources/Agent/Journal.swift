@@ -132,17 +132,6 @@ final class Journal: Sendable {
     let descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     guard descriptor >= 0 else { return ([], 0) }
     defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    while bytes.count < readLimit {
-      let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
-        repeat {
-          count = max(-1, Glibc.read(descriptor, buffer.baseAddress, buffer.count))
-        } while count < 0 && errno == EINTR
-        count = max(0, count)
-      }
-      if chunk.isEmpty { break }
-      bytes += chunk
-    }
-    return JournalText.parse(bytes)
+    return JournalText.parse(FileContents.read(descriptor, atMost: readLimit).bytes)
   }
 }

@@ -3,6 +3,7 @@ internal import Glibc
 internal import KernelABI
 internal import KernelSensor
 internal import Observation
+internal import Supervision
 
 /// A process as /proc shows it.
 struct FoundProcess {
@@ -156,15 +157,7 @@ struct ProcessScan {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return [] }
     defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    while bytes.count < limit {
-      let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 14) { buffer, count in
-        count = max(0, read(descriptor, buffer.baseAddress, buffer.count))
-      }
-      if chunk.isEmpty { break }
-      bytes += chunk
-    }
-    return Array(bytes.prefix(limit))
+    return FileContents.read(descriptor, atMost: limit).bytes
   }
 
   static func link(_ path: String) -> [UInt8]? {

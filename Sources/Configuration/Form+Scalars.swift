@@ -26,11 +26,7 @@ extension Form where Value == Int {
         problems.add("has to be a whole number, not \(node.kind)", at: node.place)
         return nil
       }
-      guard range.contains(number) else {
-        problems.add("\(number) is not between \(range.lowerBound) and \(range.upperBound)", at: node.place)
-        return nil
-      }
-      return number
+      return within(range, number, shown: String(number), at: node.place, &problems)
     }
   }
 
@@ -43,11 +39,7 @@ extension Form where Value == Int {
         problems.add("has to be a size such as 64K, 250M or 1G, not \(node.kind)", at: node.place)
         return nil
       }
-      guard range.contains(count) else {
-        problems.add("\(quoted(text)) is not between \(range.lowerBound) and \(range.upperBound) bytes", at: node.place)
-        return nil
-      }
-      return count
+      return within(range, count, shown: quoted(text), unit: " bytes", at: node.place, &problems)
     }
   }
 }
@@ -63,12 +55,7 @@ extension Form where Value == Duration {
         problems.add("has to be a time such as 500ms, 30s or 5m, not \(node.kind)", at: node.place)
         return nil
       }
-      let duration = Duration.milliseconds(milliseconds)
-      guard range.contains(duration) else {
-        problems.add("\(quoted(text)) is not between \(range.lowerBound) and \(range.upperBound)", at: node.place)
-        return nil
-      }
-      return duration
+      return within(range, .milliseconds(milliseconds), shown: quoted(text), at: node.place, &problems)
     }
   }
 }
@@ -101,6 +88,16 @@ extension Form where Value: CaseIterable & RawRepresentable, Value.RawValue == S
       return nil
     }
   }
+}
+
+/// nil, with a problem, if the value is outside of the range.
+private func within<Value: Comparable>(
+  _ range: ClosedRange<Value>, _ value: Value, shown: String, unit: String = "", at place: Place,
+  _ problems: inout Problems
+) -> Value? {
+  if range.contains(value) { return value }
+  problems.add("\(shown) is not between \(range.lowerBound) and \(range.upperBound)\(unit)", at: place)
+  return nil
 }
 
 /// Digits alone, with a minus in front; no underscores, octal or hexadecimal numbers, which readers disagree about.

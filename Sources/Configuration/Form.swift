@@ -127,10 +127,6 @@ public struct Field<Root: Sendable>: Sendable {
   public static func field<Value>(
     _ name: String, _ about: String, _ form: Form<Value>, _ path: any WritableKeyPath<Root, Value?> & Sendable
   ) -> Field {
-    Field(name: name, about: about, schema: form.schema, isRequired: false) { node, root, problems in
-      guard let value = form.take(node, &problems) else { return false }
-      root[keyPath: path] = value
-      return true
-    }
+    field(name, about, form.map { .some($0) }, path)
   }
 }

@@ -88,7 +88,7 @@ func isQuote(_ byte: UInt8) -> Bool { byte == 0x22 || byte == 0x27 }
 package func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }
 
 @inline(__always)
-func isAlphanumeric(_ byte: UInt8) -> Bool {
+package func isAlphanumeric(_ byte: UInt8) -> Bool {
   isDigit(byte) || (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A)
 }
 

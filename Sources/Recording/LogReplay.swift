@@ -86,8 +86,7 @@ public struct LogReplay {
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen: socket(line, &builder)
     case .unixConnect, .unixAccept: unixSocket(line, &builder)
     case .uring: uring(line, &builder)
-    // The line does not say of which image, so no number can be told.
-    case .io: builder.setBody(mt_io(unknown: file(line["file"], line)))
+    case .io: io(line, &builder)
     case .security: security(line, kind, &builder)
     }
     return builder
@@ -334,6 +333,14 @@ public struct LogReplay {
     builder.setBody(body)
   }
 
+  /// The line does not say of which image, so no number can be told.
+  private mutating func io(_ line: JSONValue, _ builder: inout RecordBuilder) {
+    var body = mt_io()
+    body.file = file(line["file"], line)
+    body.why = MT_IO_UNKNOWN.rawValue
+    builder.setBody(body)
+  }
+
   private func pair(_ line: JSONValue, _ builder: inout RecordBuilder) {
     var body = mt_pair()
     body.a_ino = line["ino"]?.unsigned ?? 0
@@ -361,12 +368,4 @@ extension JSONValue {
   var uint32: UInt32? { unsigned.flatMap { UInt32(exactly: $0) } }
   /// A number that is written as a text.
   var number: UInt64? { text.flatMap { UInt64($0) } }
-}
-
-extension mt_io {
-  fileprivate init(unknown file: mt_file) {
-    self.init()
-    self.file = file
-    why = MT_IO_UNKNOWN.rawValue
-  }
 }

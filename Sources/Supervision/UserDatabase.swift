@@ -131,14 +131,14 @@ struct UserDatabase {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return [] }
     defer { close(descriptor) }
-    return Getent.contents(of: descriptor)
+    return FileContents.read(descriptor, atMost: Getent.limit).bytes
   }
 }
 
 /// getent(1), the machine's own way to look things up.
 enum Getent {
   /// Bytes; more of an answer, or of a file, is no users' database.
-  private static let limit = 64 << 20
+  static let limit = 64 << 20
   /// Not from PATH: martlet is root, and who called it may not be.
   private static let path = "/usr/bin/getent"
 
@@ -152,7 +152,7 @@ enum Getent {
     let child = spawn([Array(path.utf8), Array(database.utf8), key], output: ends[1])
     close(ends[1])
     guard let child else { return [] }
-    let answer = contents(of: ends[0])
+    let answer = FileContents.read(ends[0], atMost: limit).bytes
     while waitpid(child, nil, 0) < 0 && errno == EINTR {}
     return answer
   }
@@ -178,18 +178,5 @@ enum Getent {
     let code = posix_spawn(&child, path, &actions, &attributes, arguments.pointer, environment.pointer)
     withExtendedLifetime((arguments, environment)) {}
     return code == 0 ? child : nil
-  }
-
-  /// Everything up to the end, at most ``limit``; what cannot be read ends it.
-  static func contents(of descriptor: Int32) -> [UInt8] {
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 16384)
-    while bytes.count < limit {
-      let count = read(descriptor, &chunk, chunk.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { break }
-      bytes += chunk[..<count]
-    }
-    return bytes
   }
 }

@@ -34,7 +34,7 @@ final class Pipeline: @unchecked Sendable {
   private let sensor: Sensor
   private let interrupt: RingInterrupt
   private let state: JobState
-  private let longestInterval: Int32
+  private let pace: RingPace
   /// Whether there are counts to look at.
   private let isCounted: Bool
   /// Told once a second, on the reader's thread.
@@ -45,11 +45,6 @@ final class Pipeline: @unchecked Sendable {
   /// CLOCK_BOOTTIME; 0 while the command runs.
   private let commandEnd = Atomic<UInt64>(0)
 
-  /// Milliseconds between two looks at the rings, unless one of them is filling up.
-  private static let interval: Int32 = 10
-  /// The most that it becomes while nothing comes, where the kernel wakes the reader before a ring is full: each look
-  /// costs 10,000 instructions.
-  private static let longestInterval: Int32 = 80
   private static let second: UInt64 = 1_000_000_000
 
   init(
@@ -58,7 +53,7 @@ final class Pipeline: @unchecked Sendable {
   ) {
     self.sensor = sensor
     isCounted = sensorOptions.counts
-    longestInterval = sensorOptions.wakeup == .timer ? Self.interval : Self.longestInterval
+    pace = RingPace(sensorOptions.wakeup)
     self.onStatus = onStatus
     self.log = consume log
     interrupt = sensor.rings.interrupt
@@ -88,11 +83,10 @@ final class Pipeline: @unchecked Sendable {
     mt_thread_describe("martlet-reader", -10)
     var reader = Reader(state, log: log.take())
     var nextPublication: UInt64 = 0
-    var interval = Self.interval
+    var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
-      sensor.rings.wait(milliseconds: interval)
-      let count = sensor.rings.drain { reader.take($0) }
-      interval = count > 0 ? Self.interval : min(interval * 2, longestInterval)
+      sensor.rings.wait(milliseconds: pace.milliseconds)
+      pace.found(sensor.rings.drain { reader.take($0) })
       let now = mt_boottime_ns()
       reader.recorder.flush(now: now)
       if isCounted, now >= nextPublication {
