@@ -77,7 +77,7 @@ struct HookSelection {
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
   ///   - all: also what is only wanted on request
   ///   - recognises: also what is only for sensors that recognise jobs
-  ///   - isPreemptible: load every spare that there is, not only those of programs that interrupts run
+  ///   - isPreemptible: have turns taken at all programs that can be, not only at those that interrupts run
   init(
     table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil, all: Bool = false,
     recognises: Bool = true, isPreemptible: Bool = false
@@ -94,7 +94,7 @@ struct HookSelection {
       if function.need == .onRequest ? !all : function.ways.isEmpty { continue }
       functions.append(function)
     }
-    for program in programs where !used.contains(program.name.name) && !program.name.isSpare {
+    for program in programs where !used.contains(program.name.name) && program.name.turn == nil {
       functions.append(
         HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
     }
@@ -111,26 +111,28 @@ struct HookSelection {
     }
   }
 
-  /// The spares that are to be loaded, or that the kernel did not take.
-  var spares: [ProgramName] {
+  /// Those that take turns, as far as they are to be loaded, or that the kernel did not take.
+  var turns: [ProgramName] {
     let wanted = wanted
-    return names.values.filter { $0.isSpare && (wanted.contains($0.name) || refusals[$0.name] != nil) }
+    return names.values.filter { $0.turn != nil && (wanted.contains($0.name) || refusals[$0.name] != nil) }
       .sorted { $0.name < $1.name }
   }
 
-  /// The programs to load.
+  /// The programs to load. Those at which others of them take turns are not to be attached.
   var wanted: Set<String> {
     let chosen = functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) }
-    return Set(chosen + chosen.flatMap(spares(of:)))
+    return Set(chosen + chosen.flatMap(turns(at:)))
   }
 
-  /// The programs that stand in for another, as far as they are of use. Without them the kernel leaves out more runs,
-  /// and says so.
-  private func spares(of program: String) -> [String] {
-    ProgramName.spares(of: program).filter { name in
-      guard let spare = names[name], refusals[name] == nil else { return false }
-      return isPreemptible || spare.isRunByInterrupts
+  /// Those that take turns at a program, if that is of use: all tasks' calls, or a task's and an interrupt's. Without
+  /// them the kernel leaves out more runs, and says so.
+  private func turns(at program: String) -> [String] {
+    let turns = ProgramName.turns(at: program).compactMap { names[$0] }
+    guard let first = turns.first, let last = turns.last, turns.allSatisfy({ refusals[$0.name] == nil }) else {
+      return []
     }
+    if isPreemptible { return turns.map(\.name) }
+    return first.isRunByInterrupts ? [first.name, last.name] : []
   }
 
   /// Bits of `mt_typed`, for the programs.
@@ -145,7 +147,7 @@ struct HookSelection {
   func family(of program: String) -> String {
     functions.first { function in
       function.ways.joined().contains {
-        $0.program == program || ProgramName.spares(of: $0.program).contains(program)
+        [program, names[program]?.turn?.program].contains($0.program)
       }
     }?.family ?? ""
   }

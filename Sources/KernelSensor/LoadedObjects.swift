@@ -13,6 +13,8 @@ final class LoadedObjects {
     var name: ProgramName
     var family: String
     var handle: OpaquePointer
+    /// Whether it sits on its hook itself: others of them may take turns at it.
+    var isAttached: Bool
   }
 
   /// What the objects have, loaded or not, with the object's name.
@@ -76,9 +78,12 @@ final class LoadedObjects {
       let result = bpf_object__load(object.handle)
       if result != 0 { throw Self.obstacle(result, loading: object.name, wanted) }
       keep(object.handle)
-      for program in all where wanted.contains(program.name.name) {
-        let family = selection.family(of: program.name.name)
-        programs.append(Program(name: program.name, family: family, handle: program.handle))
+      let loaded = all.filter { wanted.contains($0.name.name) }
+      let inTurns = Set(loaded.compactMap { $0.name.turn?.program })
+      programs += loaded.map { name, handle in
+        Program(
+          name: name, family: selection.family(of: name.name), handle: handle,
+          isAttached: name.isAttached && !inTurns.contains(name.name))
       }
     }
   }
@@ -202,18 +207,28 @@ final class LoadedObjects {
 }
 
 extension LoadedObjects {
-  /// Puts the tails of sys_exit where it looks for them.
+  /// Puts the tails of sys_exit where it looks for them, and what others take turns at where those do.
   func fillHandlers() throws(SensorError) {
-    for program in programs where program.name.isTail {
-      guard let index = Self.handlers[program.name.name] else {
-        throw SensorError(.attachFailed, "No system call is handed to \(program.name.name)")
+    for program in programs where !program.isAttached {
+      let name = program.name.name
+      if program.name.isTail {
+        guard let index = Self.handlers[name] else {
+          throw SensorError(.attachFailed, "No system call is handed to \(name)")
+        }
+        try put(program, "handlers", at: index)
+      } else if program.name.isAttached {
+        try put(program, "deed_\(name)", at: 0)
       }
-      let map = try map("handlers")
-      var key = index
-      var value = UInt32(bitPattern: bpf_program__fd(program.handle))
-      let result = bpf_map_update_elem(map, &key, &value, 0)
-      if result != 0 { throw .mapFailed("handlers", "update", errno: -result) }
     }
+  }
+
+  /// - Parameter array: the name of a program array
+  private func put(_ program: Program, _ array: String, at index: UInt32) throws(SensorError) {
+    let map = try map(array)
+    var key = index
+    var value = UInt32(bitPattern: bpf_program__fd(program.handle))
+    let result = bpf_map_update_elem(map, &key, &value, 0)
+    if result != 0 { throw .mapFailed(array, "update", errno: -result) }
   }
 
   /// Index in `handlers` by the tail's name.
@@ -230,7 +245,8 @@ extension LoadedObjects {
 
   /// Attaches what is loaded. `sched_process_fork` comes first, so that no child of a tagged process is missed
   /// while the rest follows; the others in the order of the objects, as programs of one tracepoint run in the
-  /// order in which they were attached.
+  /// order in which they were attached. On a function the last one that was attached runs first: where turns are taken
+  /// on one the last comes first.
   func attach() throws(Obstacle) {
     let cgroup: CgroupRoot
     do {
@@ -239,8 +255,11 @@ extension LoadedObjects {
       throw .other(error)
     }
     let first = programs.filter { $0.name.target == "sched_process_fork" }
-    let others = programs.filter { $0.name.target != "sched_process_fork" && $0.name.isAttached }
-    for program in first + others {
+    let onFunctions = programs.filter { $0.name.turn != nil && $0.name.kind != "tp_btf" }.reversed()
+    let others = programs.filter {
+      $0.name.target != "sched_process_fork" && ($0.name.turn == nil || $0.name.kind == "tp_btf")
+    }
+    for program in first + onFunctions + others where program.isAttached {
       LibbpfLog.start()
       let isCgroup = program.name.kind == "cgroup"
       let link =
@@ -258,7 +277,11 @@ extension LoadedObjects {
               detail: LibbpfLog.tail(of: LibbpfLog.text)))
       }
       links.append((program.name.name, link))
-      hooks.append(program.name.hook(family: program.family))
+      // A row of those that take turns is the hook of one program.
+      guard let turn = program.name.turn else { hooks.append(program.name.hook(family: program.family)); continue }
+      if turn.place == 0 {
+        hooks.append(ProgramName(name: turn.program, section: program.name.section).hook(family: program.family))
+      }
     }
   }
 
@@ -268,24 +291,27 @@ extension LoadedObjects {
   /// - Returns: the names of the programs that ran. Those of which it cannot be told are not among them: nothing
   ///   simple makes them run, or this process may not have the kernel count runs.
   func prove(all: Bool) throws(Obstacle) -> Set<String> {
-    let asked = programs.filter { $0.name.deed != nil && (all || $0.name.canBeSilent) }
+    let asked = programs.filter { $0.isAttached && $0.name.deed != nil && (all || $0.name.canBeSilent) }
     guard !asked.isEmpty, let statistics = try? RunTimeStatistics() else { return [] }
     defer { withExtendedLifetime(statistics) {} }
+    let before = try stoodIn(asked)
     var results: [UInt32: Int32] = [:]
     for program in asked {
       guard let deed = program.name.deed, results[deed.rawValue] == nil else { continue }
       results[deed.rawValue] = mt_deed(deed)
     }
     var proven: Set<String> = []
+    var runs: [String: UInt64] = [:]
     for program in asked {
-      let runs: UInt64
       do throws(SensorError) {
-        runs = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.run_cnt
+        runs[program.name.name] = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.run_cnt
       } catch {
         throw .other(error)
       }
-      if runs > 0 {
+      if runs[program.name.name] != 0 {
         proven.insert(program.name.name)
+        // The kernel counts the run of a tail for who jumped to it.
+        if let turn = program.name.turn { proven.insert(turn.program) }
       } else if let deed = program.name.deed, results[deed.rawValue] == 0 {
         let reason = "can be attached, but does not run"
         throw .program(
@@ -294,6 +320,13 @@ extension LoadedObjects {
             .attachFailed, "\(program.name.name) \(reason) when \(program.name.target) should call it",
             advice: Sensor.rejectionAdvice))
       }
+    }
+    for (name, count) in try stoodIn(asked) {
+      // Of a few calls others can have stood in for the first, of all of them only if they came before it.
+      guard count - before[name, default: 0] >= max(2, runs[name, default: 0]) else { continue }
+      let reason = "does not run before those that are to stand in for it"
+      throw .program(
+        name, at: .run, reason: reason, SensorError(.attachFailed, "\(name) \(reason)", advice: Sensor.rejectionAdvice))
     }
     if all {
       for program in programs where program.name.isCalled || program.name.isIterator {
@@ -308,36 +341,57 @@ extension LoadedObjects {
     return proven
   }
 
-  /// Times that a program was left out because it, or what it interrupted, was running on that CPU already, and no
-  /// spare stood in for it. A spare that is left out itself says nothing: the first may have been run.
-  func missedRuns(
-    possibleCPUs: Int, of isWanted: (_ family: String) -> Bool = { _ in true }
-  ) throws(SensorError) -> UInt64 {
+  /// Times that a program was left out because it, or what it interrupted, was running on that CPU already. Where
+  /// several take turns, those that the first was left out of and none of the others stood in for.
+  func missedRuns(of isWanted: (_ family: String) -> Bool = { _ in true }) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
-    for program in programs where program.name.isAttached && !program.name.isSpare && isWanted(program.family) {
+    for program in programs where program.isAttached && isWanted(program.family) {
+      let turn = program.name.turn
+      if let turn, turn.place > 0 { continue }
       // Read first: what is made up for in between is in both.
       let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
-      missed += left - min(left, try stoodIn(for: program.name.name, possibleCPUs))
+      if let turn {
+        let (stoodIn, failed) = try turns(at: turn.program)
+        missed += left + failed - min(left + failed, stoodIn)
+      } else {
+        missed += left
+      }
     }
     return missed
   }
 
-  /// How often the program's spares did what it was not run for.
-  private func stoodIn(for program: String, _ possibleCPUs: Int) throws(SensorError) -> UInt64 {
-    guard let pair = Self.pairs[program], let turns = maps["turns"] else { return 0 }
-    let values: [mt_turn] = try perCPUValues(turns, named: "turns", Int(pair), possibleCPUs, zero: mt_turn())
-    return values.reduce(0) { $0 &+ $1.stood_in }
+  /// How often others did the deeds of those that are the first to take turns, by these' names.
+  private func stoodIn(_ programs: [Program]) throws(Obstacle) -> [String: UInt64] {
+    var counts: [String: UInt64] = [:]
+    for program in programs {
+      guard let turn = program.name.turn, turn.place == 0 else { continue }
+      do throws(SensorError) {
+        counts[program.name.name] = try turns(at: turn.program).stoodIn
+      } catch {
+        throw .other(error)
+      }
+    }
+    return counts
   }
 
-  /// Index in `turns` by the first program's name. Of several with the same index only one is ever loaded.
-  private static let pairs: [String: UInt32] = Dictionary(
-    uniqueKeysWithValues: [
-      ("sched_process_fork", MT_SPARE_FORK), ("sched_process_exec", MT_SPARE_EXEC),
-      ("exec_descriptors", MT_SPARE_EXEC_DESCRIPTORS), ("sched_process_exit", MT_SPARE_EXIT),
-      ("inet_sock_set_state", MT_SPARE_TCP_STATE), ("fentry_fd_install", MT_SPARE_INSTALL),
-      ("fentry_file_close_fd", MT_SPARE_CLOSE), ("fentry_close_fd", MT_SPARE_CLOSE), ("fentry_do_dup2", MT_SPARE_DUP),
-      ("fexit_vfs_unlink", MT_SPARE_UNLINK), ("fexit_vfs_rename", MT_SPARE_RENAME),
-    ].map { ($0.0, UInt32($0.1.rawValue)) })
+  private func turns(at program: String) throws(SensorError) -> (stoodIn: UInt64, failed: UInt64) {
+    guard let pair = Self.pairs[program] else { return (0, 0) }
+    let values: [mt_turn] = try perCPUValues(
+      map("turns"), named: "turns", Int(pair.rawValue), Int(libbpf_num_possible_cpus()), zero: mt_turn())
+    return values.reduce(into: (0, 0)) {
+      $0.0 += $1.stood_in
+      $0.1 += $1.failed
+    }
+  }
+
+  /// Index in `turns` by the program's name. Of several with the same index only one is ever loaded.
+  private static let pairs: [String: mt_turn_pair] = [
+    "sched_process_fork": MT_TURN_FORK, "sched_process_exec": MT_TURN_EXEC,
+    "exec_descriptors": MT_TURN_EXEC_DESCRIPTORS, "sched_process_exit": MT_TURN_EXIT,
+    "inet_sock_set_state": MT_TURN_TCP_STATE, "fentry_fd_install": MT_TURN_INSTALL,
+    "fentry_file_close_fd": MT_TURN_CLOSE, "fentry_close_fd": MT_TURN_CLOSE, "fentry_do_dup2": MT_TURN_DUP,
+    "fexit_vfs_unlink": MT_TURN_UNLINK, "fexit_vfs_rename": MT_TURN_RENAME,
+  ]
 
   /// What each program came to; runs of a tail count for the program that called it.
   func programStatistics() throws(SensorError) -> [ProgramStatistics] {

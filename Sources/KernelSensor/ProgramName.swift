@@ -1,4 +1,5 @@
 import CSystem
+import KernelABI
 import Observation
 
 /// A program's name and the section of the object that it comes from.
@@ -21,9 +22,13 @@ struct ProgramName: Sendable, Hashable {
   var isAttached: Bool { !isTail && !isCalled }
   /// Whether user space has it look at everything of a kind.
   var isIterator: Bool { kind == "iter" }
-  /// The names of a program's spares, see hooks.h.
-  static func spares(of program: String) -> [String] { ["spare_\(program)", "spare2_\(program)"] }
-  var isSpare: Bool { name.hasPrefix("spare") }
+  /// The names of those that take turns at a program, the first first, see hooks.h.
+  static func turns(at program: String) -> [String] { (0..<Int(MT_TURNS)).map { "turn\($0)_\(program)" } }
+  /// The program that it takes turns at, and which one of them it is.
+  var turn: (program: String, place: Int)? {
+    guard name.hasPrefix("turn"), let place = name.dropFirst(4).first?.wholeNumberValue else { return nil }
+    return (String(name.dropFirst("turn0_".count)), place)
+  }
   /// Whether interrupts come to its hook too.
   var isRunByInterrupts: Bool { target == "inet_sock_set_state" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.

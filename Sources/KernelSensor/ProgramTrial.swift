@@ -41,7 +41,7 @@ final class TrialNotes {
 
   /// What was found out about all others.
   func note(_ selection: HookSelection) {
-    programs = (selection.candidates.map(\.name) + selection.spares).map { name in
+    programs = (selection.candidates.map(\.name) + selection.turns).map { name in
       var trial = ProgramTrial(hook: name.hook(family: selection.family(of: name.name)))
       if let found = loaded[name.name] {
         trial.isLoaded = true

@@ -240,12 +240,12 @@ public final class Sensor {
   /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's
   /// event within the program's own. The programs cannot count these themselves.
   public func missedRuns() throws(SensorError) -> UInt64 {
-    try objects.missedRuns(possibleCPUs: possibleCPUs)
+    try objects.missedRuns()
   }
 
   /// Of these, those of the programs that count bytes.
   public func missedBytes() throws(SensorError) -> UInt64 {
-    try objects.missedRuns(possibleCPUs: possibleCPUs) { $0 == "bytes" }
+    try objects.missedRuns { $0 == "bytes" }
   }
 
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.
@@ -253,7 +253,7 @@ public final class Sensor {
   public func detach() {
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
     let states = "inet_sock_set_state"
-    objects.detach(except: Set([states, "sock_release"] + ProgramName.spares(of: states)))
+    objects.detach(except: Set([states, "sock_release"] + ProgramName.turns(at: states)))
     do {
       try tellOpenFlows()
     } catch {

@@ -57,25 +57,27 @@ struct HookSelectionTests {
     #expect(open.passedOver.count == 2)
   }
 
-  @Test("spares come with the programs that they stand in for, where more than interrupts comes between")
-  func spares() throws {
-    let spares = [
-      ("spare_fentry_open", "fentry/security_file_open"), ("spare2_fentry_open", "fentry/security_file_open"),
-      ("spare_dispatch", "tp_btf/sys_exit"), ("states", "tp_btf/inet_sock_set_state"),
-      ("spare_states", "tp_btf/inet_sock_set_state"),
+  @Test("turns are taken at programs whose calls come while others are under way, unless one of the row is refused")
+  func turns() throws {
+    let more = [
+      ("turn0_fentry_open", "fentry/security_file_open"), ("turn1_fentry_open", "fentry/security_file_open"),
+      ("turn2_fentry_open", "fentry/security_file_open"), ("turn0_dispatch", "tp_btf/sys_exit"),
+      ("states", "tp_btf/inet_sock_set_state"), ("turn0_states", "tp_btf/inet_sock_set_state"),
+      ("turn1_states", "tp_btf/inet_sock_set_state"), ("turn2_states", "tp_btf/inet_sock_set_state"),
     ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
-    let plain = HookSelection(table: table, programs: programs + spares)
-    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "spare_states"])
+    // A task and an interrupt within its call.
+    let plain = HookSelection(table: table, programs: programs + more)
+    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "turn0_states", "turn2_states"])
 
-    var preemptible = HookSelection(table: table, programs: programs + spares, isPreemptible: true)
-    #expect(preemptible.wanted == plain.wanted)
+    var preemptible = HookSelection(table: table, programs: programs + more, isPreemptible: true)
+    #expect(preemptible.wanted == plain.wanted.union(["turn1_states"]))
     try preemptible.overcome(refusal("lsm_open"))
-    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare_fentry_open", "spare2_fentry_open"]))
-    #expect(preemptible.family(of: "spare2_fentry_open") == "file")
-    // One that is refused is no loss to the way.
-    try preemptible.overcome(refusal("spare_fentry_open"))
-    #expect(preemptible.wanted.isSuperset(of: ["fentry_open", "spare2_fentry_open"]))
-    #expect(!preemptible.wanted.contains("spare_fentry_open"))
+    let row = ["turn0_fentry_open", "turn1_fentry_open", "turn2_fentry_open"]
+    #expect(preemptible.wanted.isSuperset(of: ["fentry_open"] + row))
+    #expect(preemptible.family(of: "turn1_fentry_open") == "file")
+    // Without one of them the program is called by its hook, as where nobody takes turns.
+    try preemptible.overcome(refusal("turn1_fentry_open"))
+    #expect(preemptible.wanted.contains("fentry_open") && preemptible.wanted.isDisjoint(with: row))
     #expect(try choice(preemptible, "open").hooks.map(\.program) == ["fentry_open", "fentry_close"])
   }
 

@@ -8,7 +8,7 @@ extension KernelTests {
   /// What stands in for features that old kernels lack, on this kernel: the same deeds give the same records.
   ///
   /// Not where the kernel takes the CPU from tasks within programs: no kernel that lacks them does, so the programs for old
-  /// kernels have no spares, and what they are not run for is repeated for minutes.
+  /// kernels have nobody take turns, and what they are not run for is repeated for minutes.
   @Suite(.enabled(if: !Preemption.ofThisKernel.isWithinTheKernel)) struct Fallbacks {
     /// Without loops the sensor is the one for old kernels; without task storage it finds tags by thread as well.
     static let lacking: [Set<KernelFeature>] = [[.loops], [.loops, .taskStorage]]

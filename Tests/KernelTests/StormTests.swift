@@ -53,9 +53,7 @@ extension KernelTests {
         ("ends of connections", act.all(.tcpClose).count, 2 * connections),
         ("ends of processes", act.all(.exit).count, act.all(.fork).count + 1),
       ]
-      // A spare may do once more what its task was preempted behind: see hooks.h.
-      let doubles = Preemption.ofThisKernel.isWithinTheKernel ? 3 : 0
-      #expect(counts.allSatisfy { $0.found <= $0.made + doubles }, "\(counts)")
+      #expect(counts.allSatisfy { $0.found <= $0.made }, "\(counts)")
       let missing = counts.reduce(0) { $0 + max(0, $1.made - $1.found) }
       #expect(missing <= missed, "\(missing) missing, \(missed) runs missed: \(counts)")
       for record in opens + renames + act.all(.unlink) + act.all(.mkdir) {

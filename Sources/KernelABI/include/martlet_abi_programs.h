@@ -37,25 +37,28 @@ struct mt_config {
 	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
 };
 
-/* Index in the map `turns`: programs that have spares, see hooks.h. */
-enum mt_spare {
-	MT_SPARE_FORK = 0,
-	MT_SPARE_EXEC = 1,
-	MT_SPARE_EXEC_DESCRIPTORS = 2,
-	MT_SPARE_EXIT = 3,
-	MT_SPARE_TCP_STATE = 4,
-	MT_SPARE_INSTALL = 5,
-	MT_SPARE_CLOSE = 6,
-	MT_SPARE_DUP = 7,
-	MT_SPARE_UNLINK = 8,
-	MT_SPARE_RENAME = 9,
-	MT_SPARE_COUNT = 10,
+/* Index in the map `turns`: programs that several others take turns at, see hooks.h. */
+enum mt_turn_pair {
+	MT_TURN_FORK = 0,
+	MT_TURN_EXEC = 1,
+	MT_TURN_EXEC_DESCRIPTORS = 2,
+	MT_TURN_EXIT = 3,
+	MT_TURN_TCP_STATE = 4,
+	MT_TURN_INSTALL = 5,
+	MT_TURN_CLOSE = 6,
+	MT_TURN_DUP = 7,
+	MT_TURN_UNLINK = 8,
+	MT_TURN_RENAME = 9,
+	MT_TURN_PAIRS = 16, /* a power of two */
 };
+
+/* How many take turns: turn0_NAME to turn3_NAME. */
+#define MT_TURNS 4
 
 /* One for each CPU. */
 struct mt_turn {
-	mt_u64 under_way[2]; /* 1: the program or its first spare is at work on this CPU, its task preempted maybe */
-	mt_u64 stood_in;     /* how often a spare did what the program was not run for */
+	mt_u64 stood_in; /* deeds done by others than the first */
+	mt_u64 failed;   /* deeds that could not be jumped to */
 };
 
 /* Index in the program array `handlers`: which tail of sys_exit a system call goes to. The

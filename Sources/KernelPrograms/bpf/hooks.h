@@ -18,77 +18,130 @@
 	}
 
 /*
- * Spares. The kernel runs no tracing program while another run of it is under way on that CPU, be it that an interrupt
+ * Turns. The kernel runs no tracing program while another run of it is under way on that CPU, be it that an interrupt
  * has come between or that its task was preempted: in fentry and fexit programs wherever preemption is full or lazy,
  * on tracepoints from Linux 7 on. While that task waits for its CPU, everybody else's calls are left out. No program can
  * keep its task from being preempted: what bpf_preempt_disable puts off comes with bpf_preempt_enable, within the same
- * run. So where it matters two more programs sit on the same hook, behind the first. Each does the deed if those
- * before it are under way when it is called, since then they were not run just before. If somebody is preempted within
- * the first during a hundredth of the calls, about a millionth is left out in the end.
+ * run. So where it matters the program that does the deed is not attached: a row of small ones is, and the first of
+ * them that the kernel runs jumps to it. A call is left out only if as many tasks wait within the deed on that CPU.
  *
- * A task that is preempted between two of them, and finds the first under way by another task, does the deed twice; that
- * takes two preemptions, one of them within a dozen instructions. The kernel counts what it leaves out, and whoever
- * reads that takes off what the spares did.
+ * That the deed is done is marked where the others look: at a place that belongs to the caller's stack, with the
+ * address of its arguments, which tells nested calls apart. The last of the row takes the mark away. If the kernel leaves
+ * the last out, the mark stays, and hides the task's next call from all but the first. The kernel counts what it leaves
+ * out; whoever reads that takes off what the others did instead of the first. Only where two stacks have one place
+ * can a deed be done twice: one task has to be preempted between two of the row, and the other to come just then.
+ *
+ * Tracepoints run programs in the order in which they were attached, functions in the opposite one. User space attaches
+ * them accordingly, and looks whether it holds.
  */
 #ifndef MARTLET_OLD
-static __always_inline void set_under_way(__u32 pair, __u32 place, __u64 value)
-{
-	struct mt_turn *turn;
+#define MARKS 1024
+static volatile __u64 marks[MARKS][MT_TURN_PAIRS];
 
-	if (!config.preemptible && pair != MT_SPARE_TCP_STATE)
-		return;
-	turn = bpf_map_lookup_elem(&turns, &pair);
-	if (turn)
-		*(volatile __u64 *)&turn->under_way[place] = value;
+/* The verifier lets nobody calculate with the address of a context, but add it to what lies in memory. */
+static __always_inline __u64 address_of(void *context)
+{
+	__u64 address = 0;
+
+	asm volatile("lock *(u64 *)(%[to] + 0) += %[from]" : : [to] "r"(&address), [from] "r"(context) : "memory");
+	return address;
 }
 
-/* Whether the programs before the spare at `place`, 1 or 2, were left out just now. */
-static __always_inline int stands_in(__u32 pair, __u32 place)
+static __always_inline volatile __u64 *mark_of(__u64 address, __u32 pair)
 {
-	struct mt_turn *turn = bpf_map_lookup_elem(&turns, &pair);
+	/* Stacks have 16 KiB. */
+	return &marks[(address >> 14) * 0x9e3779b97f4a7c15ull >> 54][pair];
+}
 
-	if (!turn || !*(volatile __u64 *)&turn->under_way[0] || (place == 2 && !*(volatile __u64 *)&turn->under_way[1]))
+/* Behind a deed: none that comes after in the row is to do it again. */
+static __always_inline void mark_done(void *context, __u32 pair)
+{
+	volatile __u64 *mark;
+	__u64 address;
+
+	if (!config.preemptible && pair != MT_TURN_TCP_STATE)
+		return;
+	address = address_of(context);
+	mark = mark_of(address, pair);
+	*mark = *mark == (address | 1) ? 0 : address;
+}
+
+/* Whether the program at `place` is to do the deed. If it is the last, nobody is there to take the mark away. */
+static __always_inline int has_turn(void *context, __u32 pair, __u32 place, struct mt_turn *turn)
+{
+	volatile __u64 *mark;
+	__u64 address;
+
+	if (place == 0)
+		return 1;
+	address = address_of(context);
+	mark = mark_of(address, pair);
+	if (*mark == address) {
+		if (place == MT_TURNS - 1)
+			*mark = 0;
 		return 0;
-	if (place == 1)
-		*(volatile __u64 *)&turn->under_way[1] = 1;
+	}
+	if (place == MT_TURNS - 1)
+		*mark = address | 1;
 	ADD(&turn->stood_in, 1);
 	return 1;
 }
 
-#define SPARES(section, name, pair, deed)                                                                              \
+#define TURN(section, name, pair, place)                                                                               \
 	SEC(section)                                                                                                   \
-	int spare_##name(__u64 *context)                                                                               \
+	int turn##place##_##name(__u64 *context)                                                                       \
 	{                                                                                                              \
-		if (stands_in(pair, 1)) {                                                                              \
-			deed;                                                                                          \
-			set_under_way(pair, 1, 0);                                                                     \
-		}                                                                                                      \
-		return 0;                                                                                              \
-	}                                                                                                              \
-	SEC(section)                                                                                                   \
-	int spare2_##name(__u64 *context)                                                                              \
-	{                                                                                                              \
-		if (stands_in(pair, 2)) {                                                                              \
-			deed;                                                                                          \
+		__u32 index = pair;                                                                                    \
+		struct mt_turn *turn = bpf_map_lookup_elem(&turns, &index);                                            \
+                                                                                                                       \
+		if (turn && has_turn(context, pair, place, turn)) {                                                    \
+			bpf_tail_call(context, &deed_##name, 0);                                                       \
+			ADD(&turn->failed, 1);                                                                         \
 		}                                                                                                      \
 		return 0;                                                                                              \
 	}
+
+/* A program array for each, as one takes only programs that are called with the same arguments. */
+#define TURNS(section, name, pair)                                                                                     \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u32);                                                                                  \
+	} deed_##name SEC(".maps");                                                                                    \
+	TURN(section, name, pair, 0)                                                                                   \
+	TURN(section, name, pair, 1)                                                                                   \
+	TURN(section, name, pair, 2)                                                                                   \
+	TURN(section, name, pair, 3)
+_Static_assert(MT_TURNS == 4, "as many as TURNS makes");
+
+/*
+ * From 6.13 on a program that is not run again while it is under way has one stack for each CPU. Of who is jumped to by
+ * several the kernel does not know that it is, and has several tasks destroy each other's. A program that might jump
+ * itself gets none; this one never does.
+ */
+#define KEEP_OFF_PRIVATE_STACK(context, name)                                                                          \
+	do {                                                                                                           \
+		if (!config.cpu_count)                                                                                 \
+			bpf_tail_call(context, &deed_##name, 0);                                                       \
+	} while (0)
 #else
-#define set_under_way(pair, place, value) ((void)0)
-#define SPARES(section, name, pair, deed)
+#define mark_done(context, pair) ((void)0)
+#define KEEP_OFF_PRIVATE_STACK(context, name) ((void)0)
+#define TURNS(section, name, pair)
 #endif
 
-/* A program with spares. `deed` is a statement, which finds the arguments in `context`. */
-#define WITH_SPARES(section, name, pair, deed)                                                                         \
+/* A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`. */
+#define IN_TURNS(section, name, pair, deed)                                                                            \
+	TURNS(section, name, pair)                                                                                     \
 	SEC(section)                                                                                                   \
 	int name(__u64 *context)                                                                                       \
 	{                                                                                                              \
-		set_under_way(pair, 0, 1);                                                                             \
 		deed;                                                                                                  \
-		set_under_way(pair, 0, 0);                                                                             \
+		mark_done(context, pair);                                                                              \
+		KEEP_OFF_PRIVATE_STACK(context, name);                                                                 \
 		return 0;                                                                                              \
-	}                                                                                                              \
-	SPARES(section, name, pair, deed)
+	}
 
 /* fentry_NAME and kprobe_NAME on the kernel's function NAME. */
 #define ON_FENTRY(function, body)                                                                                      \
@@ -108,9 +161,9 @@ static __always_inline int stands_in(__u32 pair, __u32 place)
 		return 0;                                                                                              \
 	}
 #define ON_ENTRY(function, body) ON_FENTRY(function, body) ON_KPROBE(function, body)
-/* Likewise, with spares of the fentry program. */
+/* Likewise; of the fentry program there are turns. */
 #define ON_BUSY_ENTRY(function, pair, body)                                                                            \
-	WITH_SPARES("fentry/" #function, fentry_##function, pair, body(context)) ON_KPROBE(function, body)
+	IN_TURNS("fentry/" #function, fentry_##function, pair, body(context)) ON_KPROBE(function, body)
 
 /*
  * lsm_HOOK, fentry_security_HOOK and kprobe_security_HOOK, where they see the same arguments: the kernel's function
@@ -136,9 +189,9 @@ static __always_inline int stands_in(__u32 pair, __u32 place)
 		body(context, result_of(context));                                                                     \
 		return 0;                                                                                              \
 	}
-/* Likewise, with spares. */
+/* Likewise, in turns. */
 #define ON_BUSY_RETURN(function, pair, body)                                                                           \
-	WITH_SPARES("fexit/" #function, fexit_##function, pair, body(context, result_of(context)))
+	IN_TURNS("fexit/" #function, fexit_##function, pair, body(context, result_of(context)))
 
 static __always_inline __u64 result_of(__u64 *context)
 {

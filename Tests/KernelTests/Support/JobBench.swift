@@ -8,7 +8,7 @@ import Testing
 /// gives the slots back that it had.
 final class JobBench {
   /// What tests lack: nothing, and what old kernels do. Those take no CPU from a task within a program, and the programs
-  /// for them have no spares for that.
+  /// for them have nobody who takes turns.
   static let lacking: [Set<KernelFeature>] =
     Preemption.ofThisKernel.isWithinTheKernel ? [[]] : [[], [.loops], [.loops, .taskStorage]]
   nonisolated(unsafe) private static var benches: [Set<KernelFeature>: JobBench] = [:]

@@ -124,7 +124,7 @@ static __always_inline void installed(const __u64 *arguments)
 	actor = actor_of(task, tag);
 	send_open(&actor, &request);
 }
-ON_BUSY_ENTRY(fd_install, MT_SPARE_INSTALL, installed)
+ON_BUSY_ENTRY(fd_install, MT_TURN_INSTALL, installed)
 
 /* put_unused_fd(fd): a number is given back, since there was nothing to open. */
 static __always_inline void given_back(const __u64 *arguments)
@@ -196,9 +196,9 @@ static __always_inline void closing_one(const __u64 *arguments)
 	actor = actor_of(task, tag);
 	drop_writer(&actor, process_of(task->tgid), fd, MT_CLOSE_CALL);
 }
-ON_BUSY_ENTRY(file_close_fd, MT_SPARE_CLOSE, closing_one)
+ON_BUSY_ENTRY(file_close_fd, MT_TURN_CLOSE, closing_one)
 /* up to 6.6 */
-ON_BUSY_ENTRY(close_fd, MT_SPARE_CLOSE, closing_one)
+ON_BUSY_ENTRY(close_fd, MT_TURN_CLOSE, closing_one)
 
 /* do_dup2(files, file, fd, flags): dup2 and dup3. What the number stood for is closed. */
 static __always_inline void replacing(const __u64 *arguments)
@@ -225,7 +225,7 @@ static __always_inline void replacing(const __u64 *arguments)
 	writer = writer_of(file);
 	duplicated(&actor, process, &writer, -1, fd, compat_flag());
 }
-ON_BUSY_ENTRY(do_dup2, MT_SPARE_DUP, replacing)
+ON_BUSY_ENTRY(do_dup2, MT_TURN_DUP, replacing)
 
 #ifdef bpf_target_x86
 static __always_inline void closing_range(const __u64 *arguments, __u8 compat)

@@ -290,7 +290,7 @@ static __always_inline void name_changed(const __u64 *arguments, __u64 result)
 			  ARGUMENT(arguments, 2, const void *)),
 	       result);
 }
-ON_BUSY_RETURN(vfs_unlink, MT_SPARE_UNLINK, name_changed)
+ON_BUSY_RETURN(vfs_unlink, MT_TURN_UNLINK, name_changed)
 ON_RETURN(vfs_rmdir, name_changed)
 ON_RETURN(vfs_mkdir, name_changed)
 ON_RETURN(vfs_mknod, name_changed)
@@ -307,7 +307,7 @@ static __always_inline void renamed(const __u64 *arguments, __u64 result)
 		next_epoch();
 	settle(pending_on((const void *)READ(what, struct renamedata, old_dentry), 0, 0), result);
 }
-ON_BUSY_RETURN(vfs_rename, MT_SPARE_RENAME, renamed)
+ON_BUSY_RETURN(vfs_rename, MT_TURN_RENAME, renamed)
 
 /* (mapping of users, entry, attributes, …) */
 static __always_inline void attributes_changed(const __u64 *arguments, __u64 result)

@@ -230,7 +230,7 @@ static __always_inline void state_set(const struct sock *sk, int new_state)
 	}
 }
 /* Called by tasks and by the interrupts that come between. */
-WITH_SPARES("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_SPARE_TCP_STATE,
+IN_TURNS("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_TURN_TCP_STATE,
      state_set(ARGUMENT(context, 0, const struct sock *), ARGUMENT(context, 2, int)))
 
 /* A socket whose connect failed before TCP left its first state gets no other end than this. */

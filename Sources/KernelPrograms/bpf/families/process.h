@@ -106,7 +106,7 @@ static __always_inline void forked(struct task_struct *parent, struct task_struc
 	body->child_ns_tgid = READ((__u8 *)pid + level * bpf_core_type_size(struct upid), struct pid, numbers[0].nr);
 	send(&record);
 }
-WITH_SPARES("tp_btf/sched_process_fork", sched_process_fork, MT_SPARE_FORK,
+IN_TURNS("tp_btf/sched_process_fork", sched_process_fork, MT_TURN_FORK,
      forked(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, struct task_struct *)))
 
 static __always_inline __u32 exec_flags(struct task_struct *task, struct file *file, __u32 nlink)
@@ -253,7 +253,7 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
 	send(&record);
 }
-WITH_SPARES("tp_btf/sched_process_exec", sched_process_exec, MT_SPARE_EXEC,
+IN_TURNS("tp_btf/sched_process_exec", sched_process_exec, MT_TURN_EXEC,
      executed(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, int),
 	      ARGUMENT(context, 2, struct linux_binprm *)))
 
@@ -300,7 +300,7 @@ static __always_inline void tell_descriptors(struct task_struct *task)
 	if (process->untold)
 		remember_open(process->untold);
 }
-WITH_SPARES("tp_btf/sched_process_exec", exec_descriptors, MT_SPARE_EXEC_DESCRIPTORS,
+IN_TURNS("tp_btf/sched_process_exec", exec_descriptors, MT_TURN_EXEC_DESCRIPTORS,
      tell_descriptors(ARGUMENT(context, 0, struct task_struct *)))
 
 static __always_inline void exited(struct task_struct *task)
@@ -353,5 +353,5 @@ static __always_inline void exited(struct task_struct *task)
 	unlist_process(tgid, actor.job);
 	end_exit(tgid);
 }
-WITH_SPARES("tp_btf/sched_process_exit", sched_process_exit, MT_SPARE_EXIT,
+IN_TURNS("tp_btf/sched_process_exit", sched_process_exit, MT_TURN_EXIT,
      exited(ARGUMENT(context, 0, struct task_struct *)))
