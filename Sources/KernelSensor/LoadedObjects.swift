@@ -375,9 +375,9 @@ extension LoadedObjects {
   }
 
   private func turns(at program: String) throws(SensorError) -> (stoodIn: UInt64, failed: UInt64) {
-    guard let pair = Self.pairs[program] else { return (0, 0) }
+    guard let index = Self.turns[program] else { return (0, 0) }
     let values: [mt_turn] = try perCPUValues(
-      map("turns"), named: "turns", Int(pair.rawValue), Int(libbpf_num_possible_cpus()), zero: mt_turn())
+      map("turns"), named: "turns", Int(index.rawValue), Int(libbpf_num_possible_cpus()), zero: mt_turn())
     return values.reduce(into: (0, 0)) {
       $0.0 += $1.stood_in
       $0.1 += $1.failed
@@ -385,12 +385,14 @@ extension LoadedObjects {
   }
 
   /// Index in `turns` by the program's name. Of several with the same index only one is ever loaded.
-  private static let pairs: [String: mt_turn_pair] = [
+  private static let turns: [String: mt_turns] = [
     "sched_process_fork": MT_TURN_FORK, "sched_process_exec": MT_TURN_EXEC,
     "exec_descriptors": MT_TURN_EXEC_DESCRIPTORS, "sched_process_exit": MT_TURN_EXIT,
     "inet_sock_set_state": MT_TURN_TCP_STATE, "fentry_fd_install": MT_TURN_INSTALL,
     "fentry_file_close_fd": MT_TURN_CLOSE, "fentry_close_fd": MT_TURN_CLOSE, "fentry_do_dup2": MT_TURN_DUP,
     "fexit_vfs_unlink": MT_TURN_UNLINK, "fexit_vfs_rename": MT_TURN_RENAME,
+    "fexit_vfs_mkdir": MT_TURN_MKDIR, "fexit_vfs_symlink": MT_TURN_SYMLINK, "fexit_vfs_link": MT_TURN_LINK,
+    "fexit_notify_change": MT_TURN_ATTRIBUTES, "fexit_do_pipe2": MT_TURN_PIPE,
   ]
 
   /// What each program came to; runs of a tail count for the program that called it.

@@ -38,7 +38,7 @@ struct mt_config {
 };
 
 /* Index in the map `turns`: programs that several others take turns at, see hooks.h. */
-enum mt_turn_pair {
+enum mt_turns {
 	MT_TURN_FORK = 0,
 	MT_TURN_EXEC = 1,
 	MT_TURN_EXEC_DESCRIPTORS = 2,
@@ -49,7 +49,12 @@ enum mt_turn_pair {
 	MT_TURN_DUP = 7,
 	MT_TURN_UNLINK = 8,
 	MT_TURN_RENAME = 9,
-	MT_TURN_PAIRS = 16, /* a power of two */
+	MT_TURN_MKDIR = 10,
+	MT_TURN_SYMLINK = 11,
+	MT_TURN_LINK = 12,
+	MT_TURN_ATTRIBUTES = 13,
+	MT_TURN_PIPE = 14,
+	MT_TURN_COUNT = 15,
 };
 
 /* How many take turns: turn0_NAME to turn3_NAME. */

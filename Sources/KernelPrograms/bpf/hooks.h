@@ -36,7 +36,9 @@
  */
 #ifndef MARTLET_OLD
 #define MARKS 1024
-static volatile __u64 marks[MARKS][MT_TURN_PAIRS];
+static volatile struct mark {
+	__u64 address;
+} __attribute__((aligned(64))) marks[MARKS]; /* a cache line for each, as stacks are of several CPUs */
 
 /* The verifier lets nobody calculate with the address of a context, but add it to what lies in memory. */
 static __always_inline __u64 address_of(void *context)
@@ -47,27 +49,27 @@ static __always_inline __u64 address_of(void *context)
 	return address;
 }
 
-static __always_inline volatile __u64 *mark_of(__u64 address, __u32 pair)
+static __always_inline volatile __u64 *mark_of(__u64 address)
 {
 	/* Stacks have 16 KiB. */
-	return &marks[(address >> 14) * 0x9e3779b97f4a7c15ull >> 54][pair];
+	return &marks[(address >> 14) * 0x9e3779b97f4a7c15ull >> 54].address;
 }
 
 /* Behind a deed: none that comes after in the row is to do it again. */
-static __always_inline void mark_done(void *context, __u32 pair)
+static __always_inline void mark_done(void *context, __u32 row)
 {
 	volatile __u64 *mark;
 	__u64 address;
 
-	if (!config.preemptible && pair != MT_TURN_TCP_STATE)
+	if (!config.preemptible && row != MT_TURN_TCP_STATE)
 		return;
 	address = address_of(context);
-	mark = mark_of(address, pair);
+	mark = mark_of(address);
 	*mark = *mark == (address | 1) ? 0 : address;
 }
 
 /* Whether the program at `place` is to do the deed. If it is the last, nobody is there to take the mark away. */
-static __always_inline int has_turn(void *context, __u32 pair, __u32 place, struct mt_turn *turn)
+static __always_inline int has_turn(void *context, __u32 place, struct mt_turn *turn)
 {
 	volatile __u64 *mark;
 	__u64 address;
@@ -75,7 +77,7 @@ static __always_inline int has_turn(void *context, __u32 pair, __u32 place, stru
 	if (place == 0)
 		return 1;
 	address = address_of(context);
-	mark = mark_of(address, pair);
+	mark = mark_of(address);
 	if (*mark == address) {
 		if (place == MT_TURNS - 1)
 			*mark = 0;
@@ -87,14 +89,14 @@ static __always_inline int has_turn(void *context, __u32 pair, __u32 place, stru
 	return 1;
 }
 
-#define TURN(section, name, pair, place)                                                                               \
+#define TURN(section, name, row, place)                                                                                \
 	SEC(section)                                                                                                   \
 	int turn##place##_##name(__u64 *context)                                                                       \
 	{                                                                                                              \
-		__u32 index = pair;                                                                                    \
+		__u32 index = row;                                                                                     \
 		struct mt_turn *turn = bpf_map_lookup_elem(&turns, &index);                                            \
                                                                                                                        \
-		if (turn && has_turn(context, pair, place, turn)) {                                                    \
+		if (turn && has_turn(context, place, turn)) {                                                    \
 			bpf_tail_call(context, &deed_##name, 0);                                                       \
 			ADD(&turn->failed, 1);                                                                         \
 		}                                                                                                      \
@@ -102,17 +104,17 @@ static __always_inline int has_turn(void *context, __u32 pair, __u32 place, stru
 	}
 
 /* A program array for each, as one takes only programs that are called with the same arguments. */
-#define TURNS(section, name, pair)                                                                                     \
+#define TURNS(section, name, row)                                                                                     \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
 		__type(value, __u32);                                                                                  \
 	} deed_##name SEC(".maps");                                                                                    \
-	TURN(section, name, pair, 0)                                                                                   \
-	TURN(section, name, pair, 1)                                                                                   \
-	TURN(section, name, pair, 2)                                                                                   \
-	TURN(section, name, pair, 3)
+	TURN(section, name, row, 0)                                                                                   \
+	TURN(section, name, row, 1)                                                                                   \
+	TURN(section, name, row, 2)                                                                                   \
+	TURN(section, name, row, 3)
 _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 
 /*
@@ -126,19 +128,19 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 			bpf_tail_call(context, &deed_##name, 0);                                                       \
 	} while (0)
 #else
-#define mark_done(context, pair) ((void)0)
+#define mark_done(context, row) ((void)0)
 #define KEEP_OFF_PRIVATE_STACK(context, name) ((void)0)
-#define TURNS(section, name, pair)
+#define TURNS(section, name, row)
 #endif
 
 /* A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`. */
-#define IN_TURNS(section, name, pair, deed)                                                                            \
-	TURNS(section, name, pair)                                                                                     \
+#define IN_TURNS(section, name, row, deed)                                                                            \
+	TURNS(section, name, row)                                                                                     \
 	SEC(section)                                                                                                   \
 	int name(__u64 *context)                                                                                       \
 	{                                                                                                              \
 		deed;                                                                                                  \
-		mark_done(context, pair);                                                                              \
+		mark_done(context, row);                                                                              \
 		KEEP_OFF_PRIVATE_STACK(context, name);                                                                 \
 		return 0;                                                                                              \
 	}
@@ -162,8 +164,8 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 	}
 #define ON_ENTRY(function, body) ON_FENTRY(function, body) ON_KPROBE(function, body)
 /* Likewise; of the fentry program there are turns. */
-#define ON_BUSY_ENTRY(function, pair, body)                                                                            \
-	IN_TURNS("fentry/" #function, fentry_##function, pair, body(context)) ON_KPROBE(function, body)
+#define ON_BUSY_ENTRY(function, row, body)                                                                            \
+	IN_TURNS("fentry/" #function, fentry_##function, row, body(context)) ON_KPROBE(function, body)
 
 /*
  * lsm_HOOK, fentry_security_HOOK and kprobe_security_HOOK, where they see the same arguments: the kernel's function
@@ -190,8 +192,8 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 		return 0;                                                                                              \
 	}
 /* Likewise, in turns. */
-#define ON_BUSY_RETURN(function, pair, body)                                                                           \
-	IN_TURNS("fexit/" #function, fexit_##function, pair, body(context, result_of(context)))
+#define ON_BUSY_RETURN(function, row, body)                                                                           \
+	IN_TURNS("fexit/" #function, fexit_##function, row, body(context, result_of(context)))
 
 static __always_inline __u64 result_of(__u64 *context)
 {

@@ -183,7 +183,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MT_TURN_PAIRS);
+	__uint(max_entries, MT_TURN_COUNT);
 	__type(key, __u32);
 	__type(value, struct mt_turn);
 } turns SEC(".maps");

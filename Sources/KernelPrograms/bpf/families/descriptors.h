@@ -305,7 +305,7 @@ static __always_inline void pipe_made(const __u64 *arguments, __u64 result)
 		pair_made(task, tag, MT_PIPE, ARGUMENT(arguments, 0, const void *), 0, compat_flag());
 	}
 }
-ON_RETURN(do_pipe2, pipe_made)
+ON_BUSY_RETURN(do_pipe2, MT_TURN_PIPE, pipe_made)
 
 /* A kretprobe has no arguments: with kprobes it is the end of the call that tells of pipes. */
 SEC("kretprobe/do_pipe2")

@@ -292,11 +292,11 @@ static __always_inline void name_changed(const __u64 *arguments, __u64 result)
 }
 ON_BUSY_RETURN(vfs_unlink, MT_TURN_UNLINK, name_changed)
 ON_RETURN(vfs_rmdir, name_changed)
-ON_RETURN(vfs_mkdir, name_changed)
+ON_BUSY_RETURN(vfs_mkdir, MT_TURN_MKDIR, name_changed)
 ON_RETURN(vfs_mknod, name_changed)
 ON_RETURN(vfs_create, name_changed)
-ON_RETURN(vfs_symlink, name_changed)
-ON_RETURN(vfs_link, name_changed)
+ON_BUSY_RETURN(vfs_symlink, MT_TURN_SYMLINK, name_changed)
+ON_BUSY_RETURN(vfs_link, MT_TURN_LINK, name_changed)
 
 /* Names of everybody's files change by everybody's renames. */
 static __always_inline void renamed(const __u64 *arguments, __u64 result)
@@ -330,7 +330,7 @@ static __always_inline void attributes_changed(const __u64 *arguments, __u64 res
 	}
 	settle(pending, result);
 }
-ON_RETURN(notify_change, attributes_changed)
+ON_BUSY_RETURN(notify_change, MT_TURN_ATTRIBUTES, attributes_changed)
 
 /* What moves mounts, and with them what lies under a name. */
 static __always_inline void mounts_changed(const __u64 *arguments, __u64 result)
