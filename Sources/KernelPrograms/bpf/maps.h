@@ -205,7 +205,7 @@ struct {
 	})
 
 /* An event that is not sent, as it was told before: the most frequent fate, for one look at the counters. */
-#define COUNT_DEDUPLICATED(type)                                                                                       \
+#define COUNT_DEDUPLICATED(type, job)                                                                                  \
 	({                                                                                                             \
 		__u32 key_ = (type);                                                                                   \
 		struct mt_counters *counters_ = config.uncounted ? 0 : bpf_map_lookup_elem(&counters, &key_);         \
@@ -213,6 +213,7 @@ struct {
 			ADD(&counters_->seen, 1);                                                                      \
 			ADD(&counters_->deduplicated, 1);                                                              \
 		}                                                                                                      \
+		COUNT_JOB(job, deduplicated);                                                                          \
 	})
 
 static __always_inline void count_full(__u32 map)

@@ -195,9 +195,7 @@ static __always_inline void send_unknown(__u64 address, struct inode *inode, con
 	hash = hash_word(hash, (__u64)inode ^ address);
 	hash = hash_end(hash_word(hash, identity.ino ^ (__u64)identity.generation << 32));
 	if (was_sent(hash)) {
-		COUNT(MT_IO, seen);
-		COUNT(MT_IO, deduplicated);
-		COUNT_JOB(user->job, deduplicated);
+		COUNT_DEDUPLICATED(MT_IO, user->job);
 		return;
 	}
 	send_io(address, &identity, user, 0, 0, MT_IO_UNKNOWN);

@@ -131,8 +131,7 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	once = request->how == MT_OPEN_CALL && !(fmode & (MT_FMODE_WRITE | MT_FMODE_CREATED)) &&
 	       !(open_flags & O_TRUNC);
 	if (once && opened_before(actor, file, inode, fmode, &fingerprint)) {
-		COUNT_DEDUPLICATED(request->type);
-		COUNT_JOB(actor->job, deduplicated);
+		COUNT_DEDUPLICATED(request->type, actor->job);
 		return 1;
 	}
 	COUNT(request->type, seen);

@@ -456,9 +456,7 @@ static __always_inline void unix_sending(const __u64 *arguments)
 	hash = hash_word(hash, (__u64)sk);
 	hash = hash_end(hash_word(hash, (__u64)other));
 	if (was_sent(hash)) {
-		COUNT(MT_UNIX_CONNECT, seen);
-		COUNT(MT_UNIX_CONNECT, deduplicated);
-		COUNT_JOB(tag->job, deduplicated);
+		COUNT_DEDUPLICATED(MT_UNIX_CONNECT, tag->job);
 		return;
 	}
 	remember_open(hash);
