@@ -188,7 +188,7 @@ static __always_inline void leave_again(const struct claim *claim)
 }
 
 /* Finds the job and the step for what a rule claims. Returns 0, counted, if there is none. */
-static __always_inline int find_job(struct claim *claim, const struct mt_rule_filter *filter)
+static __always_inline int find_job(struct claim *claim)
 {
 	const struct mt_rule *rule;
 	struct look *look = current_look();
@@ -199,7 +199,7 @@ static __always_inline int find_job(struct claim *claim, const struct mt_rule_fi
 	if (!rule || !look)
 		return 0;
 	if (rule->flags & MT_RULE_KEY) {
-		__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+		look->wanted = MT_START_VARIABLE;
 		look->collects = 0;
 		take_key(claim->rule);
 		claim->hash = look->hash;
@@ -244,13 +244,13 @@ static __always_inline struct mt_tag *enrol(struct task_struct *task, const stru
 }
 
 /* Adds the variables that may be sent. */
-static __always_inline void add_variables(struct record *record, const struct mt_rule_filter *filter)
+static __always_inline void add_variables(struct record *record)
 {
 	struct look *look = current_look();
 
 	if (!look)
 		return;
-	__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+	look->wanted = MT_START_VARIABLE;
 	look->keyed = 0;
 	look->slot = record->slot;
 	look->collects = 1;
@@ -259,11 +259,11 @@ static __always_inline void add_variables(struct record *record, const struct mt
 	record->size = record->work->size;
 	if (look->is_unreadable)
 		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
-	else if (look->at < look->end)
+	else if (look->rest)
 		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 }
 
-static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag, const struct mt_rule_filter *filter)
+static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag)
 {
 	struct actor actor = actor_of(task, tag);
 	struct record record;
@@ -275,41 +275,62 @@ static __always_inline void tell_step(struct task_struct *task, struct mt_tag *t
 	body = BODY(&record, struct mt_step);
 	body->step = tag->step;
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
-	add_variables(&record, filter);
+	add_variables(&record);
 	send(&record);
+}
+
+/* The task's name, filled up with zeros, whatever stands behind its end. */
+static __always_inline struct comm comm_of(struct task_struct *task)
+{
+	struct comm comm;
+	__u64 ends;
+
+	comm.words[0] = read_word(task->comm);
+	comm.words[1] = read_word(task->comm + 8);
+	ends = zeros_of(comm.words[0]);
+	if (ends) {
+		comm.words[0] &= (ends & -ends) - 1;
+		comm.words[1] = 0;
+	} else {
+		ends = zeros_of(comm.words[1]);
+		comm.words[1] &= (ends & -ends) - 1;
+	}
+	return comm;
 }
 
 /* Is attached before sched_process_exec, which then finds a tag. */
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(recognise, struct task_struct *task)
+int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	__u64 by_comm = 0, by_marker, cgroup = 0, *bits;
 	const struct mt_cgroup *watched = 0;
-	struct mt_rule_filter *filter;
+	const struct mt_rule_filter *filter = current_filter();
 	struct mt_tag *tag = own_tag(task);
+	struct look *look = current_look();
 	struct claim claim = {};
 	struct actor actor = {};
 	struct record record;
 	struct mt_claim *body;
-	struct comm comm = {};
-	struct look *look;
-	__u32 zero = 0;
+	struct comm comm;
 
-	filter = bpf_map_lookup_elem(&rule_filter, &zero);
-	if (!filter)
+	if (!filter || !look)
 		return 0;
+	look->argc = bprm->argc;
+	look->envc = bprm->envc;
 	if (tag) {
 		if (tag->flags & MT_TAG_STEP)
-			tell_step(task, tag, filter);
+			tell_step(task, tag);
 		return 0;
 	}
 	if (!filter->kinds)
 		return 0;
 	if (filter->kinds & MT_RULES_BY_COMM) {
-		bpf_probe_read_kernel_str(comm.bytes, sizeof(comm.bytes), task->comm);
-		bits = bpf_map_lookup_elem(&rule_comms, &comm);
-		if (bits)
-			by_comm = *bits;
+		comm = comm_of(task);
+		if (filter->starts[MT_START(comm.words[0])] & MT_START_COMM) {
+			bits = bpf_map_lookup_elem(&rule_comms, &comm);
+			if (bits)
+				by_comm = *bits;
+		}
 	}
 	by_marker = (by_comm | filter->nameless) & filter->by_marker;
 	by_comm &= filter->by_comm;
@@ -318,12 +339,9 @@ int BPF_PROG(recognise, struct task_struct *task)
 			      struct kernfs_node, id);
 		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
 	}
-	look = current_look();
-	if (!look)
-		return 0;
 	look->found = 0;
 	if (by_marker) {
-		__builtin_memcpy(look->starts, filter->marker_starts, sizeof(look->starts));
+		look->wanted = MT_START_MARKER;
 		look->keyed = 0;
 		look->collects = 0;
 		look_through();
@@ -356,7 +374,7 @@ int BPF_PROG(recognise, struct task_struct *task)
 	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
 		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
 		claim.step = watched->step;
-	} else if (!find_job(&claim, filter)) {
+	} else if (!find_job(&claim)) {
 		claim.slot = 0;
 	}
 	if (!claim.slot || !(tag = enrol(task, &claim))) {
@@ -380,7 +398,7 @@ int BPF_PROG(recognise, struct task_struct *task)
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
 	body->uid = look->uid;
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
-	add_variables(&record, filter);
+	add_variables(&record);
 	send(&record);
 	return 0;
 }
