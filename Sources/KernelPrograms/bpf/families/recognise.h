@@ -111,22 +111,18 @@ static __always_inline int join(__u32 slot, __u32 rule, __u64 hash, int any)
 
 static __always_inline void give_back(__u32 slot)
 {
-	struct mt_job *job = job_of(slot);
-
-	if (!job)
-		return;
-	*(volatile __u64 *)&job->closed = 1;
-	add_live(job, -1);
 	count_used(MT_MAP_JOBS, -1);
 	bpf_map_push_elem(&free_jobs, &slot, BPF_ANY);
 }
 
-/* The slot for what `rule` claims with this key (0: none), joined: with IS_NEW if it makes the job, 0 if there is none. */
+/*
+ * A place in the job that has this key (0: none), joined; or a slot for a job, with IS_NEW: nobody knows of it until
+ * begin_job. 0, counted, if there is none.
+ */
 __noinline int take_slot(__u32 rule, __u64 hash)
 {
 	struct mt_job_key key = {.hash = hash, .rule = rule};
 	__u32 slot = 0, *found;
-	struct mt_job *job;
 
 	found = hash ? bpf_map_lookup_elem(&job_keys, &key) : 0;
 	if (found) {
@@ -138,10 +134,33 @@ __noinline int take_slot(__u32 rule, __u64 hash)
 		count_full(MT_MAP_JOBS);
 		return 0;
 	}
-	job = job_of(slot);
+	count_used(MT_MAP_JOBS, 1);
+	return slot | IS_NEW;
+}
+
+/* Gives back what take_slot took. */
+static __always_inline void leave(__u32 slot)
+{
+	struct mt_job *job = job_of(slot);
+
+	if (slot & IS_NEW)
+		give_back(slot & ~IS_NEW);
+	else if (job)
+		add_live(job, -1);
+}
+
+/*
+ * Begins a job in a slot that was taken, and joins it. Returns the slot with IS_NEW; or another's, joined, if a job with
+ * the key was begun meanwhile.
+ */
+__noinline int begin_job(__u32 slot, __u32 rule, __u64 hash)
+{
+	struct mt_job_key key = {.hash = hash, .rule = rule};
+	struct mt_job *job = job_of(slot);
+	__u32 *found, other;
+
 	if (!job)
 		return 0;
-	count_used(MT_MAP_JOBS, 1);
 	job->started = bpf_ktime_get_boot_ns();
 	job->key = hash;
 	job->rule = rule;
@@ -153,12 +172,20 @@ __noinline int take_slot(__u32 rule, __u64 hash)
 	next_epoch();
 	if (!hash || bpf_map_update_elem(&job_keys, &key, &slot, BPF_NOEXIST) == 0)
 		return slot | IS_NEW;
-	/* Another one with the key came first. */
+	/*
+	 * Another one with the key came first. The slot goes back only if nobody is in it: whoever looked for its last job,
+	 * which may have had this key, too, has joined this one. Closed first, as always, so that nobody comes unseen.
+	 */
 	found = bpf_map_lookup_elem(&job_keys, &key);
-	if (found && join(*found, rule, hash, 0)) {
+	other = found ? *found : 0;
+	*(volatile __u64 *)&job->closed = 1;
+	add_live(job, 0);
+	if (other && *(volatile __u64 *)&job->live == 1 && join(other, rule, hash, 0)) {
+		add_live(job, -1);
 		give_back(slot);
-		return *found;
+		return other;
 	}
+	*(volatile __u64 *)&job->closed = 0;
 	COUNT_RECOGNITION(unkeyed);
 	return slot | IS_NEW;
 }
@@ -173,74 +200,56 @@ struct claim {
 	__u32 flags;  /* of its tag */
 };
 
-static __always_inline void leave_again(const struct claim *claim)
+/* Takes a slot for what a rule claims, see take_slot. */
+static __always_inline void find_slot(struct claim *claim)
 {
-	struct mt_job_key key = {.hash = claim->hash, .rule = claim->rule};
-	struct mt_job *job = job_of(claim->slot & ~IS_NEW);
-
-	if (claim->slot & IS_NEW) {
-		if (claim->hash)
-			bpf_map_delete_elem(&job_keys, &key);
-		give_back(claim->slot & ~IS_NEW);
-	} else if (job) {
-		add_live(job, -1);
-	}
-}
-
-/* Finds the job and the step for what a rule claims. Returns 0, counted, if there is none. */
-static __always_inline int find_job(struct claim *claim)
-{
-	const struct mt_rule *rule;
 	struct look *look = current_look();
+	const struct mt_rule *rule;
 	__u32 number = claim->rule;
-	struct mt_job *job;
 
 	rule = bpf_map_lookup_elem(&rules, &number);
 	if (!rule || !look)
-		return 0;
+		return;
 	if (rule->flags & MT_RULE_KEY) {
 		look->wanted = MT_START_VARIABLE;
 		look->collects = 0;
 		take_key(claim->rule);
 		claim->hash = look->hash;
 	}
-	claim->slot = take_slot(claim->rule, claim->hash);
-	job = claim->slot ? job_of(claim->slot & ~IS_NEW) : 0;
-	if (!job)
-		return 0;
 	if (rule->flags & MT_RULE_STEPS)
 		claim->flags = MT_TAG_RUNNER;
-	else if (claim->hash)
-		claim->step = next_number(&job->steps);
-	return 1;
+	claim->slot = take_slot(claim->rule, claim->hash);
 }
 
-/* Makes the task a member of the job that it has joined. Returns 0 if there is no memory. */
-static __always_inline struct mt_tag *enrol(struct task_struct *task, const struct claim *claim)
+/* Makes the task a member of the job that it has joined. */
+static __always_inline void enrol(struct task_struct *task, struct mt_tag *tag, const struct claim *claim)
 {
-	struct mt_process process = {};
+	struct mt_process process = {}, *known;
 	__u32 tgid = TASK(task, tgid);
-	struct mt_tag *tag = make_tag(task);
-	struct mt_job *job;
+	struct mt_job *job, *last;
 
-	if (!tag)
-		return 0;
 	process.image = bpf_ktime_get_boot_ns();
 	process.leader_start = leader_start_of(task);
 	process.job = claim->slot & ~IS_NEW;
-	list_process(tgid, &process);
-	/* It lives on its own account now. */
 	job = job_of(process.job);
-	if (job)
-		add_live(job, -1);
+	if (list_process(tgid, &process)) {
+		/* It lives on its own account now. */
+		if (job)
+			add_live(job, -1);
+	} else if ((known = process_of(tgid))) {
+		/* User space was about to add it to a job of its own: it finds that there is a tag. */
+		last = job_of(known->job);
+		if (last)
+			add_live(last, -1);
+		*known = process;
+	}
 	count_used(MT_MAP_TAGS, 1);
 	tag->image = process.image;
 	tag->leader_start = process.leader_start;
 	tag->tgid = tgid;
-	tag->job = process.job;
 	tag->flags = claim->flags;
 	tag->step = claim->step;
-	return tag;
+	*(volatile __u16 *)&tag->job = process.job; /* last: without it, it is no tag yet to who looks at all tasks */
 }
 
 /* Adds the variables that may be sent. */
@@ -311,6 +320,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	struct actor actor = {};
 	struct record record;
 	struct mt_claim *body;
+	struct mt_job *job;
 	struct comm comm;
 
 	if (!filter || !look)
@@ -339,6 +349,9 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 			      struct kernfs_node, id);
 		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
 	}
+	/* The cgroup says more than the environment, which anybody can set. */
+	if (watched)
+		by_marker = 0;
 	look->found = 0;
 	if (by_marker) {
 		look->wanted = MT_START_MARKER;
@@ -359,8 +372,6 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 		COUNT_RECOGNITION(unclaimed);
 		return 0;
 	}
-	if (watched && !by_comm)
-		by_marker = 0; /* the cgroup says more */
 	claim.reason = find_rule(record.slot, by_comm, by_marker);
 	claim.rule = look->rule;
 	if (!claim.reason && watched) {
@@ -374,16 +385,24 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
 		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
 		claim.step = watched->step;
-	} else if (!find_job(&claim)) {
-		claim.slot = 0;
+	} else {
+		find_slot(&claim);
 	}
-	if (!claim.slot || !(tag = enrol(task, &claim))) {
+	/* What can fail is over before others can find the job that is made. */
+	tag = claim.slot ? make_tag(task) : 0;
+	if (!tag) {
 		if (claim.slot)
-			leave_again(&claim);
+			leave(claim.slot);
 		COUNT_RECOGNITION(unclaimed);
 		release(&record);
 		return 0;
 	}
+	if (claim.slot & IS_NEW)
+		claim.slot = begin_job(claim.slot & ~IS_NEW, claim.rule, claim.hash);
+	job = job_of(claim.slot & ~IS_NEW);
+	if (job && claim.hash && !claim.flags)
+		claim.step = next_number(&job->steps);
+	enrol(task, tag, &claim);
 
 	COUNT(MT_CLAIM, seen);
 	HEADER(&record)->job = tag->job;
