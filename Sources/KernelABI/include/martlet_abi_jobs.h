@@ -74,7 +74,7 @@ struct mt_rule_filter {
 	mt_u64 by_comm;          /* rules that need no marker… */
 	mt_u64 by_marker;        /* …and those that do, a bit each */
 	mt_u64 nameless;         /* rules that are for tasks of any comm */
-	mt_u8 starts[MT_STARTS];
+	mt_u8 starts[MT_STARTS]; /* enum mt_start, by MT_START */
 };
 
 /* Hash by cgroup id: its tasks belong to a job, or are claimed by a rule. */

@@ -6,7 +6,7 @@
 #include "files.h"
 
 #define ENVIRONMENT_LISTED 32    /* variables that are looked for in one step */
-#define ENVIRONMENT_STEPS 512
+#define ENVIRONMENT_STEPS 512    /* what comes behind so many of 32 each is not looked at, and counted */
 #define ENVIRONMENT_WINDOW 256   /* bytes that are looked at to find how variables begin; long ones are jumped over */
 #define ENVIRONMENT_CHUNK 1024   /* bytes of a variable that is looked at */
 #define ENVIRONMENT_WALKED 16384 /* variables, and chunks of long ones, where there is no list of them */
@@ -173,10 +173,14 @@ __noinline int add_variable(__u32 name, __u32 length)
 }
 
 /* Reads the variable at look->at into the chunk. Returns its length with its zero, as far as it fits; 0: unreadable. */
-static __always_inline __u32 read_variable(struct look *look)
+__noinline int read_variable(void)
 {
-	long length = bpf_probe_read_user_str(look->chunk, ENVIRONMENT_CHUNK, (const void *)look->at);
+	struct look *look = current_look();
+	long length;
 
+	if (!look)
+		return 0;
+	length = bpf_probe_read_user_str(look->chunk, ENVIRONMENT_CHUNK, (const void *)look->at);
 	if (length < 0) {
 		look->is_unreadable = 1;
 		return 0;
@@ -218,22 +222,53 @@ static __always_inline int may_be_wanted(const struct look *look, const struct m
 	return filter->starts[MT_START(*(const __u32 *)start)] & look->wanted;
 }
 
+/* Has the window show what begins at `at`. Returns 1 if it cannot be read. */
+__noinline int move_window(__u64 at)
+{
+	struct look *look = current_look();
+	__u64 length;
+
+	if (!look)
+		return 1;
+	look->window_at = at;
+	length = look->end - at;
+	if (length > ENVIRONMENT_WINDOW)
+		length = ENVIRONMENT_WINDOW;
+	look->is_unreadable = at >= look->end || bpf_probe_read_user(look->window, length, (const void *)at);
+	return look->is_unreadable != 0;
+}
+
+/* Looks at the variable at `at`. Returns 1 if it cannot be read. */
+__noinline int look_at_listed(__u64 at)
+{
+	struct look *look = current_look();
+	int length;
+
+	if (!look)
+		return 1;
+	look->at = at;
+	length = read_variable();
+	if (length <= 0)
+		return 1;
+	note_variable(length);
+	return 0;
+}
+
 /* Looks at the next variables of the list. Returns 1 when there is nothing more. */
 static long look_on(__u32 index, struct looking *looking)
 {
 	struct look *look = LOOP_POINTER(looking->look, current_look());
 	const struct mt_rule_filter *filter = current_filter();
-	__u64 at, place, window_at, length;
 	__u32 count = ENVIRONMENT_LISTED;
+	__u64 at, place;
 
 	if (LOOP_MISSING(look) || !filter || !look->rest)
 		return 1;
 	if (look->rest < count)
 		count = look->rest;
-	window_at = look->window_at;
 	if (bpf_probe_read_user(look->listed, count * sizeof(look->listed[0]), (const void *)look->list) ||
-	    (!window_at && look->listed[0] != look->at)) {
-		if (window_at)
+	    (!look->window_at && look->listed[0] != look->at)) {
+		if (look->window_at)
 			look->is_unreadable = 1;
 		else
 			look->list = 0;
@@ -243,27 +278,15 @@ static long look_on(__u32 index, struct looking *looking)
 		if (i >= count)
 			break;
 		at = look->listed[i];
-		place = at - window_at;
+		place = at - look->window_at;
 		if (place > ENVIRONMENT_WINDOW - 4) {
-			length = look->end - at;
-			if (length > ENVIRONMENT_WINDOW)
-				length = ENVIRONMENT_WINDOW;
-			if (at >= look->end || bpf_probe_read_user(look->window, length, (const void *)at)) {
-				look->is_unreadable = 1;
+			if (move_window(at))
 				return 1;
-			}
-			window_at = at;
 			place = 0;
 		}
-		if (!may_be_wanted(look, filter, look->window + place))
-			continue;
-		look->at = at;
-		length = read_variable(look);
-		if (!length)
+		if (may_be_wanted(look, filter, look->window + place) && look_at_listed(at))
 			return 1;
-		note_variable(length);
 	}
-	look->window_at = window_at;
 	look->list += count * sizeof(look->listed[0]);
 	look->rest -= count;
 	return 0;
@@ -273,19 +296,20 @@ LOOP_STEP(struct looking, look_on)
 /* Looks at one variable, or passes over a chunk of one. Returns 1 when there is nothing more. */
 static __always_inline long walk(struct look *look, const struct mt_rule_filter *filter)
 {
-	__u32 is_inside = look->is_inside, length;
+	__u32 is_inside = look->is_inside;
+	int length;
 
 	if (!look->rest)
 		return 1;
-	length = read_variable(look);
-	if (!length)
+	length = read_variable();
+	if (length <= 0)
 		return 1;
 	look->is_inside = length == ENVIRONMENT_CHUNK;
 	if (!is_inside && may_be_wanted(look, filter, look->chunk))
 		note_variable(length);
 	length -= look->is_inside;
 	look->at += length;
-	look->rest -= length < look->rest ? length : look->rest;
+	look->rest -= (__u64)length < look->rest ? length : look->rest;
 	return 0;
 }
 
