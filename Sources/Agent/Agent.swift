@@ -117,11 +117,8 @@ public struct Agent {
         try sensor.addToJob(
           pidfd: pidfd, pid: pid_t(process.pid), job: place.slot, step: place.step, isRunner: place.isRunner)
       } catch {
-        // It has just ended.
-        if place.isNew {
-          try sensor.closeJob(place.slot, evenIfAlive: true)
-          _ = try sensor.releaseSlot(place.slot)
-        }
+        // It has just ended, or been recognised. The job stays if another process with its key has joined it meanwhile.
+        if place.isNew, try sensor.closeJob(place.slot) { _ = try sensor.releaseSlot(place.slot) }
         throw error
       }
       recorder.adopt(process, place, rule: rule, now: mt_boottime_ns())

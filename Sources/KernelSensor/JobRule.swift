@@ -51,6 +51,8 @@ struct RuleTables {
       bytes = Array(text.utf8.prefix(Int(MT_COMM_MAX) - 1))
       bytes += repeatElement(0, count: Int(MT_COMM_MAX) - bytes.count)
     }
+
+    var start: Int { RuleTables.start(bytes[0], bytes[1], bytes[2]) }
   }
 
   struct VariableName: Hashable {
@@ -68,12 +70,13 @@ struct RuleTables {
       bytes = name + repeatElement(0, count: Int(MT_VARIABLE_NAME_MAX) + 1 - name.count)
     }
 
-    /// As `MT_START` has it.
-    var start: Int {
-      let third = bytes[2] == 0 ? UInt8(ascii: "=") : bytes[2]
-      let word = UInt32(bytes[0]) | UInt32(bytes[1]) << 8 | UInt32(third) << 16
-      return Int((word &* 0x9e37_79b1) >> 24)
-    }
+    var start: Int { RuleTables.start(bytes[0], bytes[1], bytes[2] == 0 ? UInt8(ascii: "=") : bytes[2]) }
+  }
+
+  /// As `MT_START` has it.
+  private static func start(_ first: UInt8, _ second: UInt8, _ third: UInt8) -> Int {
+    let word = UInt32(first) | UInt32(second) << 8 | UInt32(third) << 16
+    return Int((word &* 0x3779_b100) >> 22)
   }
 
   /// - Parameter identity: names of variables whose values may be sent
@@ -95,7 +98,9 @@ struct RuleTables {
       }
       if let comm {
         entry.flags |= MT_RULE_COMM.rawValue
-        comms[Name16(comm), default: 0] |= bit
+        let name = Name16(comm)
+        comms[name, default: 0] |= bit
+        mark(name.start, MT_START_COMM)
         filter.kinds |= MT_RULES_BY_COMM.rawValue
       }
       for name in rule.markers {
@@ -122,24 +127,21 @@ struct RuleTables {
     filter.count = UInt32(rules.count)
     for (name, marker) in markers {
       variables[name, default: mt_variable()].marker = marker
-      Self.set(name.start, in: &filter.marker_starts)
+      mark(name.start, MT_START_MARKER)
     }
     for name in identity { variables[try VariableName(name), default: mt_variable()].identity = 1 }
     guard variables.count <= Self.variableLimit else {
       throw .systemCall(
         "\(variables.count) variables are named, and at most \(Self.variableLimit) fit", errno: E2BIG)
     }
-    for name in variables.keys { Self.set(name.start, in: &filter.starts) }
+    for name in variables.keys { mark(name.start, MT_START_VARIABLE) }
   }
 
   /// Entries of the map `rule_variables`.
   static let variableLimit = 512
 
-  private static func set(_ bit: Int, in words: inout (UInt64, UInt64, UInt64, UInt64)) {
-    withUnsafeMutableBytes(of: &words) { bytes in
-      let words = bytes.bindMemory(to: UInt64.self)
-      words[bit / 64] |= 1 << UInt64(bit % 64)
-    }
+  private mutating func mark(_ start: Int, _ what: mt_start) {
+    withUnsafeMutableBytes(of: &filter.starts) { $0[start] |= UInt8(what.rawValue) }
   }
 }
 

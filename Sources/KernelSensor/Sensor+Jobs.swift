@@ -110,7 +110,8 @@ extension Sensor {
     try putFilter()
   }
 
-  /// Processes that exec in this cgroup and are in no job become part of `job`.
+  /// Processes that exec in this cgroup and are in no job become part of `job`, unless a rule without markers holds for
+  /// them: a cgroup says less than a name, and more than an environment.
   ///
   /// - Parameters:
   ///   - cgroup: its id in the v2 hierarchy; those below it have ids of their own
@@ -217,8 +218,9 @@ extension Sensor {
       var other: UInt32 = 0
       if bpf_map_lookup_elem(keys, &entry, &other) == 0 {
         jobs.setClosed(UInt16(slot), true)
-        _ = try releaseSlot(UInt16(slot))
-        return place(UInt16(other), isNew: false)
+        if try releaseSlot(UInt16(slot)) { return place(UInt16(other), isNew: false) }
+        // Whoever looked for the slot's last job, which had this key, too, has joined this one.
+        jobs.setClosed(UInt16(slot), false)
       }
     }
     return place(UInt16(slot), isNew: true)

@@ -17,7 +17,8 @@ extension Sensor {
   ///   - job: 1 up to `MT_MAX_JOBS` - 1
   ///   - step: that the process is in; 0: none
   ///   - isRunner: each of its children from now on begins a step
-  /// - Throws: also if the process has ended: the job does not have it then
+  /// - Throws: also if the process has ended: the job does not have it then; and with `EEXIST` if it is in a job already,
+  ///   this one or another, where it stays
   public func addToJob(
     pidfd: Int32, pid: Int32, job: UInt16, step: UInt32 = 0, isRunner: Bool = false
   ) throws(SensorError) {
@@ -25,25 +26,10 @@ extension Sensor {
       throw .systemCall("There is no job \(job) for process \(pid)", errno: EINVAL)
     }
     let image = mt_boottime_ns()
-    let usesStorage = objects.maps["thread_tags"] == nil
-    let tags = try objects.map(usesStorage ? "tags" : "thread_tags")
-    let processes = try objects.map("processes")
+    let tgid = UInt32(pid)
     if jobs[job].started == 0 { jobs.begin(job, rule: 0, key: 0, at: image) }
-
     // The tag comes last: a hook that finds it counts on the process.
-    var tgid = UInt32(pid)
-    var process = mt_process()
-    process.image = image
-    process.job = job
-    jobs.addLive(job, 1)
-    let isNewProcess: Bool
-    do {
-      isNewProcess = try Self.put(&process, at: &tgid, of: processes, named: "processes")
-    } catch {
-      jobs.addLive(job, -1)
-      throw error
-    }
-    if !isNewProcess { jobs.addLive(job, -1) }
+    try list(tgid, pidfd: pidfd, in: job, image: image)
 
     var tag = mt_tag()
     tag.image = image
@@ -51,34 +37,87 @@ extension Sensor {
     tag.job = job
     tag.step = step
     if isRunner { tag.flags = UInt16(MT_TAG_RUNNER.rawValue) }
-    let isNewTag: Bool
     do {
-      if usesStorage {
-        var task = pidfd
-        isNewTag = try Self.put(&tag, at: &task, of: tags, named: "tags")
-      } else {
-        var entry = mt_thread_tag(start: 0, tag: tag)
-        isNewTag = try Self.put(&entry, at: &tgid, of: tags, named: "tags")
-      }
+      try put(&tag, of: tgid, pidfd: pidfd)
     } catch {
-      if isNewProcess { forgetProcess(tgid, job) }
+      if error.errno == EEXIST {
+        // Recognised between the two: the program that gives the tag a job takes over what was listed here.
+        for _ in 0..<1000 where self.job(ofProcess: tgid) == job { sched_yield() }
+      } else {
+        try forgetProcess(tgid, job)
+      }
       throw error
     }
-    try countEntry(MT_MAP_PROCESSES, isNewProcess ? 1 : 0)
-    try countEntry(MT_MAP_TAGS, isNewTag ? 1 : 0)
+    try countEntry(MT_MAP_TAGS, 1)
     // Its end may have been told before it had a tag.
-    if mt_pidfd_has_ended(pidfd) == 1, forgetProcess(tgid, job) {
-      try countEntry(MT_MAP_PROCESSES, -1)
+    if mt_pidfd_has_ended(pidfd) == 1, try forgetProcess(tgid, job) {
       throw .systemCall("The process \(pid) has ended", errno: ESRCH)
     }
   }
 
+  /// Puts a process without a tag into the map of processes, and counts it as one of the job's that live.
+  func list(_ tgid: UInt32, pidfd: Int32, in job: UInt16, image: UInt64) throws(SensorError) {
+    if try hasTag(tgid, pidfd: pidfd) { throw Self.isInJob(tgid) }
+    let processes = try objects.map("processes")
+    var key = tgid
+    var process = mt_process()
+    process.image = image
+    process.job = job
+    jobs.addLive(job, 1)
+    var result = bpf_map_update_elem(processes, &key, &process, UInt64(BPF_NOEXIST))
+    if result == 0 { return try countEntry(MT_MAP_PROCESSES, 1) }
+    var last = mt_process()
+    if result == -EEXIST, bpf_map_lookup_elem(processes, &key, &last) == 0 {
+      // Who is recognised has a tag before it is listed.
+      if try hasTag(tgid, pidfd: pidfd) {
+        jobs.addLive(job, -1)
+        throw Self.isInJob(tgid)
+      }
+      // One of that number whose end was not seen.
+      result = bpf_map_update_elem(processes, &key, &process, UInt64(BPF_EXIST))
+      if result == 0 { return jobs.addLive(last.job, -1) }
+    }
+    jobs.addLive(job, -1)
+    throw .mapFailed("processes", "update", errno: -result)
+  }
+
+  /// Tags are kept with the task, by its pidfd, or by the thread's number.
+  private func hasTag(_ tid: UInt32, pidfd: Int32) throws(SensorError) -> Bool {
+    if let tags = objects.maps["thread_tags"] {
+      var key = tid
+      var tag = mt_thread_tag()
+      return bpf_map_lookup_elem(tags, &key, &tag) == 0
+    }
+    var key = pidfd
+    var tag = mt_tag()
+    return bpf_map_lookup_elem(try objects.map("tags"), &key, &tag) == 0
+  }
+
+  private func put(_ tag: inout mt_tag, of tid: UInt32, pidfd: Int32) throws(SensorError) {
+    let result: Int32
+    if let tags = objects.maps["thread_tags"] {
+      var key = tid
+      var entry = mt_thread_tag(start: 0, tag: tag)
+      result = bpf_map_update_elem(tags, &key, &entry, UInt64(BPF_NOEXIST))
+    } else {
+      var key = pidfd
+      result = bpf_map_update_elem(try objects.map("tags"), &key, &tag, UInt64(BPF_NOEXIST))
+    }
+    if result == -EEXIST { throw Self.isInJob(tid) }
+    if result != 0 { throw .mapFailed("tags", "update", errno: -result) }
+  }
+
+  private static func isInJob(_ tgid: UInt32) -> SensorError {
+    .systemCall("The process \(tgid) is in a job already", errno: EEXIST)
+  }
+
   /// Of all who find that a process has ended, the one who takes it out of the map tells its job.
   @discardableResult
-  private func forgetProcess(_ tgid: UInt32, _ job: UInt16) -> Bool {
+  private func forgetProcess(_ tgid: UInt32, _ job: UInt16) throws(SensorError) -> Bool {
     var tgid = tgid
-    guard let processes = objects.maps["processes"], bpf_map_delete_elem(processes, &tgid) == 0 else { return false }
+    guard bpf_map_delete_elem(try objects.map("processes"), &tgid) == 0 else { return false }
     jobs.addLive(job, -1)
+    try countEntry(MT_MAP_PROCESSES, -1)
     return true
   }
 
@@ -125,7 +164,7 @@ extension Sensor {
       var last = key
       result = bpf_map_get_next_key(processes, &last, &key)
     }
-    for (tgid, job) in gone where forgetProcess(tgid, job) { try countEntry(MT_MAP_PROCESSES, -1) }
+    for (tgid, job) in gone { try forgetProcess(tgid, job) }
     for slot in empty {
       jobs.clearUnlisted(slot)
       let rest = jobs.live(slot)

@@ -92,18 +92,14 @@ static char *text(size_t length, const char *begin)
 }
 
 /*
- * environment KIND NAME=VALUE VERB [ARGUMENT]...: the rest, with the variable as the first of 100, the 400th of 500, behind
- * ones of 12 KiB and 100 KiB, or as the last of 2 MiB; or with a value of 5,000 bytes; or with 60,000 before it.
+ * The environment of that KIND: with the variable as the first of 100, the 400th of 500, behind ones of 12 KiB and
+ * 100 KiB, or as the last of 2 MiB; or with a value of 5,000 bytes; or with 60,000 before it.
  */
-static void environment(int argc, char **argv)
+static char **fill(const char *kind, char *variable)
 {
-	struct rlimit stack = {64 << 20, RLIM_INFINITY};
 	static char *variables[70000];
 	size_t count = 0, before = 0, after = 10;
-	const char *kind = argv[0];
 
-	if (argc < 3)
-		fail("environment");
 	if (strcmp(kind, "first") == 0) {
 		after = 99;
 	} else if (strcmp(kind, "400th") == 0) {
@@ -127,13 +123,55 @@ static void environment(int argc, char **argv)
 		snprintf(name, sizeof name, "V%zu=%zu", i, i);
 		variables[count++] = strdup(name);
 	}
-	variables[count++] = strcmp(kind, "long") == 0 ? text(5000, argv[1]) : argv[1];
+	variables[count++] = strcmp(kind, "long") == 0 ? text(5000, variable) : variable;
 	for (size_t i = 0; i < after; i++)
 		variables[count++] = "AFTER=1";
+	return variables;
+}
+
+/* environment KIND NAME=VALUE VERB [ARGUMENT]...: the rest, with an environment of that kind. */
+static void environment(int argc, char **argv)
+{
+	struct rlimit stack = {64 << 20, RLIM_INFINITY};
+
+	if (argc < 3)
+		fail("environment");
+	char **variables = fill(argv[0], argv[1]);
 	check(setrlimit(RLIMIT_STACK, &stack), "setrlimit");
 	argv[1] = (char *)self_path;
 	execve(self_path, argv + 1, variables);
 	fail("execve");
+}
+
+/* narrow KIND NAME=VALUE: a program of 32 bits that ends at once, with an environment of that kind. */
+static void narrow(int argc, char **argv)
+{
+	/* ELF header, program header; mov $1,%eax; xor %ebx,%ebx; int $0x80. */
+	static const unsigned char image[] = {
+		0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08,
+		0x34, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x34, 0, 0x20, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+		1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08, 0x5d, 0, 0, 0, 0x5d, 0, 0, 0, 5, 0, 0, 0,
+		0, 0x10, 0, 0,
+		0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80,
+	};
+	char path[8192];
+	char *arguments[] = {path, NULL};
+	struct rlimit stack = {64 << 20, RLIM_INFINITY};
+
+	if (argc < 2)
+		fail("narrow");
+	snprintf(path, sizeof path, "%s/narrow", start_directory);
+	int file = check(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755), path);
+	if (write(file, image, sizeof image) != sizeof image)
+		fail("write");
+	close(file);
+	char **variables = fill(argv[0], argv[1]);
+	check(setrlimit(RLIMIT_STACK, &stack), "setrlimit");
+	execve(path, arguments, variables);
+	if (errno != ENOEXEC)
+		fail("execve");
+	fact("no-32-bits", 1);
+	exit(0);
 }
 
 static void touch(const char *name)
@@ -162,6 +200,17 @@ static void enter(int argc, char **argv)
 	argv[0] = (char *)self_path;
 	execve(self_path, argv, environ);
 	fail("execve");
+}
+
+/* enter-as GROUP NAME NAME=VALUE VERB [ARGUMENT]...: likewise, executed by that name and with the variable. */
+static void enter_as(int argc, char **argv)
+{
+	if (argc < 4)
+		fail("enter-as");
+	move_to(argv[0]);
+	putenv(argv[2]);
+	argv[2] = argv[1];
+	as(argc - 2, argv + 2);
 }
 
 /* Two forks away, in a session of its own and where it can in another cgroup. */
@@ -368,6 +417,6 @@ static void tree(int argc, char **argv)
 
 const struct verb job_verbs[] = {
 	{"as", as}, {"copied", copied}, {"with", with}, {"environment", environment}, {"touch", touch_file},
-	{"in-cgroup", in_cgroup}, {"enter", enter},
+	{"narrow", narrow}, {"in-cgroup", in_cgroup}, {"enter", enter}, {"enter-as", enter_as},
 	{"step", step}, {"runner", runner}, {"two-runners", two_runners}, {"tree", tree}, {0},
 };

@@ -34,12 +34,13 @@ import Testing
 
   @Test func namesAreFoundByTheirFirstBytes() throws {
     // "CI=" where the name has but two bytes; the numbers are those of MT_START.
-    #expect(try RuleTables.VariableName("CI").start == Int((UInt32(0x3D_4943) &* 0x9e37_79b1) >> 24))
-    #expect(try RuleTables.VariableName("CIX").start == Int((UInt32(0x58_4943) &* 0x9e37_79b1) >> 24))
-    let tables = try RuleTables([JobRule(markers: ["CI"])], identity: ["CIX"])
-    let markers = withUnsafeBytes(of: tables.filter.marker_starts) { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
-    let all = withUnsafeBytes(of: tables.filter.starts) { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
-    #expect(markers == 1 && all == 2)
+    #expect(try RuleTables.VariableName("CI").start == Int((UInt32(0xFF3D_4943) &* 0x3779_b100) >> 22))
+    #expect(try RuleTables.VariableName("CIX").start == Int((UInt32(0x3D58_4943) &* 0x3779_b100) >> 22))
+    let tables = try RuleTables([JobRule(comm: "a"), JobRule(markers: ["CI"])], identity: ["CIX"])
+    let starts = withUnsafeBytes(of: tables.filter.starts) { [UInt8]($0) }
+    #expect(starts.count == MT_STARTS && starts.count { $0 != 0 } == 3)
+    #expect(try starts[RuleTables.VariableName("CI").start] == 3 && starts[RuleTables.VariableName("CIX").start] == 2)
+    #expect(starts[RuleTables.Name16("a").start] == 4)
   }
 
   @Test func whatTheKernelSideCannotHoldIsRefused() {

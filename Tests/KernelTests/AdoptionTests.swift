@@ -1,8 +1,9 @@
 import Glibc
 import KernelABI
-import KernelSensor
 import Observation
 import Testing
+
+@testable import KernelSensor
 
 extension KernelTests {
   /// Jobs whose processes were there first, and slots that are used again.
@@ -159,14 +160,9 @@ extension KernelTests {
 
     @Test(arguments: JobBench.lacking) func processesOfACgroup(lacking: Set<KernelFeature>) throws {
       let bench = try JobBench.with([JobRule(), JobRule(key: "MARTLET_TEST_KEY")], without: lacking)
-      let mounts = try String(contentsOfFile: "/proc/self/mountinfo")
-      guard let line = mounts.split(separator: "\n").first(where: { $0.contains(" - cgroup2 ") }) else { return }
-      let group = "\(line.split(separator: " ")[4])/martlet-test-\(getpid())"
-      guard mkdir(group, 0o755) == 0 else { throw CallFailed("mkdir \(group)") }
-      defer { rmdir(group) }
-      var status = stat()
-      guard stat(group, &status) == 0 else { throw CallFailed("stat") }
-      let id = UInt64(status.st_ino)
+      guard let cgroup = try TestCgroup() else { return }
+      defer { cgroup.remove() }
+      let (id, group) = (cgroup.id, cgroup.path)
       let deed = ["with", "MARTLET_TEST_KEY=7", "--", "enter", group, "touch", "there"]
 
       try bench.sensor.watchCgroup(id, rule: 1)
@@ -182,7 +178,151 @@ extension KernelTests {
       #expect(try bench.run(deed).claims().isEmpty)
       try bench.release(claim.header.job)
     }
+
+    /// What a process is called and what it runs says more than its cgroup, and that more than its environment.
+    @Test(arguments: JobBench.lacking) func aCgroupComesBetweenNamesAndMarkers(lacking: Set<KernelFeature>) throws {
+      let bench = try JobBench.with(
+        [
+          JobRule(comm: "Unplaced", path: "/nowhere/Unplaced"), JobRule(comm: "Unmarked", markers: ["ABSENT"]),
+          JobRule(comm: "Marked", markers: ["MARTLET_TEST_MARK"]), JobRule(markers: ["MARTLET_TEST_MARK"]),
+          JobRule(comm: "Named"), JobRule(),
+        ], without: lacking)
+      guard let group = try TestCgroup() else { return }
+      defer { group.remove() }
+      try bench.sensor.watchCgroup(group.id, rule: 5)
+      for (name, rule, reason) in [
+        ("Unplaced", 5, MT_CLAIM_CGROUP), ("Unmarked", 5, MT_CLAIM_CGROUP), ("Marked", 5, MT_CLAIM_CGROUP),
+        ("Any", 5, MT_CLAIM_CGROUP), ("Named", 4, MT_CLAIM_COMM),
+      ] {
+        let deed = try bench.run(["enter-as", group.path, name, "MARTLET_TEST_MARK=1", "touch", "there"])
+        let claim = try deed.claim()
+        #expect(claim.claim.rule == UInt32(rule) && claim.claim.reason == reason.rawValue, "\(name)\n\(deed.summary)")
+        try bench.release(claim.header.job)
+      }
+      try bench.sensor.forgetCgroup(group.id)
+    }
+
+    /// A process has one job: it is not taken out of it by who looks for processes.
+    @Test(arguments: JobBench.lacking) func aProcessStaysInItsJob(lacking: Set<KernelFeature>) throws {
+      let bench = try JobBench.with([JobRule(markers: ["MARTLET_TEST_MARK"])], without: lacking)
+      let directory = try TemporaryDirectory()
+      defer { directory.remove() }
+      var child = try Child(
+        bench.actor, ["with", "MARTLET_TEST_MARK=1", "--", "wait-then", "touch", "there"], directory: directory.path)
+      defer { child.end() }
+      bench.collect()
+      let slot = try #require(bench.records.first { $0.type == .claim && $0.pid == Int(child.pid) }).header.job
+      let place = try #require(try bench.sensor.takeSlot(rule: 0, key: nil))
+      for job in [place.slot, slot] {
+        let error = #expect(throws: SensorError.self) {
+          try bench.sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
+        }
+        #expect(error?.errno == EEXIST)
+      }
+      #expect(bench.sensor.job(ofProcess: UInt32(child.pid)) == slot)
+      #expect(try [slot, place.slot].map { try bench.sensor.slot($0).processes } == [1, 0])
+      child.release()
+      #expect(try bench.finish(&child, directory.path).touched(slot).map(\.name) == ["there"])
+      try bench.release(slot)
+      try bench.release(place.slot)
+    }
+
+    /// It is recognised after user space has listed it and before it has put its tag.
+    @Test(arguments: JobBench.lacking) func whoIsRecognisedWhileItIsAddedIsCountedOnce(
+      lacking: Set<KernelFeature>
+    ) throws {
+      let bench = try JobBench.with([JobRule(markers: ["MARTLET_TEST_MARK"])], without: lacking)
+      let directory = try TemporaryDirectory()
+      defer { directory.remove() }
+      let place = try #require(try bench.sensor.takeSlot(rule: 0, key: nil))
+      var child = try Child(
+        bench.actor, ["wait-then", "with", "MARTLET_TEST_MARK=1", "--", "touch", "there"], directory: directory.path)
+      defer { child.end() }
+      try bench.sensor.list(UInt32(child.pid), pidfd: child.pidfd, in: place.slot, image: 1)
+      #expect(try bench.sensor.slot(place.slot).processes == 1)
+      child.release()
+      let deed = try bench.finish(&child, directory.path)
+      let claim = try deed.claim()
+      #expect(claim.header.job != place.slot && deed.touched(claim.header.job).map(\.name) == ["there"])
+      #expect(bench.sensor.job(ofProcess: UInt32(child.pid)) == nil)
+      try bench.release(claim.header.job)
+      try bench.release(place.slot)
+    }
+
+    /// With room for the tags of two threads, and processes that all want one job.
+    @Test(.enabled(if: !Preemption.ofThisKernel.isWithinTheKernel))
+    func slotsOfClaimsThatFailComeBackOnce() throws {
+      try JobBench.silence()
+      var options = SensorOptions()
+      options.recognisesJobs = true
+      options.hooks = try Bench.hooks()
+      options.withheld = Bench.withheld.union([.loops, .taskStorage])
+      options.mapEntries["thread_tags"] = 2
+      let sensor = try Sensor(options: options)
+      try sensor.setRules([JobRule(markers: ["MARTLET_TEST_MARK"], key: "MARTLET_TEST_KEY")], identity: [])
+      try sensor.openSlots(JobBench.slots)
+      let directory = try TemporaryDirectory()
+      defer { directory.remove() }
+      let index = Int(MT_MAP_JOBS.rawValue)
+      func start(_ before: [String], key: String, _ after: [String]) throws -> Child {
+        let environment = ["with", "MARTLET_TEST_MARK=1", "MARTLET_TEST_KEY=\(key)", "--"]
+        return try Child(findActor(), before + environment + after, directory: directory.path)
+      }
+      func end(_ children: inout [Child]) {
+        for index in children.indices { children[index].release() }
+        for index in children.indices {
+          while children[index].readOutput(waiting: 100) {}
+          #expect(children[index].reap() == 0)
+          children[index].end()
+        }
+      }
+      // The third finds no room, nor does it leave a slot taken; it is asked again when it execs once more.
+      var first = try (0..<3).map { try start([], key: "own-\($0)", ["wait-then", "exit"]) }
+      #expect(try sensor.recognitionCounts().unclaimed == 1)
+      #expect(try sensor.counters().mapUsed?[index] == 2)
+      end(&first)
+      for _ in 0..<10 {
+        var children = try (0..<4).map { _ in try start(["wait-then"], key: "common", ["exit"]) }
+        end(&children)
+      }
+      var claims: [(slot: UInt16, isNew: Bool)] = []
+      sensor.rings.drain { bytes in
+        guard let view = try? RecordView(validating: bytes), view.type == .claim else { return }
+        claims.append((view.job, view.claim.is_new != 0))
+      }
+      #expect(try claims.count + Int(sensor.recognitionCounts().unclaimed) == 3 + 1 + 40)
+      // Each slot that is taken has a claim that says so.
+      let taken = Set(claims.map(\.slot))
+      #expect(try sensor.counters().mapUsed?[index] == UInt64(taken.count))
+      #expect(claims.count { $0.isNew } == taken.count)
+      for slot in taken {
+        #expect(try sensor.slot(slot).processes == 0)
+        #expect(try sensor.closeJob(slot) && sensor.releaseSlot(slot))
+      }
+      var free: [UInt16] = []
+      while let place = try sensor.takeSlot(rule: 0, key: nil) { free.append(place.slot) }
+      #expect(free.sorted() == Array(JobBench.slots))
+    }
   }
+}
+
+/// A cgroup of the v2 hierarchy for one test.
+private struct TestCgroup {
+  let path: String
+  let id: UInt64
+
+  /// nil where there is no such hierarchy.
+  init?() throws {
+    let mounts = try String(contentsOfFile: "/proc/self/mountinfo")
+    guard let line = mounts.split(separator: "\n").first(where: { $0.contains(" - cgroup2 ") }) else { return nil }
+    path = "\(line.split(separator: " ")[4])/martlet-test-\(getpid())"
+    guard mkdir(path, 0o755) == 0 else { throw CallFailed("mkdir \(path)") }
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw CallFailed("stat") }
+    id = UInt64(status.st_ino)
+  }
+
+  func remove() { rmdir(path) }
 }
 
 extension String {

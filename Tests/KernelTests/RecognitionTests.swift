@@ -102,6 +102,20 @@ extension KernelTests {
       try bench.release(claim.header.job)
     }
 
+    /// Whose list of variables is not one of the kernel's words.
+    @Test(arguments: ["first", "400th", "behind-long", "huge", "long"], JobBench.lacking)
+    func markersOfAProgramOf32Bits(kind: String, lacking: Set<KernelFeature>) throws {
+      let bench = try JobBench.with([JobRule(markers: [Self.mark])], identity: [Self.mark], without: lacking)
+      let before = try bench.sensor.recognitionCounts()
+      let deed = try bench.run(["narrow", kind, "\(Self.mark)=here"])
+      if deed.facts["no-32-bits"] != nil { return }
+      let claim = try deed.claim()
+      #expect(claim.claim.reason == MT_CLAIM_ENVIRONMENT.rawValue && claim.string(.comm) == [UInt8]("narrow".utf8))
+      #expect(claim.variables.map { $0.prefix(Self.mark.utf8.count + 5) } == ["\(Self.mark)=here"])
+      #expect(try bench.sensor.recognitionCounts() == before)
+      try bench.release(claim.header.job)
+    }
+
     @Test(arguments: JobBench.lacking) func anEnvironmentThatIsNotLookedAtToItsEndIsCounted(
       lacking: Set<KernelFeature>
     ) throws {

@@ -49,8 +49,17 @@ struct mt_rule {
 	mt_u8 mask[MT_RULE_PATH_MAX]; /* 0xff where the path has a byte */
 };
 
-/* Where in a set of 256 bits names are found that begin with these three bytes; behind a name comes its '='. */
-#define MT_START(a, b, c) ((((mt_u32)(a) | (mt_u32)(b) << 8 | (mt_u32)(c) << 16) * 0x9e3779b1u) >> 24)
+/*
+ * Whose names begin like this, enum mt_start: by a hash of three bytes, the lower ones of a little-endian word. Behind a
+ * variable's name comes its '=', behind a comm zeros.
+ */
+#define MT_STARTS 1024
+#define MT_START(word) (((mt_u32)(word) * 0x3779b100u) >> 22)
+enum mt_start {
+	MT_START_MARKER = 1,
+	MT_START_VARIABLE = 2,   /* markers, keys, and what may be sent */
+	MT_START_COMM = 4,
+};
 
 enum mt_rule_kind {
 	MT_RULES_BY_COMM = 1,
@@ -65,8 +74,7 @@ struct mt_rule_filter {
 	mt_u64 by_comm;          /* rules that need no marker… */
 	mt_u64 by_marker;        /* …and those that do, a bit each */
 	mt_u64 nameless;         /* rules that are for tasks of any comm */
-	mt_u64 marker_starts[4]; /* how the names of markers begin: see MT_START */
-	mt_u64 starts[4];        /* likewise of all variables */
+	mt_u8 starts[MT_STARTS]; /* enum mt_start, by MT_START */
 };
 
 /* Hash by cgroup id: its tasks belong to a job, or are claimed by a rule. */
@@ -152,7 +160,7 @@ struct mt_step {
 
 _Static_assert(sizeof(struct mt_variable) == 24, "variable layout");
 _Static_assert(sizeof(struct mt_rule) == 24 + 2 * MT_RULE_PATH_MAX, "rule layout");
-_Static_assert(sizeof(struct mt_rule_filter) == 96, "rule filter layout");
+_Static_assert(sizeof(struct mt_rule_filter) == 32 + MT_STARTS, "rule filter layout");
 _Static_assert(sizeof(struct mt_cgroup) == 16, "cgroup layout");
 _Static_assert(sizeof(struct mt_job_key) == 16, "job key layout");
 _Static_assert(sizeof(struct mt_job) == 64, "job layout");

@@ -286,7 +286,7 @@ struct task_struct {
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
-	int argc;
+	int argc, envc;
 };
 
 struct in6_addr {

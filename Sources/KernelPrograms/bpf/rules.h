@@ -5,8 +5,11 @@
 
 #include "files.h"
 
-#define ENVIRONMENT_CHUNK 1024   /* bytes of a variable that are looked at; what is longer is passed over in such steps */
-#define ENVIRONMENT_STEPS 16384  /* variables, and chunks of long ones */
+#define ENVIRONMENT_LISTED 32    /* variables that are looked for in one step */
+#define ENVIRONMENT_STEPS 512    /* what comes behind so many of 32 each is not looked at, and counted */
+#define ENVIRONMENT_WINDOW 256   /* bytes that are looked at to find how variables begin; long ones are jumped over */
+#define ENVIRONMENT_CHUNK 1024   /* bytes of a variable that is looked at */
+#define ENVIRONMENT_WALKED 16384 /* variables, and chunks of long ones, where there is no list of them */
 #define HASHED_WORDS 31          /* of a key's value in one step */
 #define HASHED_BYTES (HASHED_WORDS * 8)
 #define HASHED_STEPS 640         /* enough for the 128 KiB that the kernel takes */
@@ -19,7 +22,7 @@
 #endif
 
 struct mm_struct___environment {
-	unsigned long env_start, env_end;
+	unsigned long start_stack, env_start, env_end;
 } __attribute__((preserve_access_index));
 
 struct {
@@ -38,7 +41,7 @@ struct {
 
 /* The rules that are for tasks of this name, a bit each. */
 struct comm {
-	char bytes[MT_COMM_MAX];
+	__u64 words[MT_COMM_MAX / 8];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -79,19 +82,25 @@ struct {
 /* One process that is looked at: in a map, as the verifier forgets what lies there. Nothing interrupts it but interrupts. */
 struct look {
 	__u64 at, end;        /* of the environment, in the process */
-	__u64 starts[4];      /* as in mt_rule_filter: of the variables that are looked for */
+	__u64 list;           /* where the addresses of the variables are that come next, 0: unknown */
+	__u64 rest;           /* what has not been looked at: variables, without a list bytes */
+	__u64 window_at;      /* what the window shows, 0: nothing yet */
 	__u64 found;          /* markers that are there */
 	__u64 keyed;          /* rules whose key is looked for */
 	__u64 key;            /* where its value is, 0: not found */
 	__u64 hash, hashed;   /* of the value, so far; and its bytes */
 	__u64 candidates;     /* rules that may hold */
 	struct mt_variable_name name;
+	__u32 argc, envc;     /* as the kernel counted them */
+	__u32 wanted;         /* enum mt_start: of the variables that are looked for */
 	__u32 is_inside;      /* what comes next belongs to a variable that is longer than a chunk */
 	__u32 is_unreadable;
 	__u32 uid;
 	__u32 rule;           /* that holds */
 	__u32 slot;           /* of the record */
 	__u32 collects;       /* what may be sent is added to it */
+	__u64 listed[ENVIRONMENT_LISTED];
+	__u8 window[ENVIRONMENT_WINDOW];
 	__u8 chunk[ENVIRONMENT_CHUNK];
 };
 struct {
@@ -100,6 +109,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct look);
 } looks SEC(".maps");
+
+/* Which bytes of a word are 0: its highest bit of each; behind the first one, of others, too. */
+static __always_inline __u64 zeros_of(__u64 word)
+{
+	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+}
 
 static __always_inline struct look *current_look(void)
 {
@@ -157,61 +172,167 @@ __noinline int add_variable(__u32 name, __u32 length)
 	return 0;
 }
 
-/* Looks at one variable, or passes over a chunk of one. Returns 1 when there is nothing more. */
-static __always_inline long look_at_variable(struct look *look)
+/* Reads the variable at look->at into the chunk. Returns its length with its zero, as far as it fits; 0: unreadable. */
+__noinline int read_variable(void)
 {
-	const struct mt_variable *variable;
-	__u64 at = look->at;
-	__u32 start, is_inside = look->is_inside;
+	struct look *look = current_look();
 	long length;
-	int name;
 
-	if (at >= look->end)
-		return 1;
-	length = bpf_probe_read_user_str(look->chunk, ENVIRONMENT_CHUNK, (const void *)at);
+	if (!look)
+		return 0;
+	length = bpf_probe_read_user_str(look->chunk, ENVIRONMENT_CHUNK, (const void *)look->at);
 	if (length < 0) {
 		look->is_unreadable = 1;
-		return 1;
+		return 0;
 	}
 	/* Up to 6.12 an empty string has no length, not even that of its zero. */
-	if (length == 0)
-		length = 1;
-	look->is_inside = length == ENVIRONMENT_CHUNK;
-	look->at = at + length - look->is_inside;
-	if (is_inside)
-		return 0;
-	start = MT_START(look->chunk[0], look->chunk[1], look->chunk[2]);
-	if (!(look->starts[start >> 6 & 3] >> (start & 63) & 1))
-		return 0;
-	name = take_name();
-	if (name <= 0)
+	return length ? length : 1;
+}
+
+/* Notes what rules want to know of the variable in the chunk, `length` bytes of it. Global: the verifier looks at it once. */
+__noinline int note_variable(__u32 length)
+{
+	const struct mt_variable *variable;
+	struct look *look = current_look();
+	int name = take_name();
+
+	if (!look || name <= 0)
 		return 0;
 	variable = bpf_map_lookup_elem(&rule_variables, &look->name);
 	if (!variable)
 		return 0;
 	look->found |= variable->marker;
 	if ((variable->key & look->keyed) && !look->key)
-		look->key = at + name + 1;
+		look->key = look->at + name + 1;
 	if (look->collects && variable->identity)
 		add_variable(name, length - 1);
 	return 0;
 }
 
+static __always_inline struct mt_rule_filter *current_filter(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&rule_filter, &zero);
+}
+
+/* Whether names are looked for that begin like this. */
+static __always_inline int may_be_wanted(const struct look *look, const struct mt_rule_filter *filter, const __u8 *start)
+{
+	return filter->starts[MT_START(*(const __u32 *)start)] & look->wanted;
+}
+
+/* Has the window show what begins at `at`. Returns 1 if it cannot be read. */
+__noinline int move_window(__u64 at)
+{
+	struct look *look = current_look();
+	__u64 length;
+
+	if (!look)
+		return 1;
+	look->window_at = at;
+	length = look->end - at;
+	if (length > ENVIRONMENT_WINDOW)
+		length = ENVIRONMENT_WINDOW;
+	look->is_unreadable = at >= look->end || bpf_probe_read_user(look->window, length, (const void *)at);
+	return look->is_unreadable != 0;
+}
+
+/* Looks at the variable at `at`. Returns 1 if it cannot be read. */
+__noinline int look_at_listed(__u64 at)
+{
+	struct look *look = current_look();
+	int length;
+
+	if (!look)
+		return 1;
+	look->at = at;
+	length = read_variable();
+	if (length <= 0)
+		return 1;
+	note_variable(length);
+	return 0;
+}
+
+/* Looks at the next variables of the list. Returns 1 when there is nothing more. */
 static long look_on(__u32 index, struct looking *looking)
 {
 	struct look *look = LOOP_POINTER(looking->look, current_look());
+	const struct mt_rule_filter *filter = current_filter();
+	__u32 count = ENVIRONMENT_LISTED;
+	__u64 at, place;
 
-	if (LOOP_MISSING(look))
+	if (LOOP_MISSING(look) || !filter || !look->rest)
 		return 1;
-#pragma unroll
-	for (int i = 0; i < ENVIRONMENT_GROUP; i++)
-		if (look_at_variable(look))
+	if (look->rest < count)
+		count = look->rest;
+	if (bpf_probe_read_user(look->listed, count * sizeof(look->listed[0]), (const void *)look->list) ||
+	    (!look->window_at && look->listed[0] != look->at)) {
+		if (look->window_at)
+			look->is_unreadable = 1;
+		else
+			look->list = 0;
+		return 1;
+	}
+	for (__u32 i = 0; i < ENVIRONMENT_LISTED; i++) {
+		if (i >= count)
+			break;
+		at = look->listed[i];
+		place = at - look->window_at;
+		if (place > ENVIRONMENT_WINDOW - 4) {
+			if (move_window(at))
+				return 1;
+			place = 0;
+		}
+		if (may_be_wanted(look, filter, look->window + place) && look_at_listed(at))
 			return 1;
+	}
+	look->list += count * sizeof(look->listed[0]);
+	look->rest -= count;
 	return 0;
 }
 LOOP_STEP(struct looking, look_on)
 
-/* Goes through the environment of the current task. Global: the verifier looks at it once. */
+/* Looks at one variable, or passes over a chunk of one. Returns 1 when there is nothing more. */
+static __always_inline long walk(struct look *look, const struct mt_rule_filter *filter)
+{
+	__u32 is_inside = look->is_inside;
+	int length;
+
+	if (!look->rest)
+		return 1;
+	length = read_variable();
+	if (length <= 0)
+		return 1;
+	look->is_inside = length == ENVIRONMENT_CHUNK;
+	if (!is_inside && may_be_wanted(look, filter, look->chunk))
+		note_variable(length);
+	length -= look->is_inside;
+	look->at += length;
+	look->rest -= (__u64)length < look->rest ? length : look->rest;
+	return 0;
+}
+
+static long walk_on(__u32 index, struct looking *looking)
+{
+	struct look *look = LOOP_POINTER(looking->look, current_look());
+	const struct mt_rule_filter *filter = current_filter();
+
+	if (LOOP_MISSING(look) || !filter)
+		return 1;
+#pragma unroll
+	for (int i = 0; i < ENVIRONMENT_GROUP; i++)
+		if (walk(look, filter))
+			return 1;
+	return 0;
+}
+LOOP_STEP(struct looking, walk_on)
+
+/*
+ * Goes through the environment of the current task, which has just execed: the kernel has put a list of its variables'
+ * addresses on the stack, behind that of its arguments. A program of 32 bits has another list: there one variable is
+ * found behind the other. Global: the verifier looks at it once.
+ */
 __noinline int look_through(void)
 {
 	struct looking looking = {.look = current_look()};
@@ -223,14 +344,21 @@ __noinline int look_through(void)
 		return 0;
 	look->at = READ(mm, struct mm_struct___environment, env_start);
 	look->end = READ(mm, struct mm_struct___environment, env_end);
+	look->list = READ(mm, struct mm_struct___environment, start_stack) + (look->argc + 2ull) * sizeof(__u64);
+	look->rest = look->envc;
+	look->window_at = 0;
 	look->is_inside = 0;
 	look->is_unreadable = 0;
 	look->found = 0;
 	look->key = 0;
-	LOOP(ENVIRONMENT_STEPS / ENVIRONMENT_GROUP, look_on, &looking);
+	LOOP(ENVIRONMENT_STEPS, look_on, &looking);
+	if (!look->list) {
+		look->rest = look->end > look->at ? look->end - look->at : 0;
+		LOOP(ENVIRONMENT_WALKED / ENVIRONMENT_GROUP, walk_on, &looking);
+	}
 	if (look->is_unreadable)
 		COUNT_RECOGNITION(unreadable);
-	else if (look->at < look->end)
+	else if (look->rest)
 		COUNT_RECOGNITION(unfinished);
 	return 0;
 }

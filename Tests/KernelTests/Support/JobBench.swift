@@ -23,12 +23,16 @@ final class JobBench {
   ) throws -> JobBench {
     let bench = try benches[features] ?? JobBench(without: features)
     benches[features] = bench
-    // Each sees what is done for the others.
-    for other in benches.values where other !== bench { try other.sensor.setRules([], identity: []) }
+    try silence(allBut: bench)
     try bench.sensor.setRules(rules, identity: identity)
     bench.collect()
     bench.records = []
     return bench
+  }
+
+  /// Each sees what is done for the others.
+  static func silence(allBut bench: JobBench? = nil) throws {
+    for other in benches.values where other !== bench { try other.sensor.setRules([], identity: []) }
   }
 
   private init(without features: Set<KernelFeature>) throws {

@@ -66,8 +66,8 @@ static __always_inline int adopt_thread(struct task_struct *task, struct mt_proc
 {
 	struct mt_tag *leaders = find_leaders_tag(task), *made;
 
-	/* User space may be about to set it. */
-	if (!leaders)
+	/* User space may be about to set it, and an exec to say whose it is. */
+	if (!leaders || !leaders->job)
 		return 0;
 	made = make_tag(task);
 	if (!made) {
@@ -93,7 +93,8 @@ static __always_inline int adopt_process(struct task_struct *task)
 	struct mt_fork *body;
 	struct pid *pid;
 
-	if (!parents || !lives(task))
+	/* Without a job, an exec is about to say whose the parent is. */
+	if (!parents || !parents->job || !lives(task))
 		return 0;
 	actor.job = parents->job;
 	actor.leader_start = start_of_member(parent, parents);

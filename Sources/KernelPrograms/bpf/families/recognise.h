@@ -111,22 +111,18 @@ static __always_inline int join(__u32 slot, __u32 rule, __u64 hash, int any)
 
 static __always_inline void give_back(__u32 slot)
 {
-	struct mt_job *job = job_of(slot);
-
-	if (!job)
-		return;
-	*(volatile __u64 *)&job->closed = 1;
-	add_live(job, -1);
 	count_used(MT_MAP_JOBS, -1);
 	bpf_map_push_elem(&free_jobs, &slot, BPF_ANY);
 }
 
-/* The slot for what `rule` claims with this key (0: none), joined: with IS_NEW if it makes the job, 0 if there is none. */
+/*
+ * A place in the job that has this key (0: none), joined; or a slot for a job, with IS_NEW: nobody knows of it until
+ * begin_job. 0, counted, if there is none.
+ */
 __noinline int take_slot(__u32 rule, __u64 hash)
 {
 	struct mt_job_key key = {.hash = hash, .rule = rule};
 	__u32 slot = 0, *found;
-	struct mt_job *job;
 
 	found = hash ? bpf_map_lookup_elem(&job_keys, &key) : 0;
 	if (found) {
@@ -138,10 +134,33 @@ __noinline int take_slot(__u32 rule, __u64 hash)
 		count_full(MT_MAP_JOBS);
 		return 0;
 	}
-	job = job_of(slot);
+	count_used(MT_MAP_JOBS, 1);
+	return slot | IS_NEW;
+}
+
+/* Gives back what take_slot took. */
+static __always_inline void leave(__u32 slot)
+{
+	struct mt_job *job = job_of(slot);
+
+	if (slot & IS_NEW)
+		give_back(slot & ~IS_NEW);
+	else if (job)
+		add_live(job, -1);
+}
+
+/*
+ * Begins a job in a slot that was taken, and joins it. Returns the slot with IS_NEW; or another's, joined, if a job with
+ * the key was begun meanwhile.
+ */
+__noinline int begin_job(__u32 slot, __u32 rule, __u64 hash)
+{
+	struct mt_job_key key = {.hash = hash, .rule = rule};
+	struct mt_job *job = job_of(slot);
+	__u32 *found, other;
+
 	if (!job)
 		return 0;
-	count_used(MT_MAP_JOBS, 1);
 	job->started = bpf_ktime_get_boot_ns();
 	job->key = hash;
 	job->rule = rule;
@@ -153,12 +172,20 @@ __noinline int take_slot(__u32 rule, __u64 hash)
 	next_epoch();
 	if (!hash || bpf_map_update_elem(&job_keys, &key, &slot, BPF_NOEXIST) == 0)
 		return slot | IS_NEW;
-	/* Another one with the key came first. */
+	/*
+	 * Another one with the key came first. The slot goes back only if nobody is in it: whoever looked for its last job,
+	 * which may have had this key, too, has joined this one. Closed first, as always, so that nobody comes unseen.
+	 */
 	found = bpf_map_lookup_elem(&job_keys, &key);
-	if (found && join(*found, rule, hash, 0)) {
+	other = found ? *found : 0;
+	*(volatile __u64 *)&job->closed = 1;
+	add_live(job, 0);
+	if (other && *(volatile __u64 *)&job->live == 1 && join(other, rule, hash, 0)) {
+		add_live(job, -1);
 		give_back(slot);
-		return *found;
+		return other;
 	}
+	*(volatile __u64 *)&job->closed = 0;
 	COUNT_RECOGNITION(unkeyed);
 	return slot | IS_NEW;
 }
@@ -173,84 +200,66 @@ struct claim {
 	__u32 flags;  /* of its tag */
 };
 
-static __always_inline void leave_again(const struct claim *claim)
+/* Takes a slot for what a rule claims, see take_slot. */
+static __always_inline void find_slot(struct claim *claim)
 {
-	struct mt_job_key key = {.hash = claim->hash, .rule = claim->rule};
-	struct mt_job *job = job_of(claim->slot & ~IS_NEW);
-
-	if (claim->slot & IS_NEW) {
-		if (claim->hash)
-			bpf_map_delete_elem(&job_keys, &key);
-		give_back(claim->slot & ~IS_NEW);
-	} else if (job) {
-		add_live(job, -1);
-	}
-}
-
-/* Finds the job and the step for what a rule claims. Returns 0, counted, if there is none. */
-static __always_inline int find_job(struct claim *claim, const struct mt_rule_filter *filter)
-{
-	const struct mt_rule *rule;
 	struct look *look = current_look();
+	const struct mt_rule *rule;
 	__u32 number = claim->rule;
-	struct mt_job *job;
 
 	rule = bpf_map_lookup_elem(&rules, &number);
 	if (!rule || !look)
-		return 0;
+		return;
 	if (rule->flags & MT_RULE_KEY) {
-		__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+		look->wanted = MT_START_VARIABLE;
 		look->collects = 0;
 		take_key(claim->rule);
 		claim->hash = look->hash;
 	}
-	claim->slot = take_slot(claim->rule, claim->hash);
-	job = claim->slot ? job_of(claim->slot & ~IS_NEW) : 0;
-	if (!job)
-		return 0;
 	if (rule->flags & MT_RULE_STEPS)
 		claim->flags = MT_TAG_RUNNER;
-	else if (claim->hash)
-		claim->step = next_number(&job->steps);
-	return 1;
+	claim->slot = take_slot(claim->rule, claim->hash);
 }
 
-/* Makes the task a member of the job that it has joined. Returns 0 if there is no memory. */
-static __always_inline struct mt_tag *enrol(struct task_struct *task, const struct claim *claim)
+/* Makes the task a member of the job that it has joined. */
+static __always_inline void enrol(struct task_struct *task, struct mt_tag *tag, const struct claim *claim)
 {
-	struct mt_process process = {};
+	struct mt_process process = {}, *known;
 	__u32 tgid = TASK(task, tgid);
-	struct mt_tag *tag = make_tag(task);
-	struct mt_job *job;
+	struct mt_job *job, *last;
 
-	if (!tag)
-		return 0;
 	process.image = bpf_ktime_get_boot_ns();
 	process.leader_start = leader_start_of(task);
 	process.job = claim->slot & ~IS_NEW;
-	list_process(tgid, &process);
-	/* It lives on its own account now. */
 	job = job_of(process.job);
-	if (job)
-		add_live(job, -1);
+	if (list_process(tgid, &process)) {
+		/* It lives on its own account now. */
+		if (job)
+			add_live(job, -1);
+	} else if ((known = process_of(tgid))) {
+		/* User space was about to add it to a job of its own: it finds that there is a tag. */
+		last = job_of(known->job);
+		if (last)
+			add_live(last, -1);
+		*known = process;
+	}
 	count_used(MT_MAP_TAGS, 1);
 	tag->image = process.image;
 	tag->leader_start = process.leader_start;
 	tag->tgid = tgid;
-	tag->job = process.job;
 	tag->flags = claim->flags;
 	tag->step = claim->step;
-	return tag;
+	*(volatile __u16 *)&tag->job = process.job; /* last: without it, it is no tag yet to who looks at all tasks */
 }
 
 /* Adds the variables that may be sent. */
-static __always_inline void add_variables(struct record *record, const struct mt_rule_filter *filter)
+static __always_inline void add_variables(struct record *record)
 {
 	struct look *look = current_look();
 
 	if (!look)
 		return;
-	__builtin_memcpy(look->starts, filter->starts, sizeof(look->starts));
+	look->wanted = MT_START_VARIABLE;
 	look->keyed = 0;
 	look->slot = record->slot;
 	look->collects = 1;
@@ -259,11 +268,11 @@ static __always_inline void add_variables(struct record *record, const struct mt
 	record->size = record->work->size;
 	if (look->is_unreadable)
 		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
-	else if (look->at < look->end)
+	else if (look->rest)
 		HEADER(record)->flags |= MT_FLAG_TRUNCATED;
 }
 
-static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag, const struct mt_rule_filter *filter)
+static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag)
 {
 	struct actor actor = actor_of(task, tag);
 	struct record record;
@@ -275,41 +284,63 @@ static __always_inline void tell_step(struct task_struct *task, struct mt_tag *t
 	body = BODY(&record, struct mt_step);
 	body->step = tag->step;
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
-	add_variables(&record, filter);
+	add_variables(&record);
 	send(&record);
+}
+
+/* The task's name, filled up with zeros, whatever stands behind its end. */
+static __always_inline struct comm comm_of(struct task_struct *task)
+{
+	struct comm comm;
+	__u64 ends;
+
+	comm.words[0] = read_word(task->comm);
+	comm.words[1] = read_word(task->comm + 8);
+	ends = zeros_of(comm.words[0]);
+	if (ends) {
+		comm.words[0] &= (ends & -ends) - 1;
+		comm.words[1] = 0;
+	} else {
+		ends = zeros_of(comm.words[1]);
+		comm.words[1] &= (ends & -ends) - 1;
+	}
+	return comm;
 }
 
 /* Is attached before sched_process_exec, which then finds a tag. */
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(recognise, struct task_struct *task)
+int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	__u64 by_comm = 0, by_marker, cgroup = 0, *bits;
 	const struct mt_cgroup *watched = 0;
-	struct mt_rule_filter *filter;
+	const struct mt_rule_filter *filter = current_filter();
 	struct mt_tag *tag = own_tag(task);
+	struct look *look = current_look();
 	struct claim claim = {};
 	struct actor actor = {};
 	struct record record;
 	struct mt_claim *body;
-	struct comm comm = {};
-	struct look *look;
-	__u32 zero = 0;
+	struct mt_job *job;
+	struct comm comm;
 
-	filter = bpf_map_lookup_elem(&rule_filter, &zero);
-	if (!filter)
+	if (!filter || !look)
 		return 0;
+	look->argc = bprm->argc;
+	look->envc = bprm->envc;
 	if (tag) {
 		if (tag->flags & MT_TAG_STEP)
-			tell_step(task, tag, filter);
+			tell_step(task, tag);
 		return 0;
 	}
 	if (!filter->kinds)
 		return 0;
 	if (filter->kinds & MT_RULES_BY_COMM) {
-		bpf_probe_read_kernel_str(comm.bytes, sizeof(comm.bytes), task->comm);
-		bits = bpf_map_lookup_elem(&rule_comms, &comm);
-		if (bits)
-			by_comm = *bits;
+		comm = comm_of(task);
+		if (filter->starts[MT_START(comm.words[0])] & MT_START_COMM) {
+			bits = bpf_map_lookup_elem(&rule_comms, &comm);
+			if (bits)
+				by_comm = *bits;
+		}
 	}
 	by_marker = (by_comm | filter->nameless) & filter->by_marker;
 	by_comm &= filter->by_comm;
@@ -318,12 +349,12 @@ int BPF_PROG(recognise, struct task_struct *task)
 			      struct kernfs_node, id);
 		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
 	}
-	look = current_look();
-	if (!look)
-		return 0;
+	/* The cgroup says more than the environment, which anybody can set. */
+	if (watched)
+		by_marker = 0;
 	look->found = 0;
 	if (by_marker) {
-		__builtin_memcpy(look->starts, filter->marker_starts, sizeof(look->starts));
+		look->wanted = MT_START_MARKER;
 		look->keyed = 0;
 		look->collects = 0;
 		look_through();
@@ -341,8 +372,6 @@ int BPF_PROG(recognise, struct task_struct *task)
 		COUNT_RECOGNITION(unclaimed);
 		return 0;
 	}
-	if (watched && !by_comm)
-		by_marker = 0; /* the cgroup says more */
 	claim.reason = find_rule(record.slot, by_comm, by_marker);
 	claim.rule = look->rule;
 	if (!claim.reason && watched) {
@@ -356,16 +385,24 @@ int BPF_PROG(recognise, struct task_struct *task)
 	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
 		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
 		claim.step = watched->step;
-	} else if (!find_job(&claim, filter)) {
-		claim.slot = 0;
+	} else {
+		find_slot(&claim);
 	}
-	if (!claim.slot || !(tag = enrol(task, &claim))) {
+	/* What can fail is over before others can find the job that is made. */
+	tag = claim.slot ? make_tag(task) : 0;
+	if (!tag) {
 		if (claim.slot)
-			leave_again(&claim);
+			leave(claim.slot);
 		COUNT_RECOGNITION(unclaimed);
 		release(&record);
 		return 0;
 	}
+	if (claim.slot & IS_NEW)
+		claim.slot = begin_job(claim.slot & ~IS_NEW, claim.rule, claim.hash);
+	job = job_of(claim.slot & ~IS_NEW);
+	if (job && claim.hash && !claim.flags)
+		claim.step = next_number(&job->steps);
+	enrol(task, tag, &claim);
 
 	COUNT(MT_CLAIM, seen);
 	HEADER(&record)->job = tag->job;
@@ -380,7 +417,7 @@ int BPF_PROG(recognise, struct task_struct *task)
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
 	body->uid = look->uid;
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
-	add_variables(&record, filter);
+	add_variables(&record);
 	send(&record);
 	return 0;
 }
