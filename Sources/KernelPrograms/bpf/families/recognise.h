@@ -307,7 +307,10 @@ static __always_inline struct comm comm_of(struct task_struct *task)
 	return comm;
 }
 
-/* Is attached before sched_process_exec, which then finds a tag. */
+/*
+ * Is attached before sched_process_exec, which then finds a tag. No turns are taken at it: what it looks for is noted once for
+ * each CPU. A claim that the kernel leaves out is a missed run.
+ */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
