@@ -76,19 +76,7 @@ extension EventSerializer {
     out.append("},\"file\":{")
     writeExecutable(body, applied.executable, to: &out)
     out.append("},")
-    writeList("\"args\":[", base64: ",\"argsBase64\":", cut: ",\"argsCut\":true", applied.arguments, to: &out)
-    out.append(",\"argc\":")
-    out.append(number: body.argc)
-    out.append(",\"args_bytes\":")
-    out.append(number: body.argv_bytes)
-    out.append(",")
-    writeString("\"working_directory\":", base64: ",\"working_directoryBase64\":", applied.workingDirectory, to: &out)
-    out.append(",\"user\":{\"uid\":\"")
-    out.append(number: body.uid)
-    out.append("\"},\"group\":{\"uid\":\"")
-    out.append(number: body.gid)
-    out.append("\"}},\"cgroup\":")
-    out.append(number: body.cgroup)
+    writeCall(body, applied, to: &out)
     let filename = applied.filename
     if !filename.isEmpty, !equal(filename, applied.executable) {
       // An object of its own, as each string that may be marked as cut needs one.
@@ -106,8 +94,9 @@ extension EventSerializer {
 
   /// The file that runs: its path, its identity and state. A build runs the same few over and over.
   private mutating func writeExecutable(_ body: mt_exec, _ path: UnsafeRawBufferPointer, to out: inout Line) {
-    let key = ExecutableTexts.Key(body, limit: limit.string)
-    if let text = executables.find(key, path) {
+    let key = ExecutableKey(body, limit: limit.string)
+    let none = UnsafeRawBufferPointer(start: nil, count: 0)
+    if let text = executables.find(key, at: key.inode, path, none) {
       out.append(text)
       return
     }
@@ -122,7 +111,35 @@ extension EventSerializer {
     out.append(number: body.ctime)
     out.append(",\"mtime_ns\":")
     out.append(number: body.mtime)
-    executables.keep(key, path, UnsafeRawBufferPointer(start: start, count: out.end - start))
+    executables.keep(key, at: key.inode, path, none, UnsafeRawBufferPointer(start: start, count: out.end - start))
+  }
+
+  /// Arguments, working directory and users, up to the cgroup. A script runs the same commands over and over.
+  private mutating func writeCall(_ body: mt_exec, _ applied: borrowing Applied, to out: inout Line) {
+    let key = CallKey(body, limit: limit.string)
+    let arguments = applied.arguments
+    let directory = applied.workingDirectory
+    // Commands of a script have the same programs and differ at their ends.
+    let number = UInt64(truncatingIfNeeded: arguments.count) ^ arguments.lastWord
+    if let text = calls.find(key, at: number, arguments, directory) {
+      out.append(text)
+      return
+    }
+    let start = out.end
+    writeList("\"args\":[", base64: ",\"argsBase64\":", cut: ",\"argsCut\":true", arguments, to: &out)
+    out.append(",\"argc\":")
+    out.append(number: body.argc)
+    out.append(",\"args_bytes\":")
+    out.append(number: body.argv_bytes)
+    out.append(",")
+    writeString("\"working_directory\":", base64: ",\"working_directoryBase64\":", directory, to: &out)
+    out.append(",\"user\":{\"uid\":\"")
+    out.append(number: body.uid)
+    out.append("\"},\"group\":{\"uid\":\"")
+    out.append(number: body.gid)
+    out.append("\"}},\"cgroup\":")
+    out.append(number: body.cgroup)
+    calls.keep(key, at: number, arguments, directory, UnsafeRawBufferPointer(start: start, count: out.end - start))
   }
 
   private func writeExecFlags(_ body: mt_exec, _ pid: UInt32, to out: inout Line) {

@@ -18,7 +18,8 @@ struct EventSerializer: ~Copyable {
   private var actorText = ByteBuffer(capacity: 96)
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
-  var executables = ExecutableTexts()
+  var executables = KeptTexts(none: ExecutableKey())
+  var calls = KeptTexts(none: CallKey())
   /// Bytes of one string, and of all arguments together, that a line may have.
   private(set) var limit = Limit.none
 
@@ -203,20 +204,23 @@ struct EventSerializer: ~Copyable {
   }
 
   private mutating func writeActor(_ process: UInt32, _ pid: UInt32, _ step: UInt32, to out: inout Line) {
-    if actor != (process, pid, step) {
-      actor = (process, pid, step)
-      actorText.removeAll()
-      actorText.append(",\"actor\":{\"process\":{\"uid\":\"")
-      actorText.append(number: process)
-      actorText.append("\",\"pid\":")
-      actorText.append(number: pid)
-      actorText.append("}}")
-      if step != 0 {
-        actorText.append(",\"step\":")
-        actorText.append(number: step)
-      }
+    if actor == (process, pid, step) {
+      out.append(actorText.bytes)
+      return
     }
-    out.append(actorText.bytes)
+    let start = out.end
+    out.append(",\"actor\":{\"process\":{\"uid\":\"")
+    out.append(number: process)
+    out.append("\",\"pid\":")
+    out.append(number: pid)
+    out.append("}}")
+    if step != 0 {
+      out.append(",\"step\":")
+      out.append(number: step)
+    }
+    actor = (process, pid, step)
+    actorText.removeAll()
+    actorText.append(UnsafeRawBufferPointer(start: start, count: out.end - start))
   }
 
   @inline(__always)

@@ -48,7 +48,18 @@ struct Line: ~Copyable {
   }
 
   @inline(__always)
-  mutating func append(number value: UInt64) { advance(DecimalDigits.write(value, to: end)) }
+  mutating func append(number value: UInt64) {
+    // Counters and descriptors mostly have one digit.
+    if value < 10 {
+      append(UInt8(truncatingIfNeeded: value) | 0x30)
+    } else {
+      appendDigits(value)
+    }
+  }
+
+  /// Once in the program instead of once for each member of a line.
+  @inline(never)
+  private mutating func appendDigits(_ value: UInt64) { advance(DecimalDigits.write(value, to: end)) }
 
   @inline(__always)
   mutating func append(number value: UInt32) { append(number: UInt64(value)) }

@@ -50,6 +50,9 @@ extension Fold {
 
   private mutating func hold(_ set: UInt32, _ process: UInt32, _ image: UInt32, _ time: UInt64) {
     var current = descriptorSets[set].pointee.first
+    // Output and errors mostly go to one file.
+    var lastTold: UInt32 = 0
+    var lastFile: UInt32 = 0
     while current != 0 {
       let member = setMembers[current].pointee
       current = member.next
@@ -58,9 +61,13 @@ extension Fold {
         addAccess(member.file, image, member.mode | FileAccess.Mode.inherited.rawValue, time)
         continue
       }
-      // Another file may have the identity by now.
-      let file = findFile(told.device, told.inode, told.generation)
-      noteInherited(file != 0 ? file : member.file, member.mode, member.descriptor, process, image, time)
+      if member.file != lastTold {
+        // Another file may have the identity by now.
+        let file = findFile(told.device, told.inode, told.generation)
+        lastFile = file != 0 ? file : member.file
+        lastTold = member.file
+      }
+      noteInherited(lastFile, member.mode, member.descriptor, process, image, time)
     }
   }
 }

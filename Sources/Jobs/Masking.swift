@@ -16,6 +16,9 @@ struct Masking: ~Copyable {
   private var variableBuffer = ByteBuffer(capacity: 1024)
   private var trialBuffer = ByteBuffer(capacity: 8192)
 
+  /// Argument lists in which nothing is to be masked.
+  private let plainArguments = PlainArguments()
+
   /// Verdicts on names that are not kept, by hash; the lowest bit is the verdict.
   private static let verdictCount = 8192
   private let verdicts: UnsafeMutablePointer<UInt64>
@@ -49,7 +52,12 @@ struct Masking: ~Copyable {
     let keepsDirectory = !changes(workingDirectory, hash: hash(0, workingDirectory))
     Self.write(workingDirectory, asItIs: keepsDirectory, masker, to: &directoryBuffer)
     argumentBuffer.removeAll()
-    masker.maskArguments(arguments, isCut: argumentsAreCut, into: &argumentBuffer)
+    if !argumentsAreCut, plainArguments.contains(arguments) {
+      argumentBuffer.append(arguments)
+    } else {
+      masker.maskArguments(arguments, isCut: argumentsAreCut, into: &argumentBuffer)
+      if !argumentsAreCut, equal(argumentBuffer.bytes, arguments) { plainArguments.insert(arguments) }
+    }
   }
 
   private static func write(_ text: Bytes, asItIs: Bool, _ masker: SecretMasker, to buffer: inout ByteBuffer) {
@@ -110,5 +118,44 @@ struct Masking: ~Copyable {
     secondBuffer.removeAll()
     masker.maskText(text, cut: isCut ? .head : .none, into: &secondBuffer)
     return secondBuffer.bytes
+  }
+}
+
+/// The last argument lists that were masked and came out as they went in: a script runs the same commands over and over.
+///
+/// They are compared byte by byte, and no list that holds a secret is ever in here.
+private struct PlainArguments: ~Copyable {
+  private static let count = 16
+  /// Bytes of the longest list.
+  private static let room = 256
+  private let memory: UnsafeMutableRawPointer
+  private let lengths: UnsafeMutablePointer<Int>
+
+  init() {
+    memory = .allocate(byteCount: Self.count * Self.room, alignment: 16)
+    lengths = .allocate(capacity: Self.count)
+    lengths.initialize(repeating: 0, count: Self.count)
+  }
+
+  deinit {
+    memory.deallocate()
+    lengths.deallocate()
+  }
+
+  private static func place(_ arguments: UnsafeRawBufferPointer) -> Int? {
+    guard arguments.count <= room else { return nil }
+    let mixed = (arguments.lastWord ^ UInt64(truncatingIfNeeded: arguments.count)) &* 0x9e37_79b9_7f4a_7c15
+    return Int(truncatingIfNeeded: mixed &>> 60)
+  }
+
+  func contains(_ arguments: UnsafeRawBufferPointer) -> Bool {
+    guard let place = Self.place(arguments) else { return false }
+    return equal(UnsafeRawBufferPointer(start: memory + place &* Self.room, count: lengths[place]), arguments)
+  }
+
+  func insert(_ arguments: UnsafeRawBufferPointer) {
+    guard let place = Self.place(arguments), let base = arguments.baseAddress else { return }
+    (memory + place &* Self.room).copyMemory(from: base, byteCount: arguments.count)
+    lengths[place] = arguments.count
   }
 }

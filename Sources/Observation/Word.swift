@@ -19,6 +19,13 @@ extension UnsafeRawPointer {
 }
 
 extension UnsafeRawBufferPointer {
+  /// The last eight bytes, or 0 where there are fewer: enough to tell texts apart that are compared afterwards.
+  @inlinable @inline(__always)
+  public var lastWord: UInt64 {
+    guard count >= 8, let base = baseAddress else { return 0 }
+    return base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+  }
+
   /// Where the next zero at or after `start` is, else the end: eight bytes at once.
   @inlinable
   public func firstZero(from start: Int) -> Int {

@@ -211,6 +211,27 @@ struct SerializationTests {
     #expect(text { $0.append(number: value) } == String(value))
   }
 
+  @Test("a call that is like the one before is written like it, and one that differs in anything is not")
+  func similarCalls() throws {
+    let arguments = ["cc", "-c", "main-file.c"].map { Array($0.utf8) }
+    let others = ["ld", "-c", "main-file.c"].map { Array($0.utf8) }
+    var elsewhere = Records.exec(arguments)
+    elsewhere.setString(.cwd, "/home")
+    let calls = [
+      Records.exec(arguments), Records.exec(arguments), elsewhere, Records.exec(others),
+      Records.exec(arguments) { $0.uid = 7 }, Records.exec(arguments) { $0.gid = 7 },
+      Records.exec(arguments) { $0.cgroup = 7 }, Records.exec(arguments) { $0.argc = 7 },
+      Records.exec(arguments) { $0.argv_bytes = 7000 }, Records.exec(arguments) { $0.size = 7 },
+      Records.exec(arguments) { $0.file.generation = 7 }, Records.exec(arguments, executable: Array("/bin/cc".utf8)),
+      Records.exec(arguments) { $0.parent_tgid = 7 }, Records.exec(arguments) { $0.old_tid = 7 },
+      Records.exec(arguments),
+    ]
+    let together = try LogFixture().lines(calls)
+    let apart = try calls.map { try LogFixture().lines([$0])[0] }
+    #expect(together == apart)
+    #expect(Set(apart.map { "\($0)" }).count == calls.count - 2)
+  }
+
   private func text(_ write: (inout Line) -> Void) -> String {
     var buffer = ByteBuffer()
     var line = Line(in: &buffer, room: 64)
