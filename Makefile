@@ -17,7 +17,7 @@ export SWIFT SWIFT_FLAGS
 RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath $(SWIFT_FLAGS)
 
 .PHONY: help build release relink-kit test-release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick \
-	bench-instructions bench-fold matrix honesty lint clean
+	bench-instructions bench-fold bench-user-space matrix honesty lint clean
 
 help:
 	@echo 'make demo                build, then watch a real C package being built, and show the report'
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench               what martlet costs, against the bare workload and what others use; half an hour'
 	@echo 'make bench-instructions  the same in instructions, in a VM: repeatable, gates CI'
 	@echo 'make bench-fold          user space alone: records a second, allocations'
+	@echo 'make bench-user-space    the same in instructions, with the event log, by stage'
 	@echo 'make honesty             nothing lost, flat memory, causes before effects, overload told; ten minutes'
 	@echo 'make lint                formatting and house rules'
 
@@ -116,6 +117,11 @@ bench-fold:
 	@scripts/bootstrap build
 	$(SWIFT) build --product fold-benchmark $(RELEASE_FLAGS)
 	"$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/fold-benchmark"
+
+bench-user-space:
+	@scripts/bootstrap build instructions
+	$(SWIFT) build --product fold-benchmark $(RELEASE_FLAGS)
+	Benchmarks/user-space "$$($(SWIFT) build --show-bin-path $(RELEASE_FLAGS))/fold-benchmark"
 
 honesty: release storm
 	@scripts/bootstrap bench

@@ -121,7 +121,8 @@ let package = Package(
     // Measurements of user space alone.
     .target(name: "AllocationCounter", path: "Benchmarks/AllocationCounter"),
     .executableTarget(
-      name: "fold-benchmark", dependencies: ["AllocationCounter", "KernelABI", "Observation", "Jobs"],
+      name: "fold-benchmark",
+      dependencies: ["AllocationCounter", "KernelABI", "Observation", "Jobs", "EventLog", "Recording"],
       path: "Benchmarks/FoldBenchmark", swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]

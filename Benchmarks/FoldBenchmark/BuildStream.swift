@@ -8,22 +8,16 @@ import Observation
 ///
 /// The same for the same number of records: what is random comes from a generator with a fixed start.
 struct BuildStream {
-  private(set) var bytes: [UInt8] = []
-  private(set) var records = 0
+  private(set) var records = RecordSequence()
   private(set) var processes = 0
 
-  private var random: UInt64 = 0x6d61_7274_6c65_7421
-  private var time: UInt64 = 1_000_000_000
-  private var sequences: [UInt32] = [0, 0]
+  private var random = SplitMix()
   private var announced: Set<UInt64> = []
   private let root = Process(pid: 1000, start: 1_000_000_000)
   private var shell: Process
   private var nextInode: UInt64 = 1_000_000
 
-  private struct Process {
-    var pid: UInt32
-    var start: UInt64
-  }
+  private typealias Process = StreamProcess
 
   private static let systemFiles = 1700
   private static let systemDirectories = 120
@@ -36,38 +30,24 @@ struct BuildStream {
   /// `count` records or a few more: the last process is let to end.
   init(records count: Int) {
     shell = root
-    bytes.reserveCapacity(count * 160)
+    records.reserve(records: count)
     process(root, parent: nil)
-    while records < count {
+    while records.count < count {
       processes += 1
       // Pids are reused, as on a real machine; what identifies a process is its start.
-      let child = Process(pid: 1001 + UInt32(processes % 4_000_000), start: time)
+      let child = Process(pid: 1001 + UInt32(processes % 4_000_000), start: records.time)
       process(child, parent: draw(4) == 0 ? root : shell)
       if draw(8) == 0 { shell = child }
     }
   }
 
-  /// From 0 to `limit` - 1.
-  private mutating func draw(_ limit: Int) -> Int {
-    random &+= 0x9e37_79b9_7f4a_7c15
-    var z = random
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return Int((z ^ (z >> 31)) % UInt64(limit))
-  }
+  private mutating func draw(_ limit: Int) -> Int { random.draw(limit) }
 
   private mutating func append(
     _ type: RecordType, of process: Process, _ body: some RecordBody, _ strings: [(RecordString, String)] = []
   ) {
-    time += 1 + UInt64(draw(20_000))
-    var record = RecordBuilder(type, time: time, tgid: process.pid, leaderStart: process.start)
-    let ring = type.isCritical ? 0 : 1
-    sequences[ring] &+= 1
-    record.sequence = sequences[ring]
-    record.setBody(body)
-    for (name, text) in strings { record.setString(name, text) }
-    record.append(to: &bytes)
-    records += 1
+    records.time += 1 + UInt64(draw(20_000))
+    records.append(type, of: process, body, strings)
   }
 
   private mutating func process(_ process: Process, parent: Process?) {
