@@ -101,7 +101,8 @@ let package = Package(
     .testTarget(name: "SupervisionTests", dependencies: ["Supervision"], swiftSettings: strict),
     .testTarget(
       name: "RecordingTests",
-      dependencies: ["KernelABI", "Observation", "Jobs", "EventLog", "Reporting", "Recording"], swiftSettings: strict),
+      dependencies: ["CSystem", "KernelABI", "Observation", "Jobs", "EventLog", "Reporting", "Recording"],
+      swiftSettings: strict),
     .testTarget(
       name: "AgentTests",
       dependencies: [
@@ -115,8 +116,9 @@ let package = Package(
     .target(name: "KernelTestSupport", path: "Tests/KernelTestSupport"),
     .testTarget(
       name: "KernelTests",
-      dependencies: ["CSystem", "KernelABI", "KernelSensor", "KernelTestSupport", "Observation", "Jobs"],
-      swiftSettings: strict),
+      dependencies: [
+        "CSystem", "KernelABI", "KernelSensor", "KernelTestSupport", "Observation", "Jobs", "EventLog", "Recording",
+      ], swiftSettings: strict),
 
     // Measurements of user space alone.
     .target(name: "AllocationCounter", path: "Benchmarks/AllocationCounter"),

@@ -25,6 +25,7 @@ public struct Agent {
     self.sensor = sensor
     self.masker = masker
     self.sensor.recognisesJobs = true
+    self.sensor.hashesImages = configuration.hashes
   }
 
   /// Watches until somebody with the token, or a signal, ends it.
@@ -54,7 +55,10 @@ public struct Agent {
     let attachedAt = mt_boottime_ns()
     let recovery = JobRecovery(settings: settings, facts: facts, attachedAt: attachedAt)
     let worker = try ReportWorker(journal: journal, log: log, recovery: recovery, masker: masker)
-    var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker)
+    let hasher = configuration.hashes ? try FileHasher() : nil
+    try hasher?.start()
+    defer { hasher?.end() }
+    var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
     recorder.read(sensor, now: attachedAt)
     try recognise(sensor, &recorder, settings)
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder)
@@ -243,6 +247,7 @@ extension SensorFacts {
     kernelRelease = KernelName().release
     hooks = sensor.hooks
     missingHooks = sensor.missingHooks
+    hashObjection = sensor.hashObjection
     forcedHooks = forcedTier.map { .init($0, sensor) }
   }
 }

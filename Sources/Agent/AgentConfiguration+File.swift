@@ -18,6 +18,7 @@ internal import Supervision
 /// shippedRules: true
 /// identity: [FORGE_PIPELINE]
 /// limits: {jobs: 200, memoryPerJob: 64M, memory: 512M}
+/// hashes: true
 /// ```
 extension AgentConfiguration {
   /// Reads a file, all of it or nothing.
@@ -51,7 +52,11 @@ extension AgentConfiguration {
     .field(
       "identity", "Names of environment variables whose values reports may tell, besides the providers' own.",
       .list(of: .variable, atMost: 64), \.identity),
-    .field("limits", "How much the agent takes at most.", limits, \.limits)
+    .field("limits", "How much the agent takes at most.", limits, \.limits),
+    .field(
+      "hashes", "Whether what jobs execute, and the files that they leave behind, is hashed; false if left out.",
+      .truth,
+      \.hashes)
   ).map { file throws(FormError) in
     var configuration = AgentConfiguration()
     configuration.rules = file.rules + (file.keepsShippedRules ? JobRules.defaults : [])
@@ -67,6 +72,7 @@ extension AgentConfiguration {
     if let socket = file.socket { configuration.socket = socket }
     configuration.identity = file.identity
     configuration.limits = file.limits
+    configuration.hashes = file.hashes
     return configuration
   }
 
@@ -111,6 +117,7 @@ public struct AgentFile: Sendable {
   var keepsShippedRules = true
   var identity: [String] = []
   var limits = AgentLimits()
+  var hashes = false
 }
 
 private struct RuleText: Sendable {

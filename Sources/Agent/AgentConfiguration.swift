@@ -44,6 +44,8 @@ public struct AgentConfiguration: Sendable {
   public var output = "/var/lib/martlet"
   public var socket = "/run/martlet/agent.sock"
   public var limits = AgentLimits()
+  /// Hash what jobs execute, and the files that they leave behind.
+  public var hashes = false
 
   public init() {}
 

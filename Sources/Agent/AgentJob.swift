@@ -52,6 +52,8 @@ struct AgentJob: ~Copyable {
   private var emptySince: UInt64 = 0
   /// When nothing could join it any more; 0: not yet.
   var closedAt: UInt64 = 0
+  /// Since when the files are hashed that it leaves behind; 0: not yet.
+  private var hashingSince: UInt64 = 0
 
   private static let maximumSteps = 10_000
 
@@ -143,6 +145,17 @@ struct AgentJob: ~Copyable {
     return now - emptySince >= patience ? .ends : .goesOn
   }
 
+  /// No record of it comes any more: has its files hashed. True when that is done, or has taken too long.
+  mutating func isHashed(patience: UInt64, now: UInt64) -> Bool {
+    if hashingSince == 0 {
+      hashingSince = now
+      recorder.hashWrittenFiles(now: now)
+    }
+    if recorder.isHashing, now &- hashingSince < patience { return false }
+    recorder.giveUpHashing(now: now)
+    return true
+  }
+
   /// - Parameters:
   ///   - counts: of the kernel side, of this job.
   ///   - after: taken when its last record had been read.
@@ -156,6 +169,7 @@ struct AgentJob: ~Copyable {
     input.kernelRelease = sensor.kernelRelease
     input.hooks = sensor.hooks
     input.forcedHooks = sensor.forcedHooks
+    input.hashObjection = sensor.hashObjection
     input.startedAt = startedAt
     input.endedAt = firstEndedAt > startedAt ? max(firstEndedAt, isKeyed ? emptySince : 0) : endedAt
     input.waitStatus = waitStatus
@@ -179,6 +193,8 @@ struct SensorFacts: Sendable {
   var hooks: [Hook]
   var forcedHooks: ReportInput.ForcedHooks?
   var missingHooks: [(family: String, reason: String)]
+  /// Why the kernel does not hash images, if it was asked to.
+  var hashObjection: String?
 }
 
 /// A job of which no record comes any more, on its way to whoever writes the reports.

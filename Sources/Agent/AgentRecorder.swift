@@ -34,6 +34,7 @@ struct AgentRecorder: ~Copyable {
   private let workspace: FoldWorkspace
   private let workshop: FrameWorkshop
   let worker: ReportWorker
+  private let hasher: FileHasher?
 
   var counts = AgentCounts()
   /// The last reading; at most a second old.
@@ -48,8 +49,12 @@ struct AgentRecorder: ~Copyable {
   private static let second: UInt64 = 1_000_000_000
   /// After this nothing of a job that has no process can be in the rings any more: see ``RingSet/stalled``.
   private static let settled: UInt64 = 1_200_000_000
+  /// How long the agent's own end waits for files to be hashed.
+  private static let lastHashes: UInt64 = 2_000_000_000
 
-  init(settings: AgentSettings, facts: SensorFacts, worker: ReportWorker) throws(EventLogError) {
+  init(
+    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?
+  ) throws(EventLogError) {
     let count = Int(MT_MAX_JOBS)
     jobs = .allocate(capacity: count)
     jobs.initialize(repeating: nil, count: count)
@@ -58,6 +63,7 @@ struct AgentRecorder: ~Copyable {
     self.settings = settings
     self.facts = facts
     self.worker = worker
+    self.hasher = hasher
     workspace = FoldWorkspace(masker: settings.masker)
     workshop = try FrameWorkshop()
   }
@@ -131,7 +137,8 @@ struct AgentRecorder: ~Copyable {
           provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot))
       var options = JobOptions(rootProcess: 0, masker: settings.masker)
       options.limits.bytes = settings.configuration.limits.bytesPerJob
-      let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log)
+      options.hashesFiles = settings.configuration.hashes
+      let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log, hasher: hasher)
       let place = Place.allocate(capacity: 1)
       place.initialize(
         to: AgentJob(
@@ -234,7 +241,8 @@ struct AgentRecorder: ~Copyable {
     let slot = job.pointee.slot
     if job.pointee.closedAt != 0 {
       // What was in the rings when it was closed has been read since.
-      if now >= job.pointee.closedAt &+ Self.second / 5 { finish(slot, sensor, endedAt: now) }
+      guard now >= job.pointee.closedAt &+ Self.second / 5 else { return }
+      if job.pointee.isHashed(patience: hasher?.limits.patience ?? 0, now: now) { finish(slot, sensor, endedAt: now) }
       return
     }
     do {
@@ -327,6 +335,14 @@ struct AgentRecorder: ~Copyable {
   /// No record comes any more: every job is closed, whatever of it lives.
   mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
     read(sensor, now: mt_boottime_ns())
+    while mt_boottime_ns() &- detachedAt < Self.lastHashes {
+      // Not lazily: each of them has to be asked for.
+      let isHashed = open.map { slot in
+        jobs[Int(slot)]?.pointee.isHashed(patience: Self.lastHashes, now: mt_boottime_ns()) ?? true
+      }
+      if isHashed.allSatisfy({ $0 }) { break }
+      usleep(5_000)
+    }
     for slot in open {
       guard let job = jobs[Int(slot)] else { continue }
       let processes = (try? sensor.slot(slot).processes) ?? 1

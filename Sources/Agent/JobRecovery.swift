@@ -23,6 +23,7 @@ struct JobRecovery: Sendable {
       settings.configuration.rules.first { $0.name == entry.rule }
       ?? AgentRule(name: entry.rule, provider: entry.provider, match: JobRule())
     var options = JobOptions(rootProcess: 0, masker: settings.masker)
+    options.hashesFiles = settings.configuration.hashes
     options.limits.bytes = settings.configuration.limits.bytesPerJob
     // What a path led to then is not what it leads to now.
     options.resolvesPaths = false

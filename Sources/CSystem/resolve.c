@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -54,39 +55,64 @@ static int open_cached(int root, const char *path, uint64_t flags)
 	return -EAGAIN;
 }
 
+/* What a line of mountinfo tells. */
+struct mounted {
+	unsigned long id;
+	unsigned major, minor;
+	char kind[64];
+};
+
+static int parse_mount(const char *line, struct mounted *out)
+{
+	/* 36 35 98:0 /subtree /point options [optional…] - type source superoptions */
+	const char *rest = strstr(line, " - ");
+
+	return rest && sscanf(line, "%lu %*u %u:%u", &out->id, &out->major, &out->minor) == 3 &&
+	       sscanf(rest, " - %63s", out->kind) == 1;
+}
+
+/* Of the mounts that a process sees the first of a superblock, or, with `id`, that one. Returns 0 if there is none. */
+static int find_mount(const char *process, const struct mounted *wanted, struct mounted *out)
+{
+	char *line = NULL, path[64];
+	size_t capacity = 0;
+	int found = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%s/mountinfo", process);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (!found && getline(&line, &capacity, file) > 0)
+		found = parse_mount(line, out) && (wanted->id ? out->id == wanted->id :
+			out->major == wanted->major && out->minor == wanted->minor);
+	free(line);
+	fclose(file);
+	return found;
+}
+
+static int kind_answers_by_itself(const char *kind)
+{
+	static const char *const kinds[] = {"ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs",
+					    "overlay", "f2fs", "zfs", "squashfs", "erofs"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(kind, kinds[i]) == 0)
+			return 1;
+	}
+	return 0;
+}
+
 /*
  * Whether a superblock is of a kind that answers by itself. Read anew each time: the
  * number of one that is gone may be given to another.
  */
 static int answers_by_itself(uint32_t major, uint32_t minor)
 {
-	static const char *const kinds[] = {"ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs",
-					    "overlay", "f2fs", "zfs", "squashfs", "erofs"};
-	char *line = NULL, device[32];
-	size_t capacity = 0;
-	int found = 0;
-	FILE *file = fopen("/proc/self/mountinfo", "re");
+	const struct mounted wanted = {.major = major, .minor = minor};
+	struct mounted found;
 
-	if (!file)
-		return 0;
-	snprintf(device, sizeof(device), "%u:%u", major, minor);
-	while (!found && getline(&line, &capacity, file) > 0) {
-		/* 36 35 98:0 /subtree /point options [optional…] - type source superoptions */
-		char seen[32], kind[64];
-		const char *rest = strstr(line, " - ");
-		size_t i;
-
-		if (!rest || sscanf(line, "%*u %*u %31s", seen) != 1 || strcmp(seen, device) != 0)
-			continue;
-		if (sscanf(rest, " - %63s", kind) != 1)
-			break;
-		for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-			found |= strcmp(kind, kinds[i]) == 0;
-		break;
-	}
-	free(line);
-	fclose(file);
-	return found;
+	return find_mount("self", &wanted, &found) && kind_answers_by_itself(found.kind);
 }
 
 /*
@@ -211,10 +237,11 @@ static uint64_t start_in_ticks(int directory)
 	return field ? strtoull(field, NULL, 10) : 0;
 }
 
-int mt_root_of_process(uint32_t pid, uint64_t start)
+/* The directory in /proc of the process that started then. */
+static int open_process(uint32_t pid, uint64_t start)
 {
 	char path[64];
-	int directory, root;
+	int directory;
 
 	snprintf(path, sizeof(path), "/proc/%u", pid);
 	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -230,11 +257,116 @@ int mt_root_of_process(uint32_t pid, uint64_t start)
 			return -ESRCH;
 		}
 	}
-	root = openat(directory, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		root = -errno;
+	return directory;
+}
+
+static int open_of_process(uint32_t pid, uint64_t start, const char *name, int flags)
+{
+	int directory = open_process(pid, start), fd;
+
+	if (directory < 0)
+		return directory;
+	fd = openat(directory, name, O_PATH | O_CLOEXEC | flags);
+	if (fd < 0)
+		fd = -errno;
 	close(directory);
-	return root;
+	return fd;
+}
+
+int mt_root_of_process(uint32_t pid, uint64_t start)
+{
+	return open_of_process(pid, start, "root", O_DIRECTORY);
+}
+
+int mt_image_of_process(uint32_t pid, uint64_t start)
+{
+	return open_of_process(pid, start, "exe", 0);
+}
+
+int mt_open_named(int root, const char *path)
+{
+	return open_path(root, path, O_NOFOLLOW);
+}
+
+/* A file system that is mounted nowhere, in which the kernel keeps memfds. */
+static int is_of_memory(uint32_t major, uint32_t minor)
+{
+	int fd = memfd_create("martlet-device", MFD_CLOEXEC);
+	struct stat state;
+	int same;
+
+	if (fd < 0)
+		return 0;
+	same = fstat(fd, &state) == 0 && major(state.st_dev) == major && minor(state.st_dev) == minor;
+	close(fd);
+	return same;
+}
+
+int mt_identify(int fd, uint32_t pid, struct mt_looked_at *out)
+{
+	char path[64], process[16], text[512], *field;
+	struct mounted wanted = {}, found;
+	struct statx state;
+	ssize_t length;
+	int info;
+
+	memset(out, 0, sizeof(*out));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	length = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
+	if (info >= 0)
+		close(info);
+	if (length <= 0)
+		return -ENOENT;
+	text[length] = 0;
+	field = strstr(text, "mnt_id:");
+	if (field)
+		wanted.id = strtoul(field + 7, NULL, 10);
+	snprintf(process, sizeof(process), "%u", pid);
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &state) < 0)
+		return -errno;
+	if (wanted.id && (find_mount("self", &wanted, &found) || (pid && find_mount(process, &wanted, &found)))) {
+		if (!kind_answers_by_itself(found.kind))
+			return -EXDEV;
+		/* What stat(2) says is a number of the subvolume's own on btrfs. */
+		out->dev = found.major << 20 | found.minor;
+	} else if (is_of_memory(state.stx_dev_major, state.stx_dev_minor)) {
+		out->dev = state.stx_dev_major << 20 | state.stx_dev_minor;
+	} else {
+		return -EXDEV;
+	}
+	/* From 5.14 on; before, stat(2)'s, which overlayfs may make up. */
+	field = strstr(text, "\nino:");
+	out->ino = field ? strtoull(field + 5, NULL, 10) : state.stx_ino;
+	out->size = state.stx_size;
+	out->ctime = (int64_t)state.stx_ctime.tv_sec * 1000000000 + state.stx_ctime.tv_nsec;
+	out->mode = state.stx_mode;
+	out->nlink = state.stx_nlink;
+	return 0;
+}
+
+int mt_open_to_read(int fd)
+{
+	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	char path[64];
+	int opened;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* Who looks on leaves no trace, where that is allowed. */
+	opened = open(path, flags | O_NOATIME);
+	if (opened < 0 && errno == EPERM)
+		opened = open(path, flags);
+	return opened < 0 ? -errno : opened;
+}
+
+int mt_images_are_fixed(void)
+{
+	int fd = open("/proc/self/exe", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ETXTBSY;
+	close(fd);
+	return 0;
 }
 
 int mt_in_initial_pid_namespace(void)

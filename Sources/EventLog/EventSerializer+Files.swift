@@ -151,6 +151,41 @@ extension EventSerializer {
     }
   }
 
+  func writeDigest(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
+    let body = record.digest
+    out.append(",\"file\":{")
+    if applied.directory.count &+ applied.name.count > 0 {
+      writePath(applied, to: &out)
+      out.append(",")
+    }
+    out.append("\"uid\":\"")
+    writeIdentity(body.file.dev, body.file.ino, to: &out)
+    out.append(",\"size\":")
+    out.append(number: body.size)
+    if body.absence == nil {
+      // OCSF's number of SHA-256.
+      out.append(",\"hashes\":[{\"algorithm_id\":3,\"value\":\"")
+      withUnsafeBytes(of: body.sha256) { out.append(hexOf: $0) }
+      out.append("\"}]")
+    }
+    out.append("}")
+    writeGeneration(body.file.generation, to: &out)
+    out.append(",\"ctime_ns\":")
+    out.append(number: body.ctime)
+    out.append(body.of == UInt16(MT_DIGEST_WRITTEN.rawValue) ? ",\"of\":\"written\"" : ",\"of\":\"image\"")
+    if body.how == UInt16(MT_DIGEST_KERNEL.rawValue) {
+      out.append(",\"how\":\"kernel\",\"algorithm\":")
+      out.append(number: Int32(body.algorithm))
+    } else {
+      out.append(",\"how\":\"userSpace\"")
+    }
+    if let absence = body.absence {
+      out.append(",\"absent\":\"")
+      out.append(absence.name)
+      out.append("\"")
+    }
+  }
+
   func writeDup(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.dup
     writeFile(applied, size: nil, mode: body.file.mode, to: &out)

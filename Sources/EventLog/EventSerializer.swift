@@ -53,6 +53,7 @@ struct EventSerializer: ~Copyable {
       writeOpen(record, applied, to: &line)
     case .close: writeClose(record, applied, to: &line)
     case .io: writeIO(record, applied, to: &line)
+    case .digest: writeDigest(record, applied, to: &line)
     case .dup: writeDup(record, applied, to: &line)
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown:
       writePathOperation(record, applied, to: &line)
@@ -181,6 +182,7 @@ struct EventSerializer: ~Copyable {
       case .claim: #"{"class_uid":1007,"activity_id":99,"activity_name":"claim""#
       case .step: #"{"class_uid":1007,"activity_id":99,"activity_name":"step""#
       case .io: #"{"class_uid":1001,"activity_id":99,"activity_name":"io""#
+      case .digest: #"{"class_uid":1001,"activity_id":99,"activity_name":"digest""#
       }
     out.append(prefix)
   }

@@ -1,5 +1,3 @@
-internal import CCrypto
-
 /// A SHA-256, the link between two frames.
 public struct FrameDigest: Sendable, Hashable {
   /// 32 bytes.
@@ -13,17 +11,10 @@ public struct FrameDigest: Sendable, Hashable {
   }
 
   /// The digest of a frame.
-  ///
-  /// By libcrypto's functions for SHA-256 alone: the first use of EVP builds tables of providers, names and error texts,
-  /// four million instructions in every run. Both use the CPU's SHA instructions.
   init(of frame: UnsafeRawBufferPointer) {
-    var context = SHA256_CTX()
-    var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-    // They only compute, in memory that they are given, and always return 1.
-    _ = SHA256_Init(&context)
-    _ = SHA256_Update(&context, frame.baseAddress, frame.count)
-    _ = SHA256_Final(&digest, &context)
-    bytes = digest
+    var hash = SHA256()
+    hash.update(frame)
+    bytes = hash.finish()
   }
 
   /// 64 lower-case digits.

@@ -87,6 +87,13 @@ struct Line: ~Copyable {
     advance(AddressText.write(family: family, address, to: end))
   }
 
+  /// Two lower-case digits a byte.
+  mutating func append(hexOf bytes: UnsafeRawBufferPointer) {
+    for byte in bytes {
+      for digit in [byte >> 4, byte & 15] { append(digit < 10 ? digit | 0x30 : digit &+ 87) }
+    }
+  }
+
   mutating func append(base64 bytes: UnsafeRawBufferPointer) {
     end = Base64Text.write(bytes, to: end)
     assert(end <= limit)

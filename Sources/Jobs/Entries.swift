@@ -81,6 +81,7 @@ struct ExecEntry: BitwiseCopyable {
   var device: UInt32 = 0
   var generation: UInt32 = 0
   var size: UInt64 = 0
+  var changeTime: Int64 = 0
   var user: UInt32 = 0
   var group: UInt32 = 0
   /// The set that the image found open, if the records behind its exec tell it.
@@ -190,6 +191,25 @@ struct TransferEntry: BitwiseCopyable {
   var access: UInt32 = 0
   var read: UInt64 = 0
   var written: UInt64 = 0
+}
+
+/// What a version of a file hashes to, or why that is not known.
+struct DigestEntry: BitwiseCopyable {
+  typealias SHA256 = (UInt64, UInt64, UInt64, UInt64)
+
+  var inode: UInt64 = 0
+  var device: UInt32 = 0
+  var generation: UInt32 = 0
+  var size: UInt64 = 0
+  var changeTime: Int64 = 0
+  var at: UInt64 = 0
+  var sha256: SHA256 = (0, 0, 0, 0)
+  /// mt_digest_of, mt_digest_how and mt_digest_why.
+  var of: UInt16 = 0
+  var how: UInt16 = 0
+  var why: UInt16 = 0
+  /// How often it was asked for.
+  var requests: UInt16 = 0
 }
 
 /// Of a file that was open for writing: its latest version, which leads to the earlier ones.

@@ -20,6 +20,7 @@ extension Fold {
     out.bytes = options.countsBytes ? ByteCounts() : nil
     for access in out.accesses { out.bytes = out.bytes.flatMap { sum in access.bytes.map { sum + $0 } } }
     if entry.flags & FileEntry.bytesAreUnknown != 0 { out.bytes = nil }
+    out.digest = digest(ofWritten: file)
     setHolders(&out)
     if entry.detail != 0 { setVersions(file, &out) }
     return out

@@ -165,6 +165,7 @@ extension Fold {
     exec.device = body.file.dev
     exec.generation = body.file.generation
     exec.size = body.size
+    exec.changeTime = body.ctime
     exec.user = body.uid
     exec.group = body.gid
     return execs.append(exec)

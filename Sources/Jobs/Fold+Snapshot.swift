@@ -12,6 +12,7 @@ extension Fold {
     out.filesNotKept = filesNotKept
     out.notKept = notKept
     if options.countsBytes { out.bytes = ByteCounting() }
+    out.hashing = hashing()
     out.processes = processes.indices.map { summary(ofProcess: $0) }
     out.imageLinks = images.indices.map { link($0) }
     for process in processes.indices {
@@ -43,7 +44,7 @@ extension Fold {
   private func isNamedByChange(_ file: UInt32) -> Bool { files[file].pointee.accesses == 0 }
 
   /// What processes hold open now has no last close, even if another descriptor for it was closed.
-  private mutating func reopenHeld() {
+  mutating func reopenHeld() {
     for process in processes.indices {
       let entry = processes[process].pointee
       if entry.flags & ProcessEntry.hasEnded != 0 || entry.descriptors == 0 { continue }
@@ -108,6 +109,7 @@ extension Fold {
     out.size = exec.size
     out.user = exec.user
     out.group = exec.group
+    out.digest = digest(ofImage: exec)
     out.isDeleted = entry.flags & MT_EXEC_DELETED.rawValue != 0
     out.isInTmpfs = entry.flags & MT_EXEC_TMPFS.rawValue != 0
     out.isMemoryFile = entry.flags & MT_EXEC_MEMFD.rawValue != 0

@@ -44,6 +44,10 @@ struct Fold: ~Copyable {
   /// What was read and written, for accesses of which it was told.
   var transfers = Pool(none: TransferEntry())
   var transferIndex = HashIndex()
+  var digests = Pool(none: DigestEntry())
+  var digestIndex = HashIndex()
+  /// Why the kernel's own digests could not be used; see ``FileHashing/kernelObjection``.
+  var kernelAlgorithm: Int16 = 0
   var socketInodes = Pool(none: SocketInode())
   var socketInodeIndex = HashIndex()
 
@@ -124,7 +128,7 @@ struct Fold: ~Copyable {
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes + transferIndex.bytes
+      + actionIndex.bytes + transferIndex.bytes + digests.bytes + digestIndex.bytes
     return entries + others + indices
   }
 
@@ -203,6 +207,7 @@ struct Fold: ~Copyable {
     case .uring: applyURing(record, process, image)
     case .security: applySecurity(record, process, image)
     case .io: applyIO(record, process)
+    case .digest: applyDigest(record)
     case .claim: applyClaim(record, process, image)
     case .step: applyStep(record, process)
     }

@@ -27,6 +27,8 @@ public struct JobOptions: Sendable {
   public var listsFilesRead = false
   /// The kernel side counts what is read and written through each open file: what it tells nothing of is 0.
   public var countsBytes = false
+  /// Files are hashed that were executed or written: what is told of them, and what nothing is told of, is in the snapshot.
+  public var hashesFiles = false
   /// Look at the file system to resolve paths with symbolic links. Off: such paths stay unresolved.
   public var resolvesPaths = true
   /// The records were made from an event log: absolute paths in them are what the kernel saw.

@@ -166,6 +166,8 @@ public struct NotKept: Sendable, Hashable {
   public var actions: UInt64 = 0
   /// Strings (arguments, directories of work) left out of what was kept.
   public var strings: UInt64 = 0
+  /// Versions of files that were to be hashed.
+  public var digests: UInt64 = 0
 
   public init() {}
 

@@ -35,6 +35,8 @@ public struct JobSnapshot: Sendable {
   public var edges = DataEdges()
   /// Numbers of bytes were asked for: files have them, or not all could be counted.
   public var bytes: ByteCounting?
+  /// Files were to be hashed, and what came of it.
+  public var hashing: FileHashing?
 
   public init() {}
 }
@@ -123,6 +125,8 @@ public struct ImageSummary: Sendable {
   public var isChrooted = false
   /// Its paths are those of another mount namespace than martlet's.
   public var isInOtherMountNamespace = false
+  /// Of the version of the file that ran; nil if files were not to be hashed.
+  public var digest: FileDigest?
 
   public init() {}
 }
@@ -163,6 +167,9 @@ public struct FileSummary: Sendable {
   public var pathIsUnresolved = false
   /// Of all accesses; nil if that is not known of one.
   public var bytes: ByteCounts?
+  /// Of a regular file that the job wrote, as it was when the job had ended; nil for others, and if files were not to be
+  /// hashed.
+  public var digest: FileDigest?
   /// One for each image that had it open.
   public var accesses: [FileAccess] = []
   /// Its contents over time, oldest first; empty if it was never opened for writing.

@@ -49,6 +49,14 @@ public final class JobState {
   /// - Parameter time: nanoseconds of CLOCK_BOOTTIME.
   public func commandEnded(at time: UInt64) { fold.pointee.commandEnded(at: time) }
 
+  /// What to hash for an exec that was just applied; nil if its image's digest is known or on its way, or files are not
+  /// to be hashed.
+  public func digestRequest(for exec: RecordView) -> DigestRequest? { fold.pointee.digestRequest(for: exec) }
+
+  /// The regular files that the job wrote and that are there still, to be hashed at its end. Those that can still be
+  /// written say so in `why`.
+  public func writtenFiles() -> [DigestRequest] { fold.pointee.writtenFiles() }
+
   /// All that is known now, as values. Takes time and memory in proportion to the job.
   public func snapshot() -> JobSnapshot { fold.pointee.snapshot() }
 

@@ -89,6 +89,7 @@ extension Sensor {
       options.hooks = hooks
       options.recognisesJobs = true
       options.countsBytes = true
+      options.hashesImages = true
       let features = KernelFeature.available(without: [])
       diagnosis.facts.append(.init(name: "helpers", value: features.summary))
       let sensor = try Sensor(

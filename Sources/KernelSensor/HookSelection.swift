@@ -1,6 +1,22 @@
 internal import KernelABI
 public import Observation
 
+/// What is only looked for if somebody asks.
+public enum HookRequest: String, Sendable, CaseIterable {
+  /// ``SensorOptions/countsBytes``
+  case bytes
+  /// ``SensorOptions/hashesImages``
+  case hashes
+
+  /// What does it where the kernel does not; nil: it is not done then, and a run that asked for it is incomplete.
+  public var standIn: String? {
+    switch self {
+    case .bytes: nil
+    case .hashes: "martlet hashes them itself, a little later"
+    }
+  }
+}
+
 /// Which hooks see one thing on this kernel.
 public struct HookChoice: Sendable, Equatable {
   /// A better way that does not work here.
@@ -16,8 +32,8 @@ public struct HookChoice: Sendable, Equatable {
   public var function: String
   /// Whether martlet does not start without it.
   public var isRequired: Bool
-  /// Whether it is only looked for if somebody asks.
-  public var isOnRequest = false
+  /// What has to be asked for to have it; nil: nothing.
+  public var request: HookRequest?
   /// The best hooks that work, of all programs that have a part in it; empty if there are none.
   public var hooks: [Hook]
   /// The best first.
@@ -25,8 +41,12 @@ public struct HookChoice: Sendable, Equatable {
   /// Which tier these hooks are; nil if they belong to every tier, or there are none.
   public var tier: HookTier?
 
+  public var isOnRequest: Bool { request != nil }
+  /// Whether nothing sees what somebody wanted to see.
+  var isMissing: Bool { hooks.isEmpty && request?.standIn == nil }
+
   /// What speaks against each way that there is, for what is not seen.
-  var reasons: String { passedOver.map(\.reason).joined(separator: "; ") }
+  public var reasons: String { passedOver.map(\.reason).joined(separator: "; ") }
 }
 
 /// What stands in the way of a sensor.
@@ -75,12 +95,12 @@ struct HookSelection {
   ///   - programs: what there is, with the name of its object. Programs in no way of the table are each an optional
   ///     function of their own, in a family that is called as the object.
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
-  ///   - all: also what is only wanted on request
+  ///   - requests: also what is only wanted on request, of these
   ///   - recognises: also what is only for sensors that recognise jobs
   ///   - isPreemptible: have turns taken at all programs that can be, not only at those that interrupts run
   init(
-    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil, all: Bool = false,
-    recognises: Bool = true, isPreemptible: Bool = false
+    table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil,
+    requests: Set<HookRequest> = [], recognises: Bool = true, isPreemptible: Bool = false
   ) {
     self.forced = forced
     self.isPreemptible = isPreemptible
@@ -91,7 +111,7 @@ struct HookSelection {
       function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
       for way in function.ways { used.formUnion(way.map(\.program)) }
       // What was asked for is not passed over in silence where these programs cannot do it.
-      if function.need == .onRequest ? !all : function.ways.isEmpty { continue }
+      if function.request.map({ !requests.contains($0) }) ?? function.ways.isEmpty { continue }
       functions.append(function)
     }
     for program in programs where !used.contains(program.name.name) && program.name.turn == nil {
@@ -160,7 +180,7 @@ struct HookSelection {
       let preferred = inOrder(function).prefix { $0 != best }
       return HookChoice(
         family: function.family, function: function.name, isRequired: function.need == .required,
-        isOnRequest: function.need == .onRequest, hooks: hooks(best ?? [], function.family),
+        request: function.request, hooks: hooks(best ?? [], function.family),
         passedOver: function.ways.filter { better.contains($0) || preferred.contains($0) }.map { way in
           let reasons = reasons(way)
           let unwanted = forced.map { "not asked for (--hooks \($0.rawValue))" } ?? ""
@@ -171,7 +191,7 @@ struct HookSelection {
     }
   }
 
-  private static let tooOld = "the programs for this kernel do not have it: Linux 5.17 is the first that can"
+  private static let tooOld = "martlet's programs for kernels before 5.17 do not have it"
 
   /// - Throws: if a tier is forced that no function has a way in, or none that works
   func checkForcedTier() throws(SensorError) {
@@ -208,7 +228,9 @@ struct HookSelection {
     guard let forced else { return function.ways }
     let tiers = function.ways.map { tier($0) ?? forced }
     let ways = zip(function.ways, tiers)
-    return (ways.filter { $1 == forced } + ways.filter { $1 < forced } + ways.filter { $1 > forced }).map(\.0)
+    // What stands in is worse than any tier, and better than one that nobody asked for.
+    let better = function.request?.standIn == nil ? ways.filter { $1 > forced } : []
+    return (ways.filter { $1 == forced } + ways.filter { $1 < forced } + better).map(\.0)
   }
 
   private func tier(_ way: [HookFunction.Part]) -> HookTier? { .of(way.compactMap { names[$0.program] }) }

@@ -7,8 +7,8 @@ struct HookFunction: Sendable, Equatable {
     case required
     /// Without it the report says what is not seen.
     case optional
-    /// As an optional one, and only if it is asked for: ``SensorOptions/countsBytes``.
-    case onRequest
+    /// As an optional one, and only if it is asked for.
+    case onRequest(HookRequest)
   }
 
   /// A program of a way.
@@ -29,13 +29,17 @@ struct HookFunction: Sendable, Equatable {
     init(stringLiteral program: String) { self.init(program) }
   }
 
-  /// `process`, `file`, `bytes`, `path`, `flow`, `network`, `security`, `io_uring`.
+  /// `process`, `file`, `bytes`, `hashes`, `path`, `flow`, `network`, `security`, `io_uring`.
   var family: String
   /// What it is, within its family.
   var name: String
   var need: Need
   /// Only for sensors that are to recognise jobs.
   var isForRecognition: Bool { name.hasPrefix("jobs") }
+  /// What has to be asked for to have it; nil: nothing.
+  var request: HookRequest? {
+    if case .onRequest(let request) = need { request } else { nil }
+  }
   /// The best first. Each is a set of programs that do it together; programs may have a part in several functions.
   var ways: [[Part]]
   /// What programs have to know when `sys_exit` has no part in the way chosen.
@@ -86,12 +90,15 @@ extension HookFunction {
       ["kprobe_security_mmap_file"]),
 
     HookFunction(
-      "bytes", "read and written", .onRequest, bytes("lsm_file_free_security"), bytes("fentry_security_file_free")),
-    HookFunction("bytes", "by io_submit", .onRequest, ["bytes_io_submit_one", "bytes_aio_complete_rw"]),
+      "bytes", "read and written", .onRequest(.bytes), bytes("lsm_file_free_security"),
+      bytes("fentry_security_file_free")),
+    HookFunction("bytes", "by io_submit", .onRequest(.bytes), ["bytes_io_submit_one", "bytes_aio_complete_rw"]),
     HookFunction(
-      "bytes", "by io_uring", .onRequest,
+      "bytes", "by io_uring", .onRequest(.bytes),
       [Part("bytes_uring", signature: "pppp"), "bytes_io_read", "bytes_io_write"],
       [Part("bytes_uring_result", signature: "pppi"), "bytes_io_read", "bytes_io_write"]),
+
+    HookFunction("hashes", "executed images", .onRequest(.hashes), ["hash_image"]),
 
     HookFunction(
       "path", "operations by name", .required, names("lsm_"), names("fentry_security_"), ["sys_exit", "on_path"],

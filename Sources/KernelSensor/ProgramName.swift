@@ -51,7 +51,8 @@ struct ProgramName: Sendable, Hashable {
   var deed: mt_deed? {
     if !isAttached { return nil }
     return switch target {
-    case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_check_security": MT_DEED_PROCESS
+    case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_committed_creds":
+      MT_DEED_PROCESS
     case "sys_enter", "sys_exit": MT_DEED_CALL
     case "file_open", "security_file_open", "file_free_security", "security_file_free": MT_DEED_OPEN
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4

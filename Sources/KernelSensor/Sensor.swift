@@ -27,6 +27,10 @@ public final class Sensor {
   /// Whether every way is seen that bytes are read and written by: ``SensorOptions/countsBytes``.
   public let countsBytes: Bool
   public let isAskedForBytes: Bool
+  /// Why the kernel does not hash images, which it was asked to: ``SensorOptions/hashesImages``.
+  public var hashObjection: String? {
+    choices.first { $0.request == .hashes && $0.hooks.isEmpty }?.reasons
+  }
   /// Programs of which it was seen that they run.
   let provenPrograms: Set<String>
   /// What is not seen, although martlet has a program for it, and why.
@@ -107,9 +111,9 @@ public final class Sensor {
     objects = assembly.objects
     choices = assembly.choices
     isAskedForBytes = options.countsBytes
-    countsBytes = options.countsBytes && choices.allSatisfy { !$0.isOnRequest || !$0.hooks.isEmpty }
+    countsBytes = options.countsBytes && choices.allSatisfy { $0.request != .bytes || !$0.hooks.isEmpty }
     provenPrograms = assembly.proven
-    missingHooks = choices.filter(\.hooks.isEmpty).map { ($0.family, $0.reasons) }
+    missingHooks = choices.filter(\.isMissing).map { ($0.family, $0.reasons) }
     hooks = objects.hooks
 
     // No process is in a job yet, so the reader is there before the first record.
@@ -140,7 +144,7 @@ public final class Sensor {
   ) throws(SensorError) -> Assembly {
     var objects = try LoadedObjects(parts)
     var selection = HookSelection(
-      table: table, programs: objects.contents, forced: options.hooks, all: options.countsBytes,
+      table: table, programs: objects.contents, forced: options.hooks, requests: options.requests,
       recognises: options.recognisesJobs, isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()

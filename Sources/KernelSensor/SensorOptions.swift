@@ -34,6 +34,14 @@ public struct SensorOptions: Sendable {
   public var counts = true
   /// Count the bytes that are read and written through each open file.
   public var countsBytes = false
+  /// Have the kernel hash each image that is executed, where it can.
+  public var hashesImages = false
+
+  var requests: Set<HookRequest> {
+    var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
+    if hashesImages { requests.insert(.hashes) }
+    return requests
+  }
 
   /// What the kernel side shall do without even if the kernel has it: for tests of what stands in.
   public var withheld: Set<KernelFeature> = []

@@ -1,7 +1,7 @@
 public import KernelABI
 
-/// Builds records as the kernel side does: for tests, for seeds of the fuzzers and for streams that benchmarks replay.
-/// The sensor itself never builds one. What it builds is valid whatever it is given.
+/// Builds records as the kernel side does: for what user space finds out by itself, for tests, for seeds of the fuzzers and
+/// for streams that benchmarks replay. What it builds is valid whatever it is given.
 ///
 /// ```swift
 /// var builder = RecordBuilder(.exec, time: 1_000, tgid: 42)

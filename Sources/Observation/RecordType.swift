@@ -37,6 +37,7 @@ public import KernelABI
   case io = 35
   case claim = 36
   case step = 37
+  case digest = 38
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -76,6 +77,7 @@ public import KernelABI
     case .io: "io"
     case .claim: "claim"
     case .step: "step"
+    case .digest: "digest"
     }
   }
 
@@ -83,7 +85,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security, .claim, .step:
+      .flowOpen, .security, .claim, .step, .digest:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -112,6 +114,7 @@ public import KernelABI
     case .io: MemoryLayout<mt_io>.size
     case .claim: MemoryLayout<mt_claim>.size
     case .step: MemoryLayout<mt_step>.size
+    case .digest: MemoryLayout<mt_digest>.size
     }
   }
 }

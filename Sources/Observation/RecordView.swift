@@ -167,6 +167,7 @@ extension RecordView {
   @inlinable public var io: mt_io { type == .io ? load(mt_io.self) : mt_io() }
   @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
   @inlinable public var claim: mt_claim { type == .claim ? load(mt_claim.self) : mt_claim() }
+  @inlinable public var digest: mt_digest { type == .digest ? load(mt_digest.self) : mt_digest() }
   @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
 }
 
@@ -192,6 +193,7 @@ extension mt_io: RecordBody {}
 extension mt_security: RecordBody {}
 extension mt_claim: RecordBody {}
 extension mt_step: RecordBody {}
+extension mt_digest: RecordBody {}
 
 // MARK: - Strings
 

@@ -1,5 +1,7 @@
 public import EventLog
+internal import Glibc
 public import Jobs
+internal import KernelABI
 public import Observation
 
 /// One job's records on their way to its fold and its event log: what `run` has one of, and the agent one a job.
@@ -21,10 +23,14 @@ public struct JobRecorder: ~Copyable {
   private var log: EventLogWriter?
   private var logError: String?
   private var lastSummary = LogSummary()
+  private let hasher: FileHasher?
+  private let digests = DigestBox()
 
-  public init(state: JobState, log: consuming EventLogWriter?) {
+  /// - Parameter hasher: of the files that the job executes and writes, if its options ask for that
+  public init(state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil) {
     self.state = state
     self.log = log
+    self.hasher = hasher
   }
 
   /// Folds a record and writes its line.
@@ -32,11 +38,15 @@ public struct JobRecorder: ~Copyable {
     if firstEnd != 0, record.time > firstEnd { tellFirstEnd() }
     tallies.count(record)
     state.apply(record)
-    guard logError == nil else { return }
-    do {
-      try log?.append(record, state.applied)
-    } catch {
-      giveUpLog(error)
+    if logError == nil {
+      do {
+        try log?.append(record, state.applied)
+      } catch {
+        giveUpLog(error)
+      }
+    }
+    if record.type == .exec, let hasher, let request = state.digestRequest(for: record) {
+      digests.ask(request, hasher)
     }
   }
 
@@ -51,8 +61,9 @@ public struct JobRecorder: ~Copyable {
     firstEnd = 0
   }
 
-  /// Writes lines that have waited for a second.
+  /// Takes what was hashed meanwhile, and writes lines that have waited for a second.
   public mutating func flush(now: UInt64) {
+    if hasher != nil { takeDigests(now: now) }
     guard logError == nil else { return }
     do {
       try log?.flushIfDue(now: now)
@@ -65,6 +76,54 @@ public struct JobRecorder: ~Copyable {
   private mutating func giveUpLog(_ error: EventLogError) {
     logError = error.description
     if let summary = log?.summary { lastSummary = summary }
+  }
+
+  // MARK: - Digests
+
+  private mutating func takeDigests(now: UInt64) {
+    for request in digests.take() {
+      var builder = RecordBuilder(.digest, time: now, tgid: request.process, leaderStart: request.processStart)
+      builder.setBody(request.body)
+      builder.bytes.withUnsafeBytes { bytes in
+        if let record = try? RecordView(validating: bytes) { take(record) }
+      }
+    }
+  }
+
+  /// No record comes any more: has the files hashed that the job leaves behind. They are there when ``isHashing`` is
+  /// false, or sooner by ``giveUpHashing(now:)``.
+  public mutating func hashWrittenFiles(now: UInt64) {
+    guard let hasher else { return }
+    for var request in state.writtenFiles() {
+      request.at = now
+      if request.body.why == UInt16(MT_DIGEST_TAKEN.rawValue) {
+        digests.ask(request, hasher)
+      } else {
+        request.body.how = UInt16(MT_DIGEST_USER.rawValue)
+        digests.put(request)
+      }
+    }
+  }
+
+  /// Whether files are being hashed, or wait for it.
+  public var isHashing: Bool { digests.isAwaiting }
+
+  /// No record comes any more: waits until what the job leaves behind is hashed, for as long as the limits say.
+  public mutating func finishHashing() {
+    guard let hasher else { return }
+    let start = Clock.boottime
+    hashWrittenFiles(now: start)
+    while isHashing, Clock.boottime &- start < hasher.limits.patience {
+      usleep(2_000)
+      takeDigests(now: Clock.boottime)
+    }
+    giveUpHashing(now: Clock.boottime)
+  }
+
+  /// What is not hashed by now is not waited for; the report says so.
+  public mutating func giveUpHashing(now: UInt64) {
+    digests.giveUp()
+    takeDigests(now: now)
   }
 
   /// The variables of the claim or step that was just taken, masked; what is not UTF-8 in them is U+FFFD.
@@ -85,6 +144,7 @@ public struct JobRecorder: ~Copyable {
 
   /// Writes what is left of the log. The fold is left to be asked for its snapshot, by whoever has the time.
   public consuming func finish() -> RecordedJob {
+    giveUpHashing(now: Clock.boottime)
     tellFirstEnd()
     var recorded = RecordedJob(state: state, tallies: tallies)
     if let logError {

@@ -1,3 +1,4 @@
+internal import EventLog
 internal import KernelABI
 public import Observation
 
@@ -87,6 +88,7 @@ public struct LogReplay {
     case .unixConnect, .unixAccept: unixSocket(line, &builder)
     case .uring: uring(line, &builder)
     case .io: io(line, &builder)
+    case .digest: digest(line, &builder)
     case .security: security(line, kind, &builder)
     }
     return builder
@@ -338,6 +340,24 @@ public struct LogReplay {
     var body = mt_io()
     body.file = file(line["file"], line)
     body.why = MT_IO_UNKNOWN.rawValue
+    builder.setBody(body)
+  }
+
+  private mutating func digest(_ line: JSONValue, _ builder: inout RecordBuilder) {
+    var body = mt_digest()
+    body.file = file(line["file"], line)
+    body.size = line["file"]?["size"]?.unsigned ?? 0
+    body.ctime = line["ctime_ns"]?.signed ?? 0
+    body.of = UInt16((line["of"]?.text == "written" ? MT_DIGEST_WRITTEN : MT_DIGEST_IMAGE).rawValue)
+    body.how = UInt16((line["how"]?.text == "kernel" ? MT_DIGEST_KERNEL : MT_DIGEST_USER).rawValue)
+    body.algorithm = line["algorithm"]?.signed.flatMap { Int16(exactly: $0) } ?? 0
+    let digits = line["file"]?["hashes"]?.array?.first?["value"]?.bytes
+    if let digest = digits.flatMap({ FrameDigest(hex: $0) }) {
+      withUnsafeMutableBytes(of: &body.sha256) { $0.copyBytes(from: digest.bytes) }
+    } else {
+      let absent = line["absent"]?.text
+      body.why = (DigestAbsence.allCases.first { $0.name.description == absent } ?? .notHashed).rawValue
+    }
     builder.setBody(body)
   }
 

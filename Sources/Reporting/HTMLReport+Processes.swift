@@ -177,6 +177,16 @@ struct ProcessSection {
           html.code(filename.pathText)
         }
       }
+      if let digest = image.digest {
+        fact("SHA-256") { html in
+          if let text = digest.text {
+            html.code(String(text.dropFirst("sha256:".count)))
+            html.text(digest.how == .kernel ? " by the kernel" : "")
+          } else {
+            html.text("not known: \(DigestText.reason(digest))")
+          }
+        }
+      }
       fact("in") { $0.code(image.workingDirectory.pathText) }
     }
     if process.images.count > 8 {

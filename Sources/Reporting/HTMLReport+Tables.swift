@@ -128,8 +128,10 @@ extension HTMLReport {
 
   private static func write(_ files: [FileSummary], _ tree: ProcessTree, bytes: Int, to html: inout HTMLOutput) {
     let hasBytes = files.contains { $0.bytes != nil }
+    let hasDigests = files.contains { $0.digest != nil }
     html.markup("<div class=\"scroll\"><table>\n<thead><tr><th>Path</th><th>How</th><th class=\"num\">Size</th>")
     if hasBytes { html.markup("<th class=\"num\">Bytes written</th><th class=\"num\">Bytes read</th>") }
+    if hasDigests { html.markup("<th>SHA-256</th>") }
     html.markup("<th>Written by</th></tr></thead>\n<tbody>\n")
     let omitted = rows(files, bytes: bytes, to: &html) { html, file in
       html.cell { html in
@@ -147,6 +149,12 @@ extension HTMLReport {
       if hasBytes {
         html.numberCell(file.bytes.map { Units.grouped($0.written) })
         html.numberCell(file.bytes.map { Units.grouped($0.read) })
+      }
+      if hasDigests {
+        html.cell { html in
+          guard let digest = file.digest else { return }
+          if digest.sha256 != nil { html.code(DigestText.short(digest)) } else { html.text(DigestText.short(digest)) }
+        }
       }
       html.cell { html in
         for (position, writer) in file.writers.prefix(3).enumerated() {

@@ -56,6 +56,7 @@ extension JSONReport {
       image.workingDirectory)
     json.identity(image.identity)
     json.member("size", image.size)
+    if let digest = image.digest { write(digest, clock: clock, to: &json) }
     json.member("user", image.user)
     json.member("group", image.group)
     if image.isDeleted { json.member("isDeleted", true) }
@@ -115,6 +116,10 @@ extension JSONReport {
         }
       }
     }
+    if let digest = file.digest {
+      write(digest, clock: clock, to: &json)
+      json.member("digestIsAsClosed", digest.isAsClosed)
+    }
     if let changeTime = file.changeTime {
       json.member("changeTime", WallClock.rfc3339(nanoseconds: changeTime))
     } else {
@@ -127,6 +132,17 @@ extension JSONReport {
     } else {
       json.null("lastClosedAt")
     }
+  }
+
+  private static func write(_ digest: FileDigest, clock: WallClock, to json: inout JSONOutput) {
+    if let text = digest.text {
+      json.member("digest", text)
+      json.member("digestBy", digest.how.rawValue)
+    } else {
+      json.null("digest")
+      json.member("digestAbsent", (digest.absence ?? .notHashed).name.description)
+    }
+    if digest.at != 0 { json.member("digestAt", clock.rfc3339(digest.at)) } else { json.null("digestAt") }
   }
 
   static func write(_ change: PathChange, clock: WallClock, to json: inout JSONOutput) {

@@ -96,10 +96,26 @@ public enum JSONReport {
           if let reason = bytes.unknown { json.member("reason", reason) }
         }
       }
+      if let hashing = input.snapshot.hashing {
+        write(hashing, notByKernel: input.hashObjection ?? hashing.kernelObjection, to: &json)
+      }
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
       input.health.write(to: &json)
       json.member("version", input.version)
+    }
+  }
+
+  private static func write(_ hashing: FileHashing, notByKernel objection: String?, to json: inout JSONOutput) {
+    json.object("hashes") { json in
+      json.member("byKernel", hashing.byKernel)
+      json.member("byUserSpace", hashing.byUserSpace)
+      json.object("absent") { json in
+        for absence in DigestAbsence.allCases {
+          if let count = hashing.absent[absence] { json.member(named: absence.name.description, count) }
+        }
+      }
+      if let objection { json.member("notByKernel", objection) }
     }
   }
 

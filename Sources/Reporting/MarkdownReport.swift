@@ -13,6 +13,7 @@ public enum MarkdownReport {
   private static let networkBytes = 10 * 1024
   private static let filesBytes = 10 * 1024
   private static let securityBytes = 4 * 1024
+  private static let programBytes = 4 * 1024
   private static let reasonsBytes = 4 * 1024
   private static let sensorBytes = 6 * 1024
 
@@ -23,6 +24,7 @@ public enum MarkdownReport {
     var text = head(input, judgement, tally)
     if let job = input.job { text += self.job(job, tree: tree) }
     text += processes(input, tree)
+    if input.snapshot.hashing != nil { text += programs(input.snapshot.processes) }
     text += security(input.snapshot.actions, tree)
     text += network(input.snapshot.flows, tree)
     text += files(input.snapshot.files, tree)
@@ -68,6 +70,37 @@ public enum MarkdownReport {
     return "### Processes\n\n" + MarkdownText.block(outline.write()) + "\n"
   }
 
+  /// What was executed, each version of each program once.
+  private static func programs(_ processes: [ProcessSummary]) -> String {
+    struct Program: Hashable {
+      var path: Name
+      var digest: String
+      var isKnown: Bool
+    }
+    var counts: [Program: Int] = [:]
+    for image in processes.flatMap(\.images) {
+      guard let digest = image.digest else { continue }
+      let program = Program(
+        path: image.executable, digest: DigestText.markdown(digest), isKnown: digest.sha256 != nil)
+      counts[program, default: 0] += 1
+    }
+    if counts.isEmpty { return "" }
+    var rows = Rows(budget: programBytes)
+    let sorted = counts.sorted {
+      ($0.key.path.text, $0.key.digest) < ($1.key.path.text, $1.key.digest)
+    }
+    for (program, count) in sorted {
+      rows.append(
+        "| \(MarkdownText.code(program.path.pathText, limit: 120, keep: .tail)) | \(program.digest)"
+          + " | \(Units.grouped(count)) |\n")
+    }
+    let known = counts.keys.count { $0.isKnown }
+    return
+      "<details><summary>Programs executed: \(Units.grouped(counts.count)), \(Units.grouped(known)) hashed</summary>\n\n"
+      + "| program | SHA-256 | times |\n|---|---|--:|\n"
+      + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n</details>\n\n"
+  }
+
   private static func network(_ flows: [FlowSummary], _ tree: ProcessTree) -> String {
     let remote = flows.filter { $0.kind != .unix }
     if remote.isEmpty { return flows.isEmpty ? "" : "### Network\n\nNone but unix sockets.\n\n" }
@@ -105,6 +138,7 @@ public enum MarkdownReport {
     let kept = written.filter { !$0.isDeleted }
     if written.isEmpty { return "" }
     let hasBytes = kept.contains { $0.bytes != nil }
+    let hasDigests = kept.contains { $0.digest != nil }
     var rows = Rows(budget: filesBytes)
     for file in kept.sorted(by: { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }) {
       let writers = file.writers.prefix(2).map { MarkdownText.code(tree.label(ofProcess: $0), limit: 32) }
@@ -114,6 +148,7 @@ public enum MarkdownReport {
         "| \(path) | \(file.wasCreated ? "created" : "changed") |"
           + " \(file.size.map(Units.bytes) ?? "") |"
           + (hasBytes ? " \(file.bytes.map { Units.grouped($0.written) } ?? "") |" : "")
+          + (hasDigests ? " \(file.digest.map(DigestText.markdown) ?? "") |" : "")
           + " \(writers.joined(separator: ", "))\(more) |\n")
     }
     var text = "<details><summary>Files written: \(Units.grouped(kept.count))"
@@ -121,10 +156,8 @@ public enum MarkdownReport {
     if removed > 0 { text += " and \(Units.grouped(removed)) that were removed again" }
     text += "</summary>\n\n"
     if !kept.isEmpty {
-      text +=
-        hasBytes
-        ? "| path | | size | bytes written | written by |\n|---|---|--:|--:|---|\n"
-        : "| path | | size | written by |\n|---|---|--:|---|\n"
+      text += "| path | | size |\(hasBytes ? " bytes written |" : "")\(hasDigests ? " SHA-256 |" : "") written by |\n"
+      text += "|---|---|--:|\(hasBytes ? "--:|" : "")\(hasDigests ? "---|" : "")---|\n"
       text += rows.text { "\nand \($0) more, see report.html or report.json\n" }
     }
     return text + "\n</details>\n\n"

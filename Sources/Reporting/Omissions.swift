@@ -20,6 +20,7 @@ struct Omissions {
       ("copies", "copies", notKept.copies),
       ("actions", "actions that concern security", notKept.actions),
       ("strings", "strings", notKept.strings),
+      ("digests", "digests of files", notKept.digests),
     ]
     rows = all.filter { $0.2 > 0 }.map { (key: $0.0, what: $0.1, count: $0.2) }
   }

@@ -113,6 +113,9 @@ public struct Judgement: Sendable, Equatable {
       let list = omissions.map { "\(Units.grouped($0.count)) \($0.what)" }.joined(separator: ", ")
       gaps.append("The job did more than a report keeps; only the event log has the rest: \(list).")
     }
+    if let shed = input.snapshot.hashing?.absent[.notHashed], shed > 0 {
+      gaps.append("For \(Units.count(shed, "file", "files")) there was no time or place to be hashed.")
+    }
     if let error = input.logError {
       gaps.append("The event log is not whole: \(error).")
     }

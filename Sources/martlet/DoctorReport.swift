@@ -40,7 +40,11 @@ enum DoctorReport {
     let isMissed = choice.hooks.isEmpty && !choice.isOnRequest
     var text = "\(choice.hooks.isEmpty && !isMissed ? "  -" : mark(!isMissed)) \(title) "
     text += choice.hooks.isEmpty ? "not seen" : hooks(choice.hooks)
-    if choice.isOnRequest { text += choice.hooks.isEmpty ? ": --bytes is not to be had here" : " (with --bytes)" }
+    if let request = choice.request {
+      let option = "--\(request.rawValue)"
+      let instead = request.standIn.map { ": with \(option) \($0)" } ?? ": \(option) is not to be had here"
+      text += choice.hooks.isEmpty ? instead : " (with \(option))"
+    }
     if let forced, let tier = choice.tier, tier != forced { text += " (not by \(forced.rawValue))" }
     text += choice.hooks.isEmpty || function.isProven ? "\n" : " (not tried)\n"
     for other in choice.passedOver { text += "      passed over: \(other.reason)\n" }
@@ -139,7 +143,11 @@ enum DoctorReport {
         json.member("family", function.choice.family)
         json.member("function", function.choice.function)
         json.member("required", function.choice.isRequired)
-        if function.choice.isOnRequest { json.member("onRequest", true) }
+        if let request = function.choice.request {
+          json.member("onRequest", true)
+          json.member("option", "--\(request.rawValue)")
+          if let standIn = request.standIn { json.member("standIn", standIn) }
+        }
         json.member("proven", function.isProven)
         if let tier = function.choice.tier { json.member("tier", tier.rawValue) }
         write("hooks", function.choice.hooks, to: &json)

@@ -13,6 +13,8 @@ struct RunRecording {
   var job: RecordedJob
   /// Why numbers of bytes are less than what was read and written; nil if they are exact, or were not asked for.
   var missingBytes: String?
+  /// Why the kernel does not hash images, which it was asked to.
+  var hashObjection: String?
   var completeness: Completeness
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
@@ -39,6 +41,7 @@ final class Pipeline: @unchecked Sendable {
   private let isCounted: Bool
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
+  private let hasher: FileHasher?
   private var log: EventLogWriter?
   private var recording: RunRecording?
   private var thread: pthread_t?
@@ -49,9 +52,10 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
-    onStatus: ((SensorStatus) -> Void)? = nil
+    hasher: FileHasher? = nil, onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
+    self.hasher = hasher
     isCounted = sensorOptions.counts
     pace = RingPace(sensorOptions.wakeup)
     self.onStatus = onStatus
@@ -81,7 +85,7 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(state, log: log.take())
+    var reader = Reader(state, log: log.take(), hasher)
     var nextPublication: UInt64 = 0
     var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
@@ -101,6 +105,8 @@ final class Pipeline: @unchecked Sendable {
     sensor.detach()
     let detaching = ProcessCost().total &- before.total
     sensor.rings.drainAll { reader.take($0) }
+    reader.recorder.finishHashing()
+    hasher?.end()
     recording = finish(reader, detaching: detaching)
   }
 
@@ -131,8 +137,8 @@ final class Pipeline: @unchecked Sendable {
       completeness.missingHooks.append(("counter", error.description))
     }
     return RunRecording(
-      job: job, missingBytes: missingBytes(completeness), completeness: completeness, cost: cost,
-      detachNanoseconds: detaching, status: status)
+      job: job, missingBytes: missingBytes(completeness), hashObjection: sensor.hashObjection,
+      completeness: completeness, cost: cost, detachNanoseconds: detaching, status: status)
   }
 }
 
@@ -155,7 +161,9 @@ private struct Reader: ~Copyable {
   var recorder: JobRecorder
   private(set) var malformed: UInt64 = 0
 
-  init(_ state: JobState, log: consuming EventLogWriter?) { recorder = JobRecorder(state: state, log: log) }
+  init(_ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?) {
+    recorder = JobRecorder(state: state, log: log, hasher: hasher)
+  }
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) {
     guard let record = try? RecordView(validating: bytes) else {

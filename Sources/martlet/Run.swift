@@ -112,11 +112,14 @@ struct Run {
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
     var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
     jobOptions.countsBytes = sensor.countsBytes
+    jobOptions.hashesFiles = self.sensor.hashesImages
+    let hasher = jobOptions.hashesFiles ? try FileHasher() : nil
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
-      sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log,
+      sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log, hasher: hasher,
       onStatus: metrics.map { $0.publish })
+    try hasher?.start()
     try pipeline.start()
     report.startedAt = Clock.boottime
     do {

@@ -45,6 +45,12 @@ struct RunCommand: ParsableCommand {
         + "has the hooks for it."))
   var bytes = false
 
+  @Flag(
+    help: ArgumentHelp(
+      "Hash what programs execute, and the files that the command leaves behind: SHA-256, by the kernel where it can. "
+        + "Costs time for each new program; see docs/benchmarks.md."))
+  var hashes = false
+
   @Option(
     help: ArgumentHelp(
       "Keep metrics about martlet itself in this file, for the textfile collector of Prometheus' node_exporter.",
@@ -77,6 +83,7 @@ struct RunCommand: ParsableCommand {
     var options = sensor.options()
     options.counts = !uncounted
     options.countsBytes = bytes
+    options.hashesImages = hashes
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,

@@ -44,6 +44,7 @@ struct RunReport {
     var input = input
     input.take(recording.job)
     if let missing = recording.missingBytes { input.snapshot.forgetBytes(because: missing) }
+    input.hashObjection = recording.hashObjection
     input.completeness = recording.completeness
     input.startedAt = startedAt
     input.endedAt = endedAt

@@ -13,6 +13,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -45,6 +46,67 @@ static void run_as(const char *path, const char *name)
 
 	execve(path, arguments, environ);
 	fail("execve");
+}
+
+#define STARTED 9 /* where a program says that it runs */
+
+/* Runs NAME in a child that lives until `gate` is closed; returns when it runs. */
+static pid_t run_child(const char *name, int gate[2])
+{
+	char *arguments[] = {(char *)self_path, "image", "until-end", NULL};
+	int started[2];
+	char byte;
+	pid_t child;
+
+	check(pipe2(gate, O_CLOEXEC), "pipe2");
+	check(pipe2(started, O_CLOEXEC), "pipe2");
+	child = check(fork(), "fork");
+	if (!child) {
+		check(dup2(gate[0], STDIN_FILENO), "dup2");
+		check(dup2(started[1], STARTED), "dup2");
+		execve(name, arguments, environ);
+		fail("execve");
+	}
+	close(gate[0]);
+	close(started[1]);
+	/* Not when the descriptor is closed: that is in the middle of the exec. */
+	if (read(started[0], &byte, 1) != 1)
+		fail("read");
+	close(started[0]);
+	return child;
+}
+
+/*
+ * Three files have the name, one after the other: the first is replaced while it runs, the second when its process is
+ * over. All are older than a tick when they are executed.
+ */
+static void replaced(void)
+{
+	const struct timespec tick = {.tv_nsec = 50000000}, moment = {.tv_nsec = 5000000};
+	int other, third, gate[2];
+	pid_t child;
+
+	fact_file("image", copy_self("victim"));
+	other = copy_self("other");
+	third = check(open("other", O_WRONLY | O_APPEND | O_CLOEXEC), "other");
+	check(write(third, "x", 1), "write");
+	close(third);
+	fact_file("other", other);
+	make_file("third", "no program\n");
+	nanosleep(&tick, NULL);
+
+	child = run_child("victim", gate);
+	check(rename("other", "victim"), "rename");
+	/* The test makes a file when it has what it wants to know. */
+	fact_path("until-hashed", "victim");
+	for (int i = 0; access("hashed", F_OK) < 0 && i < 4000; i++)
+		nanosleep(&moment, NULL);
+	close(gate[1]);
+	reap(child);
+	child = run_child("victim", gate);
+	close(gate[1]);
+	reap(child);
+	check(rename("third", "victim"), "rename");
 }
 
 /* image KIND: this process becomes another program. */
@@ -138,6 +200,14 @@ static void image(int argc, char **argv)
 		check(chdir("where"), "chdir");
 		fact_path("cwd", "where");
 		run_self("exit", "0", NULL);
+	} else if (strcmp(kind, "replaced") == 0) {
+		replaced();
+	} else if (strcmp(kind, "until-end") == 0) {
+		char byte = 0;
+		check(write(STARTED, &byte, 1), "write");
+		while (read(STDIN_FILENO, &byte, 1) > 0)
+			;
+		_exit(0);
 	} else if (strcmp(kind, "many") == 0) {
 		/* As many execs as the next argument says, one after the other in one process. */
 		int count = argc > 1 ? atoi(argv[1]) : 0;

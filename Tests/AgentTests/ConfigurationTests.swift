@@ -48,6 +48,7 @@ struct ConfigurationFileTests {
     #expect(configuration.limits.jobs == 200 && configuration.limits.bytesPerJob == 64 << 20)
     #expect(configuration.limits.bytes == AgentLimits().bytes)
     #expect(try read("version: 1\n").rules == JobRules.defaults)
+    #expect(try read("{version: 1, hashes: true}").hashes && !configuration.hashes)
     #expect(try read("{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}]}").rules.count == 1)
   }
 

@@ -1,5 +1,6 @@
 import Glibc
 import Observation
+import Recording
 import Reporting
 import Supervision
 import Testing

@@ -221,7 +221,7 @@ enum Records {
       builder.setBody(mt_claim(key: 1, cgroup: 7, rule: 2, reason: 4, step: 3, is_new: 1, parent_tgid: 9, uid: 0))
       builder.setString(.variable, "CI_JOB_ID=4711")
       return builder
-    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD, .io:
+    case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD, .io, .digest:
       return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     }
   }

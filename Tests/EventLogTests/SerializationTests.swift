@@ -178,6 +178,43 @@ struct SerializationTests {
     #expect(lines[3]["bytes_read"] == nil && lines[3]["bytes_written"] == nil)
   }
 
+  @Test("a digest is there, or why it is not")
+  func digests() throws {
+    func record(_ change: (inout mt_digest) -> Void) -> RecordBuilder {
+      var builder = RecordBuilder(.digest, time: 5000, tgid: 100, leaderStart: 7)
+      var body = mt_digest()
+      body.file = mt_file(ino: 5, dev: 1, generation: 9, mode: 0o100755, nlink: 1)
+      body.size = 70
+      body.ctime = 1_700_000_000_000_000_001
+      withUnsafeMutableBytes(of: &body.sha256) { $0.copyBytes(from: (0..<32).map { $0 * 8 }) }
+      change(&body)
+      builder.setBody(body)
+      return builder
+    }
+    let lines = try LogFixture().lines([
+      record { body in
+        body.of = UInt16(MT_DIGEST_IMAGE.rawValue)
+        body.how = UInt16(MT_DIGEST_KERNEL.rawValue)
+        body.algorithm = Int16(MT_HASH_SHA256)
+      },
+      record { body in
+        body.of = UInt16(MT_DIGEST_WRITTEN.rawValue)
+        body.how = UInt16(MT_DIGEST_USER.rawValue)
+        body.why = UInt16(MT_DIGEST_CHANGED.rawValue)
+      },
+      record { $0.why = 999 },
+    ])
+    #expect(lines.allSatisfy { $0["activity_name"]?.string == "digest" && $0["file"]?["uid"]?.string == "1-5" })
+    #expect(lines.allSatisfy { $0["file"]?["size"]?.number == 70 && $0["generation"]?.number == 9 })
+    let hash = try #require(lines[0]["file"]?["hashes"]?.array?.first)
+    #expect(hash["algorithm_id"]?.number == 3)
+    #expect(hash["value"]?.string == "0008101820283038404850586068707880889098a0a8b0b8c0c8d0d8e0e8f0f8")
+    #expect(lines[0]["how"]?.string == "kernel" && lines[0]["algorithm"]?.number == 4 && lines[0]["absent"] == nil)
+    #expect(lines[1]["of"]?.string == "written" && lines[1]["how"]?.string == "userSpace")
+    #expect(lines[1]["file"]?["hashes"] == nil && lines[1]["absent"]?.string == "changed")
+    #expect(lines[2]["absent"]?.string == "notHashed")
+  }
+
   @Test("an abstract unix address keeps its NUL")
   func abstractAddress() throws {
     var builder = RecordBuilder(.unixConnect, time: 5000, tgid: 100, leaderStart: 7)

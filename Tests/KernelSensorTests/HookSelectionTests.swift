@@ -113,21 +113,39 @@ struct HookSelectionTests {
   func onRequest() throws {
     let table =
       table + [
-        HookFunction("bytes", "read", .onRequest, ["fentry_read"]),
-        HookFunction("bytes", "aio", .onRequest, ["not_shipped"]),
+        HookFunction("bytes", "read", .onRequest(.bytes), ["fentry_read"]),
+        HookFunction("bytes", "aio", .onRequest(.bytes), ["not_shipped"]),
       ]
     let programs = programs + [(ProgramName(name: "fentry_read", section: "fentry/vfs_read"), "sensor")]
     let unasked = HookSelection(table: table, programs: programs)
     #expect(unasked.wanted == selection.wanted)
     #expect(!unasked.choices.contains { $0.family == "bytes" || $0.function == "fentry_read" })
 
-    var asked = HookSelection(table: table, programs: programs, all: true)
+    var asked = HookSelection(table: table, programs: programs, requests: [.bytes])
     #expect(asked.wanted == selection.wanted.union(["fentry_read"]))
     #expect(try choice(asked, "read").isOnRequest && !choice(asked, "open").isOnRequest)
     let missing = try choice(asked, "aio")
     #expect(missing.hooks.isEmpty && !missing.reasons.isEmpty)
     try asked.overcome(refusal("fentry_read", "no"))
     #expect(try choice(asked, "read").reasons == "fentry_read: no")
+  }
+
+  @Test("what has something that stands in for it misses nothing, and is not taken from a tier that nobody asked for")
+  func standIn() throws {
+    let table = table + [HookFunction("hashes", "images", .onRequest(.hashes), ["lsm_hash"])]
+    let programs = programs + [(ProgramName(name: "lsm_hash", section: "lsm.s/bprm_committed_creds"), "sensor")]
+    #expect(!HookSelection(table: table, programs: programs, requests: [.bytes]).wanted.contains("lsm_hash"))
+    var asked = HookSelection(table: table, programs: programs, requests: [.hashes])
+    #expect(asked.wanted == selection.wanted.union(["lsm_hash"]))
+    try asked.overcome(refusal("lsm_hash", "no"))
+    let refused = try choice(asked, "images")
+    #expect(refused.hooks.isEmpty && !refused.isMissing && refused.reasons == "lsm_hash: no")
+
+    let fentry = HookSelection(table: table, programs: programs, forced: .fentry, requests: [.hashes])
+    let forced = try choice(fentry, "images")
+    #expect(forced.hooks.isEmpty && !forced.isMissing && forced.reasons == "not asked for (--hooks fentry)")
+    #expect(
+      HookSelection(table: table, programs: programs, forced: .lsm, requests: [.hashes]).wanted.contains("lsm_hash"))
   }
 
   /// Ways by LSM, by fentry and by tp_btf for `open`, by fentry and by tp_btf for `copy`.

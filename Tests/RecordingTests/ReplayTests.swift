@@ -127,14 +127,30 @@ struct JobStream {
     add(.exit, pid, body)
   }
 
+  mutating func digest(_ pid: UInt32, _ file: UInt64, _ of: mt_digest_of, _ why: mt_digest_why = MT_DIGEST_TAKEN) {
+    var body = mt_digest()
+    body.file = Self.file(file)
+    body.of = UInt16(of.rawValue)
+    body.how = UInt16((of == MT_DIGEST_IMAGE ? MT_DIGEST_KERNEL : MT_DIGEST_USER).rawValue)
+    body.why = UInt16(why.rawValue)
+    body.algorithm = why == MT_DIGEST_OTHER ? 2 : 0
+    // As ``exec`` and ``close`` have them.
+    body.size = of == MT_DIGEST_IMAGE ? 4096 : 1234
+    body.ctime = of == MT_DIGEST_IMAGE ? 0 : 1_700_000_000_000_000_123
+    if why == MT_DIGEST_TAKEN { body.sha256.0 = UInt8(file) }
+    add(.digest, pid, body)
+  }
+
   static var whole: JobStream {
     var job = JobStream()
     job.claim(100, ["GITHUB_RUN_ID=7", "GITHUB_JOB=ö\u{1b}[31m\"\\"], program: "/opt/runner/Runner.Worker")
     job.fork(100, 101, step: 1)
     job.add(.step, 101, mt_step(step: 1, parent_tgid: 100), [(.variable, "GITHUB_ACTION=build")])
+    job.digest(101, 11, MT_DIGEST_IMAGE)
     job.exec(101, "/usr/bin/make", ["make", "-j2", "", "a b"], file: 11)
     job.open(101, "/work/Makefile", 20, flags: 0, mode: MT_FMODE_READ)
     job.fork(101, 102)
+    job.digest(102, 12, MT_DIGEST_IMAGE, MT_DIGEST_OTHER)
     job.exec(102, "/usr/bin/cc", ["cc", "--token=ghp_0123456789abcdefghijklmnopqrstuvwxyz"], file: 12)
     job.open(102, "/work/main.c", 21, flags: 0, mode: MT_FMODE_READ)
     job.open(102, "/work/main.o.tmp", 22, flags: 0o1101, mode: MT_FMODE_WRITE | MT_FMODE_CREATED)
@@ -167,6 +183,8 @@ struct JobStream {
     job.exit(103, status: 9 | 0x80)
     job.exit(101)
     job.exit(100, status: 100 << 8)
+    job.digest(0, 22, MT_DIGEST_WRITTEN)
+    job.digest(0, 23, MT_DIGEST_WRITTEN, MT_DIGEST_GONE)
     return job
   }
 }
@@ -178,6 +196,7 @@ struct JobStream {
     var options = JobOptions(rootProcess: 0)
     options.resolvesPaths = false
     options.pathsAreCanonical = canonical
+    options.hashesFiles = true
     return JobState(options: options)
   }
 
@@ -237,6 +256,8 @@ struct JobStream {
     // The test has something to compare.
     #expect(snapshot.processes.count == 4 && snapshot.flows.count == 4 && snapshot.actions.count == 3)
     #expect(snapshot.processes.map(\.step) == [0, 1, 1, 1])
+    #expect(one.contains("\"digest\":\"sha256:0b") && one.contains("\"digest\":\"sha256:16"))
+    #expect(one.contains("SHA-1, not SHA-256") && one.contains("\"digestIsAsClosed\":true"))
     #expect(one.contains("/work/main.o\"") && !one.contains("ghp_0123"))
   }
 
@@ -279,6 +300,7 @@ struct JobStream {
     var jobOptions = JobOptions(rootProcess: 0)
     jobOptions.resolvesPaths = false
     jobOptions.pathsAreCanonical = true
+    jobOptions.hashesFiles = true
     let recorders = UnsafeMutablePointer<JobRecorder>.allocate(capacity: 3)
     defer { recorders.deallocate() }
     for (index, file) in files.enumerated() {

@@ -1,4 +1,5 @@
 import Jobs
+import Observation
 import Testing
 
 @testable import Reporting
@@ -83,6 +84,54 @@ struct JSONReportTests {
     #expect(missing["files"]?.array?.allSatisfy { $0["bytesRead"] == nil } == true)
     #expect(missing["sensor"]?["bytes"]?["reason"]?.string == "nobody <counted> them")
     #expect(String(decoding: HTMLReport.write(input), as: UTF8.self).contains("nobody &lt;counted&gt; them"))
+  }
+
+  @Test("has digests where they are known, else says why they are not")
+  func digests() throws {
+    var input = Sample.input()
+    let plain = try StrictJSON.parse(JSONReport.write(input))
+    #expect(plain["sensor"]?["hashes"] == nil && plain["files"]?.array?.allSatisfy { $0["digest"] == nil } == true)
+
+    var known = FileDigest()
+    known.sha256 = [UInt8](repeating: 0xab, count: 32)
+    known.how = .kernel
+    known.at = 2_000_000_000
+    known.isAsClosed = true
+    var absent = FileDigest()
+    absent.absence = .changed
+    input.snapshot.processes[0].images[0].digest = known
+    input.snapshot.processes[1].images[0].digest = absent
+    input.snapshot.files[0].digest = known
+    input.snapshot.files[2].digest = absent
+    var hashing = FileHashing()
+    hashing.byKernel = 1
+    hashing.absent = [.changed: 2]
+    input.snapshot.hashing = hashing
+    input.hashObjection = "hash_image: <no>"
+    let parsed = try StrictJSON.parse(JSONReport.write(input))
+    let images = try #require(parsed["processes"]?.array).compactMap { $0["executions"]?.array?.first }
+    let digest = "sha256:" + String(repeating: "ab", count: 32)
+    #expect(images[0]["digest"]?.string == digest && images[0]["digestBy"]?.string == "kernel")
+    #expect(images[0]["digestAt"]?.string != nil && images[0]["digestAbsent"] == nil)
+    #expect(images[1]["digest"] == .null && images[1]["digestAbsent"]?.string == "changed")
+    #expect(images[1]["digestAt"] == .null)
+    let files = try #require(parsed["files"]?.array)
+    #expect(files[0]["digest"]?.string == digest && files[0]["digestIsAsClosed"] == .bool(true))
+    #expect(files[1]["digest"] == nil && files[2]["digestAbsent"]?.string == "changed")
+    let told = parsed["sensor"]?["hashes"]
+    #expect(told?["byKernel"]?.number == 1 && told?["byUserSpace"]?.number == 0)
+    #expect(told?["absent"]?["changed"]?.number == 2 && told?["notByKernel"]?.string == "hash_image: <no>")
+
+    let html = String(decoding: HTMLReport.write(input), as: UTF8.self)
+    #expect(html.contains(String(repeating: "ab", count: 32)) && html.contains("changed meanwhile"))
+    let markdown = String(decoding: MarkdownReport.write(input), as: UTF8.self)
+    #expect(markdown.contains("| SHA-256 |") && markdown.contains("abababababab"))
+
+    // A race that was noticed is no gap in the evidence; what martlet itself left out is.
+    #expect(Judgement(of: input).verdict == .clean)
+    input.snapshot.hashing?.absent[.notHashed] = 1
+    #expect(Judgement(of: input).verdict == .incomplete)
+    #expect(Judgement(of: input).reasons[0].sentence == "For 1 file there was no time or place to be hashed.")
   }
 
   @Test("gives the bytes of names that are not UTF-8")

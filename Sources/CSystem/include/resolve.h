@@ -35,6 +35,25 @@ int mt_look_at(int root, const char *path, struct mt_looked_at *out);
  */
 int mt_root_of_process(uint32_t pid, uint64_t start);
 
+/* Likewise of the program that a process runs, whatever has become of its name: a descriptor by O_PATH. */
+int mt_image_of_process(uint32_t pid, uint64_t start);
+
+/* The file of that name, last link not followed: a descriptor by O_PATH, or a negative errno. `root` as above. */
+int mt_open_named(int root, const char *path);
+
+/*
+ * A file as the kernel's programs tell it, of which stat(2) may say something else (btrfs, overlayfs), by a descriptor
+ * of any kind. `pid`: a process that may see mounts which this one does not, or 0. Returns -EXDEV for a file system
+ * that does not answer by itself, which is not asked for anything, or another negative errno.
+ */
+int mt_identify(int fd, uint32_t pid, struct mt_looked_at *out);
+
+/* A descriptor for reading the file behind one by O_PATH; a negative errno. */
+int mt_open_to_read(int fd);
+
+/* 1 if the kernel lets nobody write a file while it is executed, as all do but 6.11 and some 6.12. */
+int mt_images_are_fixed(void);
+
 /* 1 if this process' pid namespace is the initial one, whose numbers the records have. */
 int mt_in_initial_pid_namespace(void);
 

@@ -15,6 +15,7 @@
 #ifdef __bpf__
 typedef unsigned char mt_u8;
 typedef unsigned short mt_u16;
+typedef short mt_s16;
 typedef unsigned int mt_u32;
 typedef int mt_s32;
 typedef unsigned long long mt_u64;
@@ -23,6 +24,7 @@ typedef long long mt_s64;
 #include <stdint.h>
 typedef uint8_t mt_u8;
 typedef uint16_t mt_u16;
+typedef int16_t mt_s16;
 typedef uint32_t mt_u32;
 typedef int32_t mt_s32;
 typedef uint64_t mt_u64;
@@ -87,7 +89,8 @@ enum mt_type {
 	MT_IO = 35,          /* bulk; mt_io; bytes that an image read and wrote through an open file; only if asked for */
 	MT_CLAIM = 36,       /* critical; mt_claim; COMM, VARIABLE…: a process was recognised as a job's */
 	MT_STEP = 37,        /* critical; mt_step; VARIABLE…: an exec of the process that a step began with */
-	MT_TYPE_COUNT = 38,
+	MT_DIGEST = 38,      /* critical; mt_digest; what a file's contents hash to, or why that is not known; only if asked for */
+	MT_TYPE_COUNT = 39,
 };
 
 enum mt_flag {
@@ -236,6 +239,43 @@ struct mt_io {
 	mt_u64 read, written;
 	mt_u32 why;          /* enum mt_io_why */
 	mt_u32 reserved;
+};
+
+enum mt_digest_of {
+	MT_DIGEST_IMAGE = 1,   /* a program's image, when it was executed; header: the process */
+	MT_DIGEST_WRITTEN = 2, /* a file that the job wrote, when the job had ended; header: nobody */
+};
+
+enum mt_digest_how {
+	MT_DIGEST_KERNEL = 1, /* by the kernel's integrity module, before the program's first instruction */
+	MT_DIGEST_USER = 2,   /* by martlet, a little later. User space makes these records itself */
+};
+
+enum mt_digest_why {
+	MT_DIGEST_TAKEN = 0,      /* `sha256` is it; of the others there is none */
+	MT_DIGEST_CHANGED = 1,    /* the file was changed before or while it was read */
+	MT_DIGEST_GONE = 2,       /* there is no such file any more where it was */
+	MT_DIGEST_UNREADABLE = 3, /* an error in opening or reading it */
+	MT_DIGEST_FOREIGN = 4,    /* in a file system that somebody may hold up, such as FUSE or NFS */
+	MT_DIGEST_TOO_LARGE = 5,
+	MT_DIGEST_SHED = 6,       /* no time or place for it */
+	MT_DIGEST_RECENT = 7,     /* changed so shortly before it was executed that a later change need not show */
+	MT_DIGEST_OPEN = 8,       /* a process can still write it */
+	MT_DIGEST_OTHER = 9,      /* MT_DIGEST_KERNEL: the kernel uses another algorithm, or none: `algorithm` */
+};
+
+#define MT_HASH_SHA256 4 /* HASH_ALGO_SHA256 of linux/hash_info.h */
+#define MT_DIGEST_KERNEL_MAX (64 << 20) /* bytes of a file that an exec waits for; larger ones are left to user space */
+
+struct mt_digest {
+	struct mt_file file;
+	mt_u64 size;         /* bytes; with ctime: the version of the file */
+	mt_s64 ctime;
+	mt_u8 sha256[32];
+	mt_u16 of;           /* enum mt_digest_of */
+	mt_u16 how;          /* enum mt_digest_how */
+	mt_u16 why;          /* enum mt_digest_why */
+	mt_s16 algorithm;    /* MT_DIGEST_KERNEL: as numbered by linux/hash_info.h, or a negative errno */
 };
 
 struct mt_dup {
@@ -409,6 +449,7 @@ _Static_assert(sizeof(struct mt_exit) == 56, "exit layout");
 _Static_assert(sizeof(struct mt_open) == 72, "open layout");
 _Static_assert(sizeof(struct mt_close) == 56, "close layout");
 _Static_assert(sizeof(struct mt_io) == 64, "io layout");
+_Static_assert(sizeof(struct mt_digest) == 80, "digest layout");
 _Static_assert(sizeof(struct mt_dup) == 32, "dup layout");
 _Static_assert(sizeof(struct mt_path_op) == 56, "path_op layout");
 _Static_assert(sizeof(struct mt_mmap) == 40, "mmap layout");

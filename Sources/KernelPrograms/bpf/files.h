@@ -57,12 +57,14 @@ static __always_inline int same_inode(struct inode *inode, const struct mt_file 
 
 #define NANOSECONDS(time) ((time).tv_sec * 1000000000ll + (time).tv_nsec)
 
+#define CTIME_NANOSECONDS 0x7fffffff /* from 6.13 on the bit above them says whether somebody has asked for the time */
+
 /* i_ctime and i_mtime have had three layouts. */
 static __always_inline void times_of(struct inode *inode, __s64 *ctime, __s64 *mtime)
 {
 	if (bpf_core_field_exists(struct inode, i_ctime_sec)) {
 		*ctime = READ(inode, struct inode, i_ctime_sec) * 1000000000ll +
-			 READ(inode, struct inode, i_ctime_nsec);
+			 (READ(inode, struct inode, i_ctime_nsec) & CTIME_NANOSECONDS);
 		*mtime = READ(inode, struct inode, i_mtime_sec) * 1000000000ll +
 			 READ(inode, struct inode, i_mtime_nsec);
 	} else if (bpf_core_field_exists(struct inode___stamped, __i_ctime)) {

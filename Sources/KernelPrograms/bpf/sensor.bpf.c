@@ -16,6 +16,7 @@
 #include "families/names.h"
 #include "families/descriptors.h"
 #include "families/bytes.h"
+#include "families/hashes.h"
 #endif
 #include "families/security.h"
 #include "families/credentials.h"

@@ -1,3 +1,4 @@
+import Jobs
 import Observation
 import Testing
 
@@ -12,6 +13,8 @@ struct Act: Sendable {
   var records: [Record]
   /// As wait(2) gives it.
   var status: Int32
+  /// Of a bench whose sensor hashes: what came of the job in the end.
+  var snapshot: JobSnapshot?
 
   var summary: String {
     "pid \(pid) status \(status) in \(directory)\n" + records.map { "  \($0)\n" }.joined()

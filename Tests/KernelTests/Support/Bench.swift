@@ -3,6 +3,7 @@ import Jobs
 import KernelABI
 import KernelSensor
 import Observation
+import Recording
 import Testing
 
 /// One sensor for all tests of this process, and actors that run under it, each as a job of its own.
@@ -23,12 +24,23 @@ final class Bench {
   /// Another one, which counts bytes.
   nonisolated(unsafe) static let counting: Result<Bench, any Error> = Result { try Bench(countsBytes: true) }
 
-  private init(without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false) throws {
+  /// Another one, which hashes what is executed and what is left behind.
+  nonisolated(unsafe) static let hashing: Result<Bench, any Error> = Result { try Bench(hashesImages: true) }
+
+  private let hasher: FileHasher?
+
+  private init(
+    without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false,
+    hashesImages: Bool = false
+  ) throws {
+    hasher = hashesImages ? try FileHasher() : nil
+    try hasher?.start()
     actor = try findActor()
     var options = SensorOptions()
     options.hooks = try hooks ?? Self.hooks()
     options.withheld = features.union(Self.withheld)
     options.countsBytes = countsBytes
+    options.hashesImages = hashesImages
     sensor = try Sensor(options: options)
   }
 
@@ -122,6 +134,7 @@ final class Bench {
     defer { child.end() }
     try bench.sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: bench.job)
     let state = JobState(options: JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full)))
+    var recorder = JobRecorder(state: state, log: nil)
     var records: [Record] = []
     child.release()
     while child.facts["held"] == nil {
@@ -129,7 +142,7 @@ final class Bench {
     }
     try look(bench.sensor)
     bench.sensor.detach()
-    while try bench.sensor.rings.received < bench.sent() { bench.drain(into: &records, state) }
+    while try bench.sensor.rings.received < bench.sent() { bench.drain(into: &records, state, &recorder) }
     #expect(bench.malformed == [] && bench.sensor.missingHooks.isEmpty)
     return Act(
       pid: Int(child.pid), directory: directory.path, facts: child.facts, records: records, status: 0)
@@ -147,6 +160,8 @@ final class Bench {
     }
   }
 
+  // MARK: - One run
+
   private func run(_ words: [String], prepared: [String], _ isComplete: (Act) -> Bool) throws -> Act {
     job += 1
     let directory = try TemporaryDirectory()
@@ -156,13 +171,22 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
-    let state = JobState(
-      options: JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full)))
+    var options = JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full))
+    options.hashesFiles = hasher != nil
+    let state = JobState(options: options)
+    var recorder = JobRecorder(state: state, log: nil, hasher: hasher)
     var records: [Record] = []
     child.release()
     while child.readOutput() {
       sensor.rings.wait(milliseconds: 5)
-      drain(into: &records, state)
+      drain(into: &records, state, &recorder)
+      recorder.flush(now: Clock.boottime)
+      // An actor that waits until its program is hashed, as far as that is going to be.
+      if let path = child.facts["until-hashed"].map(hexadecimal), !recorder.isHashing,
+        records.contains(where: { $0.type == .exec && $0.executable == path })
+      {
+        try directory.write("", to: "hashed")
+      }
     }
     let status = child.reap()
     var act = Act(
@@ -173,31 +197,35 @@ final class Bench {
 
     let deadline = monotonicSeconds() + 20
     repeat {
-      drain(into: &records, state)
+      drain(into: &records, state, &recorder)
       act.records = records
       if try sensor.rings.received == sent(), isComplete(act) {
         // A record that is being built now is in no count yet: once more, after a pause.
         sensor.rings.wait(milliseconds: 20)
         let before = records.count
-        drain(into: &records, state)
+        drain(into: &records, state, &recorder)
         if records.count == before, try sensor.rings.received == sent() { break }
       }
       sensor.rings.wait(milliseconds: 10)
     } while monotonicSeconds() < deadline
     act.records = records
+    if hasher != nil {
+      recorder.finishHashing()
+      act.snapshot = state.snapshot()
+    }
     return act
   }
 
   private func sent() throws -> UInt64 { try sensor.counters().types.reduce(0) { $0 + $1.sent } }
 
-  private func drain(into records: inout [Record], _ state: JobState) {
+  private func drain(into records: inout [Record], _ state: JobState, _ recorder: inout JobRecorder) {
     let job = job
     var bad: [String] = []
     sensor.rings.drain { bytes in
       do {
         let view = try RecordView(validating: bytes)
         guard view.job == job else { return }
-        state.apply(view)
+        recorder.take(view)
         let applied = state.applied
         records.append(
           Record(

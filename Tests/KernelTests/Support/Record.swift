@@ -36,6 +36,7 @@ struct Record: Sendable {
   var unix: mt_unix { view(\.unix, mt_unix()) }
   var uring: mt_uring { view(\.uring, mt_uring()) }
   var security: mt_security { view(\.security, mt_security()) }
+  var digest: mt_digest { view(\.digest, mt_digest()) }
   var io: mt_io { view(\.io, mt_io()) }
   var securityKind: SecurityKind? { SecurityKind(rawValue: security.kind) }
   var securityFlags: SecurityFlags { SecurityFlags(rawValue: security.security_flags) }
@@ -60,6 +61,7 @@ struct Record: Sendable {
     case .mmapShared: mmap.file
     case .security: security.file
     case .io: io.file
+    case .digest: digest.file
     case .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod, .chown: pathOp.file
     default: nil
     }
@@ -109,6 +111,7 @@ extension Record: CustomStringConvertible {
       text += " error \(sock.error) established \(sock.established) inbound \(sock.inbound)"
       text += " sent \(sock.sent) received \(sock.received) duration \(sock.duration) handshake \(sock.handshake)"
     case .unixConnect, .unixAccept: text += " fd \(unix.fd) socket \(unix.sock) peer \(unix.peer)"
+    case .digest: text += " of \(digest.of) how \(digest.how) why \(digest.why) algorithm \(digest.algorithm)"
     case .io: text += " read \(io.read) written \(io.written) why \(io.why)"
     case .uring: text += " opcode \(uring.opcode) flags 0\(String(uring.open_flags, radix: 8))"
     case .security:

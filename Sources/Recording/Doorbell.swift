@@ -1,29 +1,29 @@
 internal import CSystem
 internal import Glibc
-internal import Supervision
+public import Supervision
 
 /// Wakes a thread that waits for it: an eventfd. Rings before it has woken count as one.
-final class Doorbell: Sendable {
-  let descriptor: Int32
+public final class Doorbell: Sendable {
+  public let descriptor: Int32
 
-  init() throws(SystemError) {
+  public init() throws(SystemError) {
     descriptor = mt_eventfd_create()
     guard descriptor >= 0 else { throw SystemError("make an eventfd", code: errno) }
   }
 
   deinit { close(descriptor) }
 
-  func ring() { mt_eventfd_signal(descriptor) }
+  public func ring() { mt_eventfd_signal(descriptor) }
 
   /// Makes it silent; true if it rang.
   @discardableResult
-  func silence() -> Bool {
+  public func silence() -> Bool {
     var count: UInt64 = 0
     return read(descriptor, &count, 8) == 8
   }
 
   /// Waits until it rings or the time is up; -1: for ever.
-  func wait(milliseconds: Int32) {
+  public func wait(milliseconds: Int32) {
     var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     poll(&waiting, 1, milliseconds)
     silence()
