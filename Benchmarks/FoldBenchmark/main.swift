@@ -81,7 +81,8 @@ func measuredStorm(_ records: UnsafeRawBufferPointer, to path: String) -> Bool {
   defer { close(file) }
   var options = EventLogOptions()
   options.clockOffset = 1_795_968_000_000_000_000
-  var recorder = JobRecorder(state: makeState(), log: EventLogWriter(fileDescriptor: file, options: options))
+  guard let log = try? EventLogWriter(fileDescriptor: file, options: options) else { return false }
+  var recorder = JobRecorder(state: makeState(), log: log)
   var malformed = 0
   let rest = RecordStream.forEach(in: records) { bytes in
     guard let record = try? RecordView(validating: bytes) else {
