@@ -93,8 +93,8 @@ static int find_mount(const char *process, const struct mounted *wanted, struct 
 
 static int kind_answers_by_itself(const char *kind)
 {
-	static const char *const kinds[] = {"ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs",
-					    "overlay", "f2fs", "zfs", "squashfs", "erofs"};
+	static const char *const kinds[] = {"ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs", "ramfs",
+					    "rootfs", "overlay", "f2fs", "zfs", "squashfs", "erofs"};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strcmp(kind, kinds[i]) == 0)

@@ -102,7 +102,7 @@ extension KernelTests {
       let after = try bench.sensor.counters().types[Int(RecordType.digest.rawValue)]
       let images = snapshot.processes.flatMap(\.images)
       #expect(images.count == 51 && Set(images.map(\.digest)).count == 1, "\(act.summary)")
-      #expect(images[0].digest?.sha256 == (try Self.actorsDigest()))
+      #expect(images[0].digest?.sha256 == (try Self.actorsDigest()), "\(images[0])")
       let hashing = try #require(snapshot.hashing)
       #expect(hashing.byKernel + hashing.byUserSpace == 1)
       let isByKernel = try Self.how() == .kernel
