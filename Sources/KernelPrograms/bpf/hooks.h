@@ -89,14 +89,14 @@ static __always_inline int has_turn(void *context, __u32 place, struct mt_turn *
 	return 1;
 }
 
-#define TURN(section, name, row, place)                                                                                \
+#define TURN(section, name, row, concerns, place)                                                                      \
 	SEC(section)                                                                                                   \
 	int turn##place##_##name(__u64 *context)                                                                       \
 	{                                                                                                              \
 		__u32 index = row;                                                                                     \
-		struct mt_turn *turn = bpf_map_lookup_elem(&turns, &index);                                            \
+		struct mt_turn *turn = (concerns) ? bpf_map_lookup_elem(&turns, &index) : 0;                           \
                                                                                                                        \
-		if (turn && has_turn(context, place, turn)) {                                                    \
+		if (turn && has_turn(context, place, turn)) {                                                          \
 			bpf_tail_call(context, &deed_##name, 0);                                                       \
 			ADD(&turn->failed, 1);                                                                         \
 		}                                                                                                      \
@@ -104,17 +104,17 @@ static __always_inline int has_turn(void *context, __u32 place, struct mt_turn *
 	}
 
 /* A program array for each, as one takes only programs that are called with the same arguments. */
-#define TURNS(section, name, row)                                                                                     \
+#define TURNS(section, name, row, concerns)                                                                            \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
 		__type(value, __u32);                                                                                  \
 	} deed_##name SEC(".maps");                                                                                    \
-	TURN(section, name, row, 0)                                                                                   \
-	TURN(section, name, row, 1)                                                                                   \
-	TURN(section, name, row, 2)                                                                                   \
-	TURN(section, name, row, 3)
+	TURN(section, name, row, concerns, 0)                                                                          \
+	TURN(section, name, row, concerns, 1)                                                                          \
+	TURN(section, name, row, concerns, 2)                                                                          \
+	TURN(section, name, row, concerns, 3)
 _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 
 /*
@@ -130,20 +130,25 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 #else
 #define mark_done(context, row) ((void)0)
 #define KEEP_OFF_PRIVATE_STACK(context, name) ((void)0)
-#define TURNS(section, name, row)
+#define TURNS(section, name, row, concerns)
 #endif
 
-/* A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`. */
-#define IN_TURNS(section, name, row, deed)                                                                            \
-	TURNS(section, name, row)                                                                                     \
+/*
+ * A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`; where
+ * `concerns`, an expression, is 0 there it does nothing, and is not jumped to.
+ */
+#define IN_TURNS_IF(section, name, row, concerns, deed)                                                                \
+	TURNS(section, name, row, concerns)                                                                            \
 	SEC(section)                                                                                                   \
 	int name(__u64 *context)                                                                                       \
 	{                                                                                                              \
 		deed;                                                                                                  \
-		mark_done(context, row);                                                                              \
+		mark_done(context, row);                                                                               \
 		KEEP_OFF_PRIVATE_STACK(context, name);                                                                 \
 		return 0;                                                                                              \
 	}
+
+#define IN_TURNS(section, name, row, deed) IN_TURNS_IF(section, name, row, 1, deed)
 
 /* fentry_NAME and kprobe_NAME on the kernel's function NAME. */
 #define ON_FENTRY(function, body)                                                                                      \
@@ -164,7 +169,7 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 	}
 #define ON_ENTRY(function, body) ON_FENTRY(function, body) ON_KPROBE(function, body)
 /* Likewise; of the fentry program there are turns. */
-#define ON_BUSY_ENTRY(function, row, body)                                                                            \
+#define ON_BUSY_ENTRY(function, row, body)                                                                             \
 	IN_TURNS("fentry/" #function, fentry_##function, row, body(context)) ON_KPROBE(function, body)
 
 /*
@@ -192,7 +197,7 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 		return 0;                                                                                              \
 	}
 /* Likewise, in turns. */
-#define ON_BUSY_RETURN(function, row, body)                                                                           \
+#define ON_BUSY_RETURN(function, row, body)                                                                            \
 	IN_TURNS("fexit/" #function, fexit_##function, row, body(context, result_of(context)))
 
 static __always_inline __u64 result_of(__u64 *context)

@@ -206,6 +206,12 @@ static __always_inline void listening(struct sock *sk)
 	send(&record);
 }
 
+/* Of ten states that a connection's two ends come to, four are looked at. */
+static __always_inline int is_state_told(int state)
+{
+	return state == TCP_ESTABLISHED || state == TCP_CLOSE || state == TCP_LISTEN;
+}
+
 static __always_inline void state_set(const struct sock *sk, int new_state)
 {
 	__u64 sock = (__u64)sk;
@@ -230,7 +236,8 @@ static __always_inline void state_set(const struct sock *sk, int new_state)
 	}
 }
 /* Called by tasks and by the interrupts that come between. */
-IN_TURNS("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_TURN_TCP_STATE,
+IN_TURNS_IF("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_TURN_TCP_STATE,
+     is_state_told(ARGUMENT(context, 2, int)),
      state_set(ARGUMENT(context, 0, const struct sock *), ARGUMENT(context, 2, int)))
 
 /* A socket whose connect failed before TCP left its first state gets no other end than this. */
