@@ -20,7 +20,7 @@ struct StormStream {
   private static let sockets: [UInt64] = [
     2_830_068_672_672_723_715, 7_130_302_891_527_558_183, 4_301_928_374_650_192_837,
   ]
-  private static let program = "/work/martlet/.build/benchmarks/storm"
+  private static let program = "/home/builder/project/.build/benchmarks/storm"
 
   init(_ storm: Storm, events: Int) {
     records.reserve(records: events * 4)
