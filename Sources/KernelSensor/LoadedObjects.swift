@@ -25,6 +25,10 @@ final class LoadedObjects {
   private(set) var maps: [String: Int32] = [:]
   private var objects: [(name: String, handle: OpaquePointer)] = []
   private var links: [(program: String, link: OpaquePointer)] = []
+  /// Of the first of each row that takes turns, by its name: what it had been left out of, and others had done, when all
+  /// of the row were on their hook; and what was missed when the first of them was about to be taken off it.
+  private var rowsAtStart: [String: (left: UInt64, stoodIn: UInt64)] = [:]
+  private var missedAtEnd: [String: UInt64] = [:]
 
   /// Reads the objects, and asks the kernel for nothing yet.
   init(_ parts: [(name: String, bytes: [UInt8])]) throws(SensorError) {
@@ -283,6 +287,7 @@ extension LoadedObjects {
         hooks.append(ProgramName(name: turn.program, section: program.name.section).hook(family: program.family))
       }
     }
+    do throws(SensorError) { try noteRows() } catch { throw .other(error) }
   }
 
   /// Makes happen what the attached programs are there for, and looks whether they ran.
@@ -346,18 +351,31 @@ extension LoadedObjects {
   func missedRuns(of isWanted: (_ family: String) -> Bool = { _ in true }) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
     for program in programs where program.isAttached && isWanted(program.family) {
-      let turn = program.name.turn
-      if let turn, turn.place > 0 { continue }
-      // Read first: what is made up for in between is in both.
-      let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
-      if let turn {
-        let (stoodIn, failed) = try turns(at: turn.program)
-        missed += left + failed - min(left + failed, stoodIn)
-      } else {
-        missed += left
-      }
+      if program.name.turn?.place ?? 0 == 0 { missed += try missedRuns(of: program) }
     }
     return missed
+  }
+
+  private func missedRuns(of program: Program) throws(SensorError) -> UInt64 {
+    if let known = missedAtEnd[program.name.name] { return known }
+    // Read first: what is made up for in between is in both.
+    let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
+    guard let turn = program.name.turn else { return left }
+    let (stoodIn, failed) = try turns(at: turn.program)
+    let before = rowsAtStart[program.name.name] ?? (0, 0)
+    let missed = left - before.left + failed
+    return missed - min(missed, stoodIn - before.stoodIn)
+  }
+
+  /// While not all of a row are on their hook others do what the first was not even left out of: from here on it is
+  /// told.
+  private func noteRows() throws(SensorError) {
+    for program in programs where program.name.turn?.place == 0 {
+      guard let turn = program.name.turn else { continue }
+      // Read first: what comes in between may be told as missed, and hides nothing that is.
+      let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
+      rowsAtStart[program.name.name] = (left, try turns(at: turn.program).stoodIn)
+    }
   }
 
   /// How often others did the deeds of those that are the first to take turns, by these' names.
@@ -406,6 +424,9 @@ extension LoadedObjects {
   }
 
   func detach(except kept: Set<String> = []) {
+    for program in programs where program.name.turn?.place == 0 && !kept.contains(program.name.name) {
+      missedAtEnd[program.name.name] = try? missedRuns(of: program)
+    }
     for (program, link) in links.reversed() where !kept.contains(program) { bpf_link__destroy(link) }
     links.removeAll { !kept.contains($0.program) }
   }
