@@ -1,4 +1,5 @@
 """An agent for a test, and decoys of CI runners: processes with the real names and environments."""
+import contextlib
 import glob
 import json
 import os
@@ -109,7 +110,7 @@ class AgentCase(Case):
         with open(script, "w") as file:
             file.write("\n".join(steps) + "\n:\n")
         process = subprocess.Popen(
-            [self.runner, script], cwd=self.path("work"), stdin=subprocess.DEVNULL,
+            [self.runner, script], cwd=self.path("work"), stdin=subprocess.DEVNULL, start_new_session=True,
             env={"PATH": os.environ["PATH"], "RUNNER_TRACKING_ID": "github_x", "MY_VALUE": SECRET}, **keywords)
         self.addCleanup(self._reap, process)
         if wait:
@@ -124,14 +125,17 @@ class AgentCase(Case):
             "DB_PASSWORD": SECRET, **(extra or {}),
         }
         process = subprocess.Popen(
-            ["/bin/sh", "-c", script], cwd=self.path("work"), stdin=subprocess.DEVNULL, env=environment, **keywords)
+            ["/bin/sh", "-c", script], cwd=self.path("work"), stdin=subprocess.DEVNULL, start_new_session=True,
+            env=environment, **keywords)
         self.addCleanup(self._reap, process)
         return process
 
     @staticmethod
     def _reap(process):
-        if process.poll() is None:
-            process.kill()
+        # What its steps have started, too: it would keep our output open, and whoever reads that waiting.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
     @staticmethod

@@ -267,10 +267,22 @@ class Agent(AgentCase):
             f"at most {times[-1] * 1000:.1f} ms", file=sys.stderr)
         load.wait(PATIENCE)
 
+    def connect(self, client):
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                client.connect(self.path("agent.sock"))
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
     def ask(self, request):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE)
-            client.connect(self.path("agent.sock"))
+            # With a time limit a full backlog is an error at once, which a client without one waits for.
+            self.connect(client)
             client.sendall(request.encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n"):
