@@ -370,21 +370,27 @@ extension LoadedObjects {
   /// While not all of a row are on their hook others do what the first was not even left out of: from here on it is
   /// told.
   private func noteRows() throws(SensorError) {
-    for program in programs where program.name.turn?.place == 0 {
-      guard let turn = program.name.turn else { continue }
+    for (first, deed) in rows(of: programs) {
       // Read first: what comes in between may be told as missed, and hides nothing that is.
-      let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
-      rowsAtStart[program.name.name] = (left, try turns(at: turn.program).stoodIn)
+      let left = try bpf_prog_info.of(bpf_program__fd(first.handle)).info.recursion_misses
+      rowsAtStart[first.name.name] = (left, try turns(at: deed).stoodIn)
+    }
+  }
+
+  /// Of these programs those that are the first to take turns, and what at.
+  private func rows(of programs: [Program]) -> [(first: Program, deed: String)] {
+    programs.compactMap { program in
+      guard let turn = program.name.turn, turn.place == 0 else { return nil }
+      return (program, turn.program)
     }
   }
 
   /// How often others did the deeds of those that are the first to take turns, by these' names.
   private func stoodIn(_ programs: [Program]) throws(Obstacle) -> [String: UInt64] {
     var counts: [String: UInt64] = [:]
-    for program in programs {
-      guard let turn = program.name.turn, turn.place == 0 else { continue }
+    for (first, deed) in rows(of: programs) {
       do throws(SensorError) {
-        counts[program.name.name] = try turns(at: turn.program).stoodIn
+        counts[first.name.name] = try turns(at: deed).stoodIn
       } catch {
         throw .other(error)
       }
@@ -424,8 +430,8 @@ extension LoadedObjects {
   }
 
   func detach(except kept: Set<String> = []) {
-    for program in programs where program.name.turn?.place == 0 && !kept.contains(program.name.name) {
-      missedAtEnd[program.name.name] = try? missedRuns(of: program)
+    for (first, _) in rows(of: programs) where !kept.contains(first.name.name) {
+      missedAtEnd[first.name.name] = try? missedRuns(of: first)
     }
     for (program, link) in links.reversed() where !kept.contains(program) { bpf_link__destroy(link) }
     links.removeAll { !kept.contains($0.program) }
