@@ -38,6 +38,10 @@ struct AgentJob: ~Copyable {
   private(set) var facts: ReportInput.Job
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
+  /// Slots of containers that live.
+  private(set) var containerSlots: [UInt16] = []
+  /// What the kernel side has counted of those that have ended.
+  private(set) var containerCounts = JobCounts()
   /// Taken at most a second before the job began.
   let before: SensorReading
 
@@ -56,6 +60,7 @@ struct AgentJob: ~Copyable {
   private var hashingSince: UInt64 = 0
 
   private static let maximumSteps = 10_000
+  private static let maximumContainers = 10_000
 
   init(
     recorder: consuming JobRecorder, directory: OutputDirectory, identifier: String, slot: UInt16, clock: WallClock,
@@ -117,6 +122,29 @@ struct AgentJob: ~Copyable {
       firstEndedAt = max(1, record.time)
       if !isKeyed { recorder.firstProcessEnded(at: record.time) }
     }
+  }
+
+  // MARK: - Containers
+
+  /// A container was found to be the job's. Returns its number: one that is found once more, as somebody executes something
+  /// in it, has the one that it had.
+  ///
+  /// - Parameter slot: whose records are the job's; nil: they are in another job's report
+  @discardableResult
+  mutating func noticeContainer(_ container: ReportInput.Job.Container, slot: UInt16? = nil) -> UInt32 {
+    if let slot { containerSlots.append(slot) }
+    if let index = facts.containers.firstIndex(where: { $0.id == container.id }) { return UInt32(index + 1) }
+    guard facts.containers.count < Self.maximumContainers else {
+      facts.containersNotKept &+= 1
+      return 0
+    }
+    facts.containers.append(container)
+    return UInt32(facts.containers.count)
+  }
+
+  mutating func forgetContainer(slot: UInt16, counts: JobCounts) {
+    containerSlots.removeAll { $0 == slot }
+    containerCounts += counts
   }
 
   // MARK: - Its end

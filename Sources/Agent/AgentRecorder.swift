@@ -24,7 +24,7 @@ struct AgentRecorder: ~Copyable {
   let settings: AgentSettings
   let facts: SensorFacts
   /// By slot.
-  private let jobs: UnsafeMutablePointer<Place?>
+  let jobs: UnsafeMutablePointer<Place?>
   private let vacancies: UnsafeMutablePointer<Vacancy>
   /// Slots with a job, in the order in which they began.
   private(set) var open: [UInt16] = []
@@ -37,6 +37,7 @@ struct AgentRecorder: ~Copyable {
   private let hasher: FileHasher?
 
   var counts = AgentCounts()
+  var containers = AgentContainers()
   /// The last reading; at most a second old.
   private(set) var reading = SensorReading()
   private var readAt: UInt64 = 0
@@ -48,7 +49,7 @@ struct AgentRecorder: ~Copyable {
 
   private static let second: UInt64 = 1_000_000_000
   /// After this nothing of a job that has no process can be in the rings any more: see ``RingSet/stalled``.
-  private static let settled: UInt64 = 1_200_000_000
+  static let settled: UInt64 = 1_200_000_000
   /// How long the agent's own end waits for files to be hashed.
   private static let lastHashes: UInt64 = 2_000_000_000
 
@@ -86,11 +87,18 @@ struct AgentRecorder: ~Copyable {
       return
     }
     counts.records &+= 1
+    if record.type.rawValue >= RecordType.daemon.rawValue { return takeOfContainers(record) }
+    if record.type == .claim, record.claim.claimReason == .container { return takeContainerClaim(record) }
     // The view has checked that it is below MT_MAX_JOBS.
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
     job.pointee.recorder.take(record)
     switch record.type {
-    case .exit, .claim, .step: job.pointee.notice(record)
+    case .claim, .step: job.pointee.notice(record)
+    case .exit:
+      job.pointee.notice(record)
+      if !containers.links.isEmpty {
+        containers.links.processEnded(.init(slot: record.job, process: record.tgid, start: record.leaderStart))
+      }
     case .fork: if isAdopting { noticeAdopted(record) }
     default: break
     }
@@ -100,6 +108,7 @@ struct AgentRecorder: ~Copyable {
   @inline(never)
   private mutating func takeWithoutJob(_ record: RecordView) {
     let slot = record.job
+    if containers.slots[slot] != nil { return wait(record) }
     let begins = record.type == .claim && record.claim.is_new != 0
     // Slot 0 is no job. A closed one's processes may live on: what they do is nobody's.
     guard slot != 0, begins || vacancies[Int(slot)] == .free else {
@@ -234,6 +243,7 @@ struct AgentRecorder: ~Copyable {
       job.pointee.recorder.flush(now: now)
       look(at: job, sensor, now: now)
     }
+    keepContainers(sensor, now: now)
     giveBack(sensor, now: now)
   }
 
@@ -246,7 +256,8 @@ struct AgentRecorder: ~Copyable {
       return
     }
     do {
-      switch job.pointee.course(processes: try sensor.slot(slot).processes, now: now) {
+      let processes = try sensor.slot(slot).processes &+ processesInContainers(of: job.pointee, sensor)
+      switch job.pointee.course(processes: processes, now: now) {
       case .goesOn: return
       case .ends: guard try sensor.closeJob(slot) else { return }
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
@@ -262,15 +273,26 @@ struct AgentRecorder: ~Copyable {
     guard let place = jobs[Int(slot)] else { return }
     var after = reading
     var counts = JobCounts()
-    do { counts = try sensor.jobCounts(slot) } catch { after.failure = error.description }
+    do {
+      counts = try sensor.jobCounts(slot)
+      counts += place.pointee.containerCounts
+      counts += try closeContainers(of: slot, sensor, now: endedAt)
+    } catch {
+      after.failure = error.description
+    }
     let job = place.move()
     place.deallocate()
     jobs[Int(slot)] = nil
-    vacancies[Int(slot)] = .closed
-    closing.append((slot, endedAt))
+    close(slot, now: endedAt)
     open.removeAll { $0 == slot }
     self.counts.closed &+= 1
     worker.put(.report(job.finish(counts: counts, after: after, sensor: facts, endedAt: endedAt)))
+  }
+
+  /// What comes of this slot is nobody's until it is given back.
+  mutating func close(_ slot: UInt16, now: UInt64) {
+    vacancies[Int(slot)] = .closed
+    closing.append((slot, now))
   }
 
   /// Closed slots that no process is in any more.
@@ -362,6 +384,7 @@ struct AgentRecorder: ~Copyable {
     }
     status.counts = counts
     status.closing = closing.count
+    status.containers = ContainerCounts(containers)
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
     status.missingHooks = facts.missingHooks

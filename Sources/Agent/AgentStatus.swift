@@ -47,6 +47,7 @@ struct AgentStatus: Sendable {
   var counts = AgentCounts()
   /// Slots whose job is closed and that are not given back.
   var closing = 0
+  var containers = ContainerCounts()
   var sensor: SensorStatus?
   var recognition: RecognitionCounts?
   var missingHooks: [(family: String, reason: String)] = []
@@ -81,6 +82,9 @@ struct AgentStatus: Sendable {
         for rule in settings.configuration.rules { json.object { rule.write(to: &$0) } }
       }
       json.array("jobs") { json in for job in jobs { json.object { write(job, to: &$0) } } }
+      json.array("unattributedContainers") { json in
+        for container in containers.foreign { json.object { container.write(to: &$0) } }
+      }
       json.array("recent") { json in
         for job in surroundings.reports.recent {
           json.object { json in
@@ -117,6 +121,7 @@ struct AgentStatus: Sendable {
       json.member("limited", counts.limited)
       json.member("turnedAway", surroundings.turnedAway)
     }
+    json.object("containers") { json in containers.write(to: &json) }
     json.object("memory") { json in
       json.member("residentBytes", Self.residentBytes)
       json.member("peakResidentBytes", ProcessCost().peakResidentBytes)

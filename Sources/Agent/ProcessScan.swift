@@ -153,6 +153,21 @@ struct ProcessScan {
     return UInt32.max
   }
 
+  /// Finds variables in the environment of a process; none, if it has ended by now.
+  ///
+  /// - Parameter startedAt: CLOCK_BOOTTIME, as the kernel keeps it
+  static func variables(of pid: UInt32, startedAt: UInt64) -> @Sendable (String) -> [UInt8]? {
+    let environment = file("/proc/\(pid)/environ", limit: 256 << 10)
+    // The kernel tells it in ticks.
+    guard let found = stat(of: pid)?.startedAt, found <= startedAt, startedAt &- found < 20_000_000 else {
+      return { _ in nil }
+    }
+    return { name in
+      let start = Array("\(name)=".utf8)
+      return environment.split(separator: 0).first { $0.starts(with: start) }.map { Array($0.dropFirst(start.count)) }
+    }
+  }
+
   static func file(_ path: String, limit: Int) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return [] }

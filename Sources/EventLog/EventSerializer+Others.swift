@@ -37,6 +37,11 @@ extension EventSerializer {
     out.append(body.is_new != 0 ? "true" : "false")
     out.append(",\"cgroup\":")
     out.append(number: body.cgroup)
+    if let id = record.string(.detail), ContainerName.isIdentifier(id) {
+      out.append(",\"container_id\":\"")
+      out.append(id)
+      out.append("\"")
+    }
     writeProcess(record.tgid, parent: body.parent_tgid, to: &out)
     out.append("},\"user\":{\"uid\":\"")
     out.append(number: body.uid)

@@ -14,7 +14,7 @@ struct EventSerializer: ~Copyable {
   private let clockOffset: Int64
   private var millisecond: Int64 = .min
   private var millisecondText = ByteBuffer(capacity: 64)
-  private var actor: (process: UInt32, pid: UInt32, step: UInt32) = (.max, .max, 0)
+  private var actor: (process: UInt32, pid: UInt32, step: UInt32, container: UInt32) = (.max, .max, 0, 0)
   private var actorText = ByteBuffer(capacity: 96)
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
@@ -67,6 +67,8 @@ struct EventSerializer: ~Copyable {
     case .exit: writeExit(record, to: &line)
     case .claim: writeClaim(record, applied, to: &line)
     case .step: writeVariables(applied, to: &line)
+    // The agent's own: they say where containers belong, and are in no job's log.
+    case .daemon, .cgroup: break
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)
@@ -101,7 +103,7 @@ struct EventSerializer: ~Copyable {
 
   private mutating func writeHead(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     writePrefix(record.type, record, to: &out)
-    writeActor(applied.processID, record.tgid, applied.step, to: &out)
+    writeActor(applied, record.tgid, to: &out)
     if record.tid != record.tgid {
       out.append(",\"tid\":")
       out.append(number: record.tid)
@@ -114,6 +116,7 @@ struct EventSerializer: ~Copyable {
     var pid: UInt32
     var tid: UInt32
     var step: UInt32
+    var container: UInt32
     var flags: UInt32
     var descriptor: Int32
     var isCreation: Bool
@@ -123,8 +126,8 @@ struct EventSerializer: ~Copyable {
   private mutating func writeOpening(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     let body = record.open
     let this = Opening(
-      process: applied.processID, pid: record.tgid, tid: record.tid, step: applied.step, flags: body.open_flags,
-      descriptor: body.fd,
+      process: applied.processID, pid: record.tgid, tid: record.tid, step: applied.step,
+      container: applied.container, flags: body.open_flags, descriptor: body.fd,
       isCreation: body.fmode & MT_FMODE_CREATED != 0)
     if opening != this {
       opening = this
@@ -183,6 +186,8 @@ struct EventSerializer: ~Copyable {
       case .step: #"{"class_uid":1007,"activity_id":99,"activity_name":"step""#
       case .io: #"{"class_uid":1001,"activity_id":99,"activity_name":"io""#
       case .digest: #"{"class_uid":1001,"activity_id":99,"activity_name":"digest""#
+      case .daemon: #"{"class_uid":4001,"activity_id":99,"activity_name":"daemon""#
+      case .cgroup: #"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#
       }
     out.append(prefix)
   }
@@ -205,22 +210,27 @@ struct EventSerializer: ~Copyable {
     out.append(number: wall &- current &* 1_000_000)
   }
 
-  private mutating func writeActor(_ process: UInt32, _ pid: UInt32, _ step: UInt32, to out: inout Line) {
-    if actor == (process, pid, step) {
+  private mutating func writeActor(_ applied: borrowing Applied, _ pid: UInt32, to out: inout Line) {
+    let this = (applied.processID, pid, applied.step, applied.container)
+    if actor == this {
       out.append(actorText.bytes)
       return
     }
     let start = out.end
     out.append(",\"actor\":{\"process\":{\"uid\":\"")
-    out.append(number: process)
+    out.append(number: applied.processID)
     out.append("\",\"pid\":")
     out.append(number: pid)
     out.append("}}")
-    if step != 0 {
+    if applied.step != 0 {
       out.append(",\"step\":")
-      out.append(number: step)
+      out.append(number: applied.step)
     }
-    actor = (process, pid, step)
+    if applied.container != 0 {
+      out.append(",\"container\":")
+      out.append(number: applied.container)
+    }
+    actor = this
     actorText.removeAll()
     actorText.append(UnsafeRawBufferPointer(start: start, count: out.end - start))
   }

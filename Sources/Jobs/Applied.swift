@@ -12,6 +12,8 @@ public struct Applied {
 
   /// The process' step in the job; 0: none.
   public internal(set) var step: UInt32 = 0
+  /// Number of the process' container in the job; 0: none.
+  public internal(set) var container: UInt32 = 0
 
   /// Of an exec: the set of descriptors that the image found open, 0 unknown. They are told behind the first exec with
   /// that set.
@@ -66,10 +68,11 @@ public struct Applied {
   public var path2: UnsafeRawBufferPointer { Self.join(directory2, name2, scratch2) }
 
   @inline(__always)
-  mutating func begin(process: UInt32, image: UInt32, step: UInt32) {
+  mutating func begin(process: UInt32, image: UInt32, step: UInt32, container: UInt32) {
     processID = process
     imageID = image
     self.step = step
+    self.container = container
     fileID = 0
     descriptorSet = 0
     directory = UnsafeRawBufferPointer(start: nil, count: 0)

@@ -41,6 +41,8 @@ struct ProcessEntry: BitwiseCopyable {
   var descriptors: UInt32 = 0
   /// Of the job; 0: none.
   var step: UInt32 = 0
+  /// Number in the job; 0: none.
+  var container: UInt32 = 0
   var startedAt: UInt64 = 0
   var endedAt: UInt64 = 0
   var waitStatus: UInt32 = 0

@@ -77,6 +77,7 @@ extension Fold {
     let entry = processes[child]
     entry.pointee.parent = process
     entry.pointee.step = body.step != 0 ? body.step : parent.step
+    entry.pointee.container = parent.container
     entry.pointee.flags &= ~ProcessEntry.isOrphan
     entry.pointee.flags |= parent.flags & (ProcessEntry.isChrooted | ProcessEntry.isInOtherNamespace)
     if time < entry.pointee.startedAt { entry.pointee.startedAt = time }
@@ -201,9 +202,11 @@ extension Fold {
     guard process != 0 else { return }
     let entry = processes[process]
     if entry.pointee.parent == 0 { entry.pointee.flags &= ~ProcessEntry.isOrphan }
-    if root == 0 { root = process }
+    if root == 0, body.container == 0 { root = process }
     if body.step != 0 { entry.pointee.step = body.step }
+    if body.container != 0 { entry.pointee.container = body.container }
     applied.step = entry.pointee.step
+    applied.container = entry.pointee.container
     guard let executable = record.string(.exe) else { return }
     let empty = Bytes(start: nil, count: 0)
     masking.exec(

@@ -69,6 +69,7 @@ extension Fold {
     out.parent = entry.parent
     out.pid = entry.tgid
     out.step = entry.step
+    out.container = entry.container
     out.startedAt = entry.startedAt
     if entry.flags & ProcessEntry.hasEnded != 0 {
       out.endedAt = entry.endedAt

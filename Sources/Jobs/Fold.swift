@@ -188,8 +188,10 @@ struct Fold: ~Copyable {
       lastStart = start
       lastProcess = process
     }
-    let image = processes[process].pointee.image
-    applied.begin(process: process, image: image, step: processes[process].pointee.step)
+    let entry = processes[process]
+    let image = entry.pointee.image
+    applied.begin(
+      process: process, image: image, step: entry.pointee.step, container: entry.pointee.container)
     switch record.type {
     case .fork: applyFork(record, process)
     case .exec: applyExec(record, process)
@@ -210,6 +212,8 @@ struct Fold: ~Copyable {
     case .digest: applyDigest(record)
     case .claim: applyClaim(record, process, image)
     case .step: applyStep(record, process)
+    // They say where containers belong, which is not the fold's business.
+    case .daemon, .cgroup: break
     }
   }
 }

@@ -79,6 +79,8 @@ public struct ProcessSummary: Sendable {
   public var pid: UInt32 = 0
   /// The job's step that it belongs to, from 1; 0: none.
   public var step: UInt32 = 0
+  /// Number of the container that it runs in, from 1; 0: of none that somebody else started for the job.
+  public var container: UInt32 = 0
   /// Nanoseconds of CLOCK_BOOTTIME; the report adds the offset to wall-clock time.
   public var startedAt: UInt64 = 0
   /// nil: still running when the run ended.

@@ -63,6 +63,12 @@ public final class JobState {
   /// Keeps no more than this from now on, instead of what the options say; what comes beyond is counted.
   public func limit(bytes: Int) { fold.pointee.limit = bytes }
 
+  /// A process' id in the snapshot and its step, as far as they are known; 0: not.
+  public func process(_ pid: UInt32, start: UInt64) -> (id: UInt32, step: UInt32) {
+    let process = fold.pointee.findProcess(pid, start)
+    return (process, process == 0 ? 0 : fold.pointee.processes[process].pointee.step)
+  }
+
   /// Memory that the fold uses, in bytes.
   public var bytes: Int { fold.pointee.bytes }
 }

@@ -67,6 +67,9 @@ extension HookFunction {
     HookFunction("process", "exit", .required, ["sched_process_exit"]),
     HookFunction("process", "jobs by their rules", .optional, ["recognise"]),
     HookFunction("process", "jobs that were there first", .optional, ["adopt"]),
+    HookFunction(
+      "process", "jobs' containers", .optional, ["fentry_unix_stream_sendmsg", "cgroup_mkdir", "cgroup_rmdir"],
+      ["socket_sent", "cgroup_mkdir", "cgroup_rmdir"], ["kprobe_unix_stream_sendmsg", "cgroup_mkdir", "cgroup_rmdir"]),
 
     HookFunction(
       "file", "open", .required,

@@ -117,13 +117,13 @@ extension Sensor {
   ///   - cgroup: its id in the v2 hierarchy; those below it have ids of their own
   ///   - step: of the processes
   public func watchCgroup(_ cgroup: UInt64, job: UInt16, step: UInt32 = 0) throws(SensorError) {
-    try watchCgroup(cgroup, mt_cgroup(rule: 0, step: step, job: try checked(job), reserved: (0, 0, 0)))
+    try watchCgroup(cgroup, mt_cgroup(rule: 0, step: step, job: try checked(job), is_container: 0, reserved: (0, 0)))
   }
 
   /// The first process that execs in this cgroup and is in no job makes one by this rule, whose conditions do not count.
   public func watchCgroup(_ cgroup: UInt64, rule: Int) throws(SensorError) {
     guard rules.indices.contains(rule) else { throw .systemCall("There is no rule \(rule)", errno: EINVAL) }
-    try watchCgroup(cgroup, mt_cgroup(rule: UInt32(rule), step: 0, job: 0, reserved: (0, 0, 0)))
+    try watchCgroup(cgroup, mt_cgroup(rule: UInt32(rule), step: 0, job: 0, is_container: 0, reserved: (0, 0)))
   }
 
   private func watchCgroup(_ cgroup: UInt64, _ entry: mt_cgroup) throws(SensorError) {

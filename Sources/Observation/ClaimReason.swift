@@ -8,6 +8,7 @@ public enum ClaimReason: UInt32, Sendable, CaseIterable {
   case environment = 4
   case adopted = 5
   case asked = 6
+  case container = 7
 
   /// As in every output.
   public var name: StaticString {
@@ -18,6 +19,7 @@ public enum ClaimReason: UInt32, Sendable, CaseIterable {
     case .environment: "environment"
     case .adopted: "adopted"
     case .asked: "asked"
+    case .container: "container"
     }
   }
 }

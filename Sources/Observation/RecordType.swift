@@ -38,6 +38,8 @@ public import KernelABI
   case claim = 36
   case step = 37
   case digest = 38
+  case daemon = 39
+  case cgroup = 40
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -78,6 +80,8 @@ public import KernelABI
     case .claim: "claim"
     case .step: "step"
     case .digest: "digest"
+    case .daemon: "daemon"
+    case .cgroup: "cgroup"
     }
   }
 
@@ -85,7 +89,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security, .claim, .step, .digest:
+      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -115,6 +119,8 @@ public import KernelABI
     case .claim: MemoryLayout<mt_claim>.size
     case .step: MemoryLayout<mt_step>.size
     case .digest: MemoryLayout<mt_digest>.size
+    case .daemon: MemoryLayout<mt_daemon>.size
+    case .cgroup: MemoryLayout<mt_cgroup_change>.size
     }
   }
 }
@@ -141,6 +147,8 @@ public import KernelABI
   case detail = 11
   /// "NAME=value", raw: the only string that a record may have several of.
   case variable = 12
+  /// Of `daemon`: what is sent, raw.
+  case bytes = 13
 }
 
 /// `enum mt_flag`.

@@ -168,6 +168,8 @@ extension RecordView {
   @inlinable public var security: mt_security { type == .security ? load(mt_security.self) : mt_security() }
   @inlinable public var claim: mt_claim { type == .claim ? load(mt_claim.self) : mt_claim() }
   @inlinable public var digest: mt_digest { type == .digest ? load(mt_digest.self) : mt_digest() }
+  @inlinable public var daemon: mt_daemon { type == .daemon ? load(mt_daemon.self) : mt_daemon() }
+  @inlinable public var cgroup: mt_cgroup_change { type == .cgroup ? load(mt_cgroup_change.self) : mt_cgroup_change() }
   @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
 }
 
@@ -194,6 +196,8 @@ extension mt_security: RecordBody {}
 extension mt_claim: RecordBody {}
 extension mt_step: RecordBody {}
 extension mt_digest: RecordBody {}
+extension mt_daemon: RecordBody {}
+extension mt_cgroup_change: RecordBody {}
 
 // MARK: - Strings
 

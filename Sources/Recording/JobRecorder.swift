@@ -136,6 +136,11 @@ public struct JobRecorder: ~Copyable {
     }
   }
 
+  /// What is known of a process by now: its id in the snapshot and its step, 0 if there is none.
+  public func process(_ pid: UInt32, start: UInt64) -> (id: UInt32, step: UInt32) {
+    state.process(pid, start: start)
+  }
+
   /// Keeps no more of the job from now on than this, in bytes; what comes beyond is counted.
   public mutating func limit(bytes: Int) { state.limit(bytes: bytes) }
 

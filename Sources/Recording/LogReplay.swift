@@ -89,6 +89,8 @@ public struct LogReplay {
     case .uring: uring(line, &builder)
     case .io: io(line, &builder)
     case .digest: digest(line, &builder)
+    // In no log.
+    case .daemon, .cgroup: return nil
     case .security: security(line, kind, &builder)
     }
     return builder
@@ -247,7 +249,9 @@ public struct LogReplay {
     body.is_new = line["is_new"]?.bool == true ? 1 : 0
     body.parent_tgid = process?["parent_process"]?["pid"]?.uint32 ?? 0
     body.uid = process?["user"]?["uid"]?.number.map { UInt32(clamping: $0) } ?? 0
+    body.container = line["container"]?.uint32 ?? 0
     builder.setBody(body)
+    if let id = line["container_id"]?.text { builder.setString(.detail, id.utf8) }
     setProgram(process, &builder)
     setVariables(line, &builder)
   }

@@ -24,7 +24,7 @@ extension JSONReport {
     }
     json.exitStatus(process.waitStatus)
     if process.step != 0 { json.member("step", process.step) } else { json.null("step") }
-    json.null("container")
+    if process.container != 0 { json.member("container", process.container) } else { json.null("container") }
     if let endedAt = process.endedAt {
       json.member("durationNanoseconds", endedAt > process.startedAt ? endedAt - process.startedAt : 0)
     } else {

@@ -24,6 +24,47 @@ extension ReportInput {
       }
     }
 
+    /// A container that a daemon started for the job.
+    public struct Container: Sendable, Equatable {
+      public var id: String
+      /// `docker`, `podman`, `buildkit`…; nil where its cgroup does not say.
+      public var runtime: String?
+      /// As the job asked for them; nil: not known.
+      public var image: String?
+      public var name: String?
+      /// Path in the v2 hierarchy.
+      public var cgroup: String?
+      /// By what it was found to be the job's: `created`, `build`, `command`.
+      public var foundBy: String
+      /// The process that asked for it; 0: not known.
+      public var askedBy: UInt32
+      /// CLOCK_BOOTTIME, of the first program in it.
+      public var startedAt: UInt64
+      /// The job that has what was done in it: it does the same step for several builds; nil: this one.
+      public var recordedIn: String?
+
+      public init(
+        id: String, runtime: String?, image: String?, name: String?, cgroup: String?, foundBy: String, askedBy: UInt32,
+        startedAt: UInt64, recordedIn: String? = nil
+      ) {
+        self.id = id
+        self.runtime = runtime
+        self.image = image
+        self.name = name
+        self.cgroup = cgroup
+        self.foundBy = foundBy
+        self.askedBy = askedBy
+        self.startedAt = startedAt
+        self.recordedIn = recordedIn
+      }
+
+      /// `image (name)`, or what is known.
+      var title: String {
+        let what = image ?? name ?? runtime ?? "container"
+        return name.map { $0 == what ? what : "\(what) (\($0))" } ?? what
+      }
+    }
+
     /// `github`, `jenkins`, or what the rule says.
     public var provider: String
     /// Name of the rule that claimed it, and by what: `comm`, `environment`, `adopted`.
@@ -35,6 +76,9 @@ extension ReportInput {
     public var steps: [Step] = []
     /// Steps that were not kept, of a job that has too many.
     public var stepsNotKept: UInt64 = 0
+    /// A process' ``ProcessSummary/container`` is the place in here, from 1.
+    public var containers: [Container] = []
+    public var containersNotKept: UInt64 = 0
 
     public init(provider: String, rule: String, reason: String) {
       self.provider = provider
@@ -44,7 +88,8 @@ extension ReportInput {
 
     public static func == (a: Job, b: Job) -> Bool {
       a.provider == b.provider && a.rule == b.rule && a.reason == b.reason && a.facts == b.facts && a.steps == b.steps
-        && a.stepsNotKept == b.stepsNotKept && a.variables.elementsEqual(b.variables, by: ==)
+        && a.stepsNotKept == b.stepsNotKept && a.containers == b.containers
+        && a.containersNotKept == b.containersNotKept && a.variables.elementsEqual(b.variables, by: ==)
     }
 
     /// `github · octo/repo · CI / build · run 7.1 · refs/heads/main`, with what is known.
@@ -118,6 +163,23 @@ extension JSONReport {
       }
     }
     if job.stepsNotKept > 0 { json.member("stepsNotKept", job.stepsNotKept) }
+    json.array("containers") { json in
+      for (index, container) in job.containers.enumerated() {
+        json.object { json in
+          json.member("number", UInt32(index + 1))
+          json.member("id", container.id)
+          json.member(named: "runtime", container.runtime)
+          json.member(named: "image", container.image)
+          json.member(named: "name", container.name)
+          json.member(named: "cgroup", container.cgroup)
+          json.member("foundBy", container.foundBy)
+          json.member("askedBy", container.askedBy)
+          json.member("startedAt", clock.rfc3339(container.startedAt))
+          json.member(named: "recordedIn", container.recordedIn)
+        }
+      }
+    }
+    if job.containersNotKept > 0 { json.member("containersNotKept", job.containersNotKept) }
   }
 
   package static func write(_ unseen: [ReportInput.Unseen], clock: WallClock, to json: inout JSONOutput) {

@@ -90,7 +90,9 @@ enum mt_type {
 	MT_CLAIM = 36,       /* critical; mt_claim; COMM, VARIABLE…: a process was recognised as a job's */
 	MT_STEP = 37,        /* critical; mt_step; VARIABLE…: an exec of the process that a step began with */
 	MT_DIGEST = 38,      /* critical; mt_digest; what a file's contents hash to, or why that is not known; only if asked for */
-	MT_TYPE_COUNT = 39,
+	MT_DAEMON = 39,      /* critical; mt_daemon; BYTES: what a job's process and a daemon that is in no job tell each other */
+	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH: a container's cgroup was made, or has gone; of no job */
+	MT_TYPE_COUNT = 41,
 };
 
 enum mt_flag {
@@ -114,6 +116,7 @@ enum mt_string {
 	MT_STR_PATH2 = 10,   /* likewise, relative to `dir2` */
 	MT_STR_DETAIL = 11,  /* of MT_SECURITY: a file system's type, or the name that a BPF object was given */
 	MT_STR_VARIABLE = 12, /* "NAME=value", any number of them */
+	MT_STR_BYTES = 13,
 };
 
 struct mt_header {
@@ -354,6 +357,7 @@ struct mt_uring {
 
 #include "martlet_abi_security.h"
 #include "martlet_abi_jobs.h"
+#include "martlet_abi_containers.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {
@@ -376,7 +380,9 @@ enum mt_map {
 	MT_MAP_DIRECTORIES = 4,
 	MT_MAP_OPEN_FILES = 5,
 	MT_MAP_JOBS = 6,         /* slots of jobs */
-	MT_MAP_COUNT = 7,
+	MT_MAP_TALKS = 7,        /* requests to daemons whose answers are listened to */
+	MT_MAP_CGROUPS = 8,
+	MT_MAP_COUNT = 9,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is

@@ -82,7 +82,8 @@ struct mt_cgroup {
 	mt_u32 rule;
 	mt_u32 step;         /* of tasks that join `job` */
 	mt_u16 job;          /* 0: the rule makes one */
-	mt_u16 reserved[3];
+	mt_u16 is_container; /* 1: its tasks get a job of their own, whatever the rules are */
+	mt_u16 reserved[2];
 };
 
 /* Hash: the slot of the job that has this key. */
@@ -135,6 +136,7 @@ enum mt_claim_reason {
 	MT_CLAIM_ENVIRONMENT = 4,
 	MT_CLAIM_ADOPTED = 5,     /* by user space: it was there first */
 	MT_CLAIM_ASKED = 6,       /* by user space: somebody asked for it */
+	MT_CLAIM_CONTAINER = 7,   /* in a container's cgroup: of a slot of its own */
 };
 
 /* Comes before the exec's own record. VARIABLE: those of the identity that the environment has. */
@@ -147,6 +149,8 @@ struct mt_claim {
 	mt_u32 is_new;       /* 1: the slot is a new job's */
 	mt_u32 parent_tgid;
 	mt_u32 uid;          /* effective, in the initial user namespace */
+	mt_u32 container;    /* its number in the job, by user space; 0: none */
+	mt_u32 reserved;
 };
 
 /*
@@ -169,7 +173,7 @@ _Static_assert(__builtin_offsetof(struct mt_job, steps) == 36, "likewise");
 _Static_assert(__builtin_offsetof(struct mt_job, born) == 56, "likewise");
 _Static_assert(sizeof(struct mt_job_counts) == 40, "job counts layout");
 _Static_assert(sizeof(struct mt_recognition) == 32, "recognition layout");
-_Static_assert(sizeof(struct mt_claim) == 40, "claim layout");
+_Static_assert(sizeof(struct mt_claim) == 48, "claim layout");
 _Static_assert(sizeof(struct mt_step) == 8, "step layout");
 
 #endif

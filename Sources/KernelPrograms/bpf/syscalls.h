@@ -265,6 +265,17 @@ static __always_inline __u64 call_number(struct pt_regs *regs)
 	return regs->orig_ax & ~X32_BIT;
 }
 
+/* The same where the registers are at an address that is only a number. */
+static __always_inline __u64 call_number_at(struct pt_regs *regs)
+{
+	return READ(regs, struct pt_regs, orig_ax) & ~X32_BIT;
+}
+
+#define NR_WRITE 1
+#define NR_WRITEV 20
+#define NR_SENDTO 44
+#define NR_SENDMSG 46
+
 /* Argument `n` of a call in `regs`, which GET reads from. */
 #define REGISTER_ARGUMENT(GET, regs, n, compat)                                                                        \
 	((compat) ? (__u32)((n) == 0 ? GET(regs, bx) : (n) == 1 ? GET(regs, cx) : (n) == 2 ? GET(regs, dx) :           \

@@ -112,6 +112,16 @@ static __always_inline __u64 call_number(struct pt_regs *regs)
 	return (__u32)regs->syscallno;
 }
 
+static __always_inline __u64 call_number_at(struct pt_regs *regs)
+{
+	return (__u32)READ(regs, struct pt_regs, syscallno);
+}
+
+#define NR_WRITE 64
+#define NR_WRITEV 66
+#define NR_SENDTO 206
+#define NR_SENDMSG 211
+
 /* Register 0 has the result by now. */
 #define REGISTER_ARGUMENT(GET, registers, n, compat)                                                                   \
 	({                                                                                                             \

@@ -4,6 +4,7 @@
  * nearly everything, pays for a look at its tag, at its name, and where rules want it at its environment.
  */
 #include "rules.h"
+#include "containers.h"
 
 #define IS_NEW 0x10000u /* beside a slot: nobody had it */
 
@@ -317,6 +318,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	__u64 by_comm = 0, by_marker, cgroup = 0, *bits;
 	const struct mt_cgroup *watched = 0;
 	const struct mt_rule_filter *filter = current_filter();
+	const struct mt_container_state *containers = current_state();
 	struct mt_tag *tag = own_tag(task);
 	struct look *look = current_look();
 	struct claim claim = {};
@@ -347,13 +349,13 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	}
 	by_marker = (by_comm | filter->nameless) & filter->by_marker;
 	by_comm &= filter->by_comm;
-	if (filter->kinds & MT_RULES_BY_CGROUP) {
+	if ((filter->kinds & MT_RULES_BY_CGROUP) || (containers && containers->asked)) {
 		cgroup = READ(READ(READ(LOOSE(task)->cgroups, struct css_set, dfl_cgrp), struct cgroup, kn),
 			      struct kernfs_node, id);
 		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
 	}
-	/* The cgroup says more than the environment, which anybody can set. */
-	if (watched)
+	/* The cgroup says more than the environment, which anybody can set; unless all it says is that this is a container. */
+	if (watched && !watched->is_container)
 		by_marker = 0;
 	look->found = 0;
 	if (by_marker) {
@@ -378,7 +380,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	claim.reason = find_rule(record.slot, by_comm, by_marker);
 	claim.rule = look->rule;
 	if (!claim.reason && watched) {
-		claim.reason = MT_CLAIM_CGROUP;
+		claim.reason = watched->is_container ? MT_CLAIM_CONTAINER : MT_CLAIM_CGROUP;
 		claim.rule = watched->rule;
 	}
 	if (!claim.reason) {
@@ -388,6 +390,10 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
 		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
 		claim.step = watched->step;
+	} else if (claim.reason == MT_CLAIM_CONTAINER) {
+		/* All that is run in one container, whoever runs it, has one slot. */
+		claim.hash = hash_end(hash_word(hash_begin('c'), cgroup));
+		claim.slot = take_slot(MT_CONTAINER_RULE, claim.hash);
 	} else {
 		find_slot(&claim);
 	}
@@ -403,7 +409,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	if (claim.slot & IS_NEW)
 		claim.slot = begin_job(claim.slot & ~IS_NEW, claim.rule, claim.hash);
 	job = job_of(claim.slot & ~IS_NEW);
-	if (job && claim.hash && !claim.flags)
+	if (job && claim.hash && !claim.flags && claim.reason != MT_CLAIM_CONTAINER)
 		claim.step = next_number(&job->steps);
 	enrol(task, tag, &claim);
 

@@ -1,0 +1,341 @@
+internal import Jobs
+internal import EventLog
+internal import KernelABI
+internal import KernelSensor
+internal import Observation
+internal import Recording
+internal import Reporting
+
+/// A slot that the kernel side has made for what is executed in one container: in whose job that is, is found out here.
+struct ContainerSlot {
+  let slot: UInt16
+  let cgroup: UInt64
+  /// nil: the record that tells of its cgroup was lost.
+  let name: ContainerName?
+  let since: UInt64
+  /// What was done in it before it was known whose it is: whole records.
+  var records: [UInt8] = []
+  var waiting: UInt64 = 0
+  /// The first program that is executed.
+  var execution: ContainerLinks.Execution?
+  /// The job's slot; 0: not known yet.
+  var owner: UInt16 = 0
+  /// Number in the job, and its step.
+  var number: UInt32 = 0
+  var step: UInt32 = 0
+  /// Since when no process of it lives; 0: one does.
+  var emptySince: UInt64 = 0
+  var closedAt: UInt64 = 0
+}
+
+/// A container that is in no job's report.
+struct ForeignContainer: Sendable {
+  enum Reason: String {
+    /// No job's process was told of it.
+    case unknown
+    /// Several jobs build with this very command at once.
+    case several
+    /// The record of its cgroup was lost, or it did more than is kept before it was known whose it is.
+    case lost
+  }
+
+  var id: String?
+  var cgroup: String?
+  var startedAt: UInt64
+  var records: UInt64
+  var reason: Reason
+}
+
+/// What the agent knows of containers.
+struct AgentContainers {
+  var links = ContainerLinks()
+  /// By the cgroup's id.
+  var cgroups: [UInt64: (name: ContainerName, path: String)] = [:]
+  var slots: [UInt16: ContainerSlot] = [:]
+  var attributed: UInt64 = 0
+  var unattributed: UInt64 = 0
+  /// Those that came last.
+  var foreign: [ForeignContainer] = []
+  /// Bytes that wait until it is known whose they are.
+  var waitingBytes = 0
+  var isHeld = false
+
+  /// How long it may take to find out whose a container is.
+  static let patience: UInt64 = 10_000_000_000
+  /// Bytes kept of one, and of all, until then.
+  static let limit = 16 << 20
+  static let limitOfAll = 128 << 20
+  static let foreignLimit = 50
+  static let cgroupLimit = 16_384
+}
+
+extension AgentRecorder {
+  // MARK: - Records
+
+  /// Records that are not of a job's own deeds: what daemons say, and what cgroups are made.
+  @inline(never)
+  mutating func takeOfContainers(_ record: RecordView) {
+    switch record.type {
+    case .daemon:
+      if containers.links.take(record) { decideAll() }
+    case .cgroup:
+      let body = record.cgroup
+      if body.is_gone != 0 {
+        containers.cgroups[body.cgroup] = nil
+      } else if let path = record.string(.path), let name = ContainerName(cgroup: path),
+        containers.cgroups.count < AgentContainers.cgroupLimit
+      {
+        containers.cgroups[body.cgroup] = (name, String(decoding: path, as: UTF8.self))
+      }
+    default: break
+    }
+  }
+
+  /// A process in a container was found by its cgroup.
+  @inline(never)
+  mutating func takeContainerClaim(_ record: RecordView) {
+    if containers.slots[record.job] == nil {
+      let cgroup = record.claim.cgroup
+      containers.slots[record.job] = ContainerSlot(
+        slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name, since: record.time)
+    }
+    guard let container = containers.slots[record.job] else { return }
+    if container.owner != 0 { return deliver(record, of: container) }
+    wait(record)
+    decide(container.slot)
+  }
+
+  /// A record of a container of which it is not known whose it is. Returns false if the slot is none of these.
+  mutating func wait(_ record: RecordView) {
+    guard var container = containers.slots[record.job] else { return }
+    let bytes = record.bytes
+    container.waiting &+= 1
+    if container.records.count + bytes.count <= AgentContainers.limit,
+      containers.waitingBytes + bytes.count <= AgentContainers.limitOfAll
+    {
+      containers.slots[record.job] = nil  // Or the array would be copied.
+      container.records.append(contentsOf: bytes)
+      containers.waitingBytes += bytes.count
+    } else {
+      container.records = []
+    }
+    // Other containers are known by their ids. What is executed in the machine's own mounts is the runtime.
+    let isFirstExec =
+      record.type == .exec && container.name?.kind == .buildStep && container.execution == nil
+      && record.exec.exec_flags & MT_EXEC_OTHER_MNTNS.rawValue != 0
+    if isFirstExec, let bytes = record.string(.argv) {
+      var arguments = bytes.split(separator: 0, omittingEmptySubsequences: false).map { Array($0) }
+      if arguments.last?.isEmpty ?? false { arguments.removeLast() }
+      container.execution = ContainerLinks.Execution(
+        at: record.time &+ UInt64(bitPattern: Clock.wallOffset), arguments: arguments,
+        variable: ProcessScan.variables(of: record.tgid, startedAt: record.leaderStart),
+        layers: OverlayLayers(ofProcess: record.tgid))
+    }
+    let slot = container.slot
+    containers.slots[slot] = container
+    if isFirstExec { decide(slot) }
+  }
+
+  private mutating func decideAll() {
+    for (slot, container) in containers.slots where container.owner == 0 { decide(slot) }
+  }
+
+  /// Finds out whose a container is, if that can be told by now.
+  private mutating func decide(_ slot: UInt16) {
+    guard let container = containers.slots[slot], container.owner == 0, let name = container.name,
+      container.records.count > 0, case .belongs(let link) = containers.links.decide(name, container.execution),
+      let place = jobs[Int(link.asker.slot)], place.pointee.slot == link.asker.slot
+    else { return }
+    var mine = container
+    mine.owner = link.asker.slot
+    let asker = place.pointee.recorder.process(link.asker.process, start: link.asker.start)
+    mine.step = asker.step
+    mine.number = place.pointee.noticeContainer(
+      ReportInput.Job.Container(
+        id: name.id, runtime: name.runtime, image: link.image, name: link.name,
+        cgroup: containers.cgroups[container.cgroup]?.path, foundBy: link.how.rawValue, askedBy: asker.id,
+        startedAt: container.since), slot: slot)
+    if let step = link.step, let layers = container.execution?.layers { containers.links.note(layers, of: step) }
+    for sharer in link.sharers { tell(sharer, of: container, name, recordedIn: place.pointee.identifier) }
+    let records = mine.records
+    containers.waitingBytes -= records.count
+    mine.records = []
+    mine.execution = nil
+    containers.slots[slot] = mine
+    containers.attributed &+= 1
+    jobs[Int(slot)] = place
+    records.withUnsafeBytes { bytes in
+      var rest = bytes[...]
+      while rest.count >= MemoryLayout<mt_header>.size {
+        let length = Int(rest.loadUnaligned(as: UInt32.self))
+        let record = try? RecordView(validating: UnsafeRawBufferPointer(rebasing: rest.prefix(length)))
+        if let record { deliver(record, of: mine) }
+        rest = rest.dropFirst(max(length, MemoryLayout<mt_header>.size))
+      }
+    }
+  }
+
+  /// A build of another job has this very step.
+  private func tell(
+    _ sharer: ContainerLinks.Asker, of container: ContainerSlot, _ name: ContainerName, recordedIn identifier: String
+  ) {
+    guard let place = jobs[Int(sharer.slot)], place.pointee.slot == sharer.slot else { return }
+    let asker = place.pointee.recorder.process(sharer.process, start: sharer.start)
+    place.pointee.noticeContainer(
+      ReportInput.Job.Container(
+        id: name.id, runtime: name.runtime, image: nil, name: nil, cgroup: containers.cgroups[container.cgroup]?.path,
+        foundBy: ContainerLinks.Link.How.command.rawValue, askedBy: asker.id, startedAt: container.since,
+        recordedIn: identifier))
+  }
+
+  private func deliver(_ record: RecordView, of container: ContainerSlot) {
+    guard let place = jobs[Int(container.owner)] else { return }
+    guard record.type == .claim else { return place.pointee.recorder.take(record) }
+    var body = record.claim
+    body.step = container.step
+    body.container = container.number
+    var builder = RecordBuilder(
+      .claim, time: record.time, tgid: record.tgid, leaderStart: record.leaderStart)
+    builder.job = container.owner
+    builder.setBody(body)
+    if let comm = record.string(.comm) { builder.setString(.comm, comm) }
+    if let name = container.name { builder.setString(.detail, name.id) }
+    builder.bytes.withUnsafeBytes { bytes in
+      if let record = try? RecordView(validating: bytes) { place.pointee.recorder.take(record) }
+    }
+  }
+
+  // MARK: - What is due
+
+  mutating func keepContainers(_ sensor: Sensor, now: UInt64) {
+    do {
+      for (asker, socket) in containers.links.takeEnded() {
+        try sensor.forgetTalk(socket, ofProcess: asker.process, start: asker.start)
+      }
+      if containers.isHeld != containers.links.isAwaiting {
+        containers.isHeld = containers.links.isAwaiting
+        try sensor.holdContainers(containers.isHeld)
+      }
+      for (slot, container) in containers.slots {
+        if container.owner == 0 {
+          if now &- container.since > AgentContainers.patience { try leave(slot, sensor, now: now) }
+        } else {
+          try closeIfEmpty(slot, sensor, now: now)
+        }
+      }
+    } catch {
+      settings.log.say("containers cannot be followed: \(error)")
+    }
+  }
+
+  /// Nobody's.
+  private mutating func leave(_ slot: UInt16, _ sensor: Sensor, now: UInt64) throws(SensorError) {
+    guard let container = containers.slots[slot] else { return }
+    var reason = ForeignContainer.Reason.unknown
+    if container.name == nil || container.records.isEmpty {
+      reason = .lost
+    } else if let name = container.name, containers.links.decide(name, container.execution) == .several {
+      reason = .several
+    }
+    containers.waitingBytes -= container.records.count
+    containers.unattributed &+= 1
+    counts.unattributed &+= container.waiting
+    if containers.foreign.count >= AgentContainers.foreignLimit { containers.foreign.removeFirst() }
+    containers.foreign.append(
+      ForeignContainer(
+        id: container.name?.id, cgroup: containers.cgroups[container.cgroup]?.path, startedAt: container.since,
+        records: container.waiting, reason: reason))
+    containers.slots[slot] = nil
+    try sensor.forgetContainer(container.cgroup)
+    try sensor.closeJob(slot, evenIfAlive: true)
+    close(slot, now: now)
+  }
+
+  /// What ends gives its slot back while its job goes on: a build has a container for each step.
+  private mutating func closeIfEmpty(_ slot: UInt16, _ sensor: Sensor, now: UInt64) throws(SensorError) {
+    guard var container = containers.slots[slot] else { return }
+    if container.closedAt != 0 {
+      guard now >= container.closedAt &+ Self.settled else { return }
+      if let job = jobs[Int(container.owner)] {
+        job.pointee.forgetContainer(slot: slot, counts: try sensor.jobCounts(slot))
+      }
+      containers.slots[slot] = nil
+      jobs[Int(slot)] = nil
+      return close(slot, now: now &- Self.settled)
+    }
+    if try sensor.slot(slot).processes > 0 {
+      container.emptySince = 0
+    } else if container.emptySince == 0 {
+      container.emptySince = now
+    } else if now &- container.emptySince > 1_000_000_000, try sensor.closeJob(slot) {
+      container.closedAt = now
+    }
+    containers.slots[slot] = container
+  }
+
+  /// The job is over, and with it what its containers do that live on.
+  ///
+  /// - Returns: what the kernel side has counted of its containers
+  mutating func closeContainers(of owner: UInt16, _ sensor: Sensor, now: UInt64) throws(SensorError) -> JobCounts {
+    containers.links.forget(slot: owner)
+    var sum = JobCounts()
+    for (slot, container) in containers.slots where container.owner == owner {
+      sum += try sensor.jobCounts(slot)
+      try sensor.closeJob(slot, evenIfAlive: true)
+      containers.slots[slot] = nil
+      jobs[Int(slot)] = nil
+      close(slot, now: now)
+    }
+    return sum
+  }
+
+  /// Processes of its containers that live.
+  func processesInContainers(of job: borrowing AgentJob, _ sensor: Sensor) throws(SensorError) -> UInt64 {
+    var sum: UInt64 = 0
+    for slot in job.containerSlots { sum &+= try sensor.slot(slot).processes }
+    return sum
+  }
+}
+
+/// Containers that daemons started, as a status has them.
+struct ContainerCounts: Sendable {
+  /// Found to be a job's, and of those the ones that live.
+  var attributed: UInt64 = 0
+  var running = 0
+  /// Of which it is not known yet whose they are.
+  var waiting = 0
+  /// In no job's report.
+  var unattributed: UInt64 = 0
+  /// Answers of daemons that were too long to be understood, and what was told and not kept.
+  var unreadAnswers: UInt64 = 0
+  var foreign: [ForeignContainer] = []
+
+  init() {}
+
+  init(_ containers: AgentContainers) {
+    attributed = containers.attributed
+    running = containers.slots.values.count { $0.owner != 0 && $0.closedAt == 0 }
+    waiting = containers.slots.values.count { $0.owner == 0 }
+    unattributed = containers.unattributed
+    unreadAnswers = containers.links.cut &+ containers.links.dropped
+    foreign = containers.foreign
+  }
+
+  func write(to json: inout JSONOutput) {
+    json.member("attributed", attributed)
+    json.member("running", running)
+    json.member("waiting", waiting)
+    json.member("unattributed", unattributed)
+    json.member("unreadAnswers", unreadAnswers)
+  }
+}
+
+extension ForeignContainer {
+  func write(to json: inout JSONOutput) {
+    json.member(named: "id", id)
+    json.member(named: "cgroup", cgroup)
+    json.member("startedAt", WallClock(offset: Clock.wallOffset).rfc3339(startedAt))
+    json.member("records", records)
+    json.member("reason", reason.rawValue)
+  }
+}

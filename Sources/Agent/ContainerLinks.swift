@@ -1,0 +1,304 @@
+internal import KernelABI
+internal import Observation
+
+/// Which container is whose, by what daemons told the processes of jobs.
+///
+/// Nothing is guessed: a container belongs to the job whose process was told its id, in answer to a request to make it or
+/// to build; or, as BuildKit tells nobody the ids of what it runs, to the one job that was told that a step executes just
+/// this command.
+struct ContainerLinks {
+  /// A process that asked a daemon.
+  struct Asker: Hashable {
+    var slot: UInt16
+    var process: UInt32
+    var start: UInt64
+  }
+
+  struct Link: Equatable {
+    enum How: String {
+      /// The daemon answered with its id.
+      case created
+      /// It runs a step of a build, and the daemon told its id.
+      case build
+      /// It runs a step of a build, whose command the daemon told.
+      case command
+    }
+
+    var asker: Asker
+    var how: How
+    var image: String?
+    var name: String?
+    /// The digest of a build's step.
+    var step: String?
+    /// Others whose builds have the very same step: BuildKit does it once for all.
+    var sharers: [Asker] = []
+  }
+
+  enum Decision: Equatable {
+    case belongs(Link)
+    /// Nobody was told of it yet.
+    case unknown
+    /// Several jobs were told of steps that it may be.
+    case several
+  }
+
+  /// What a container runs, by which a step of a build is recognised.
+  struct Execution {
+    /// When its first program was executed, CLOCK_REALTIME.
+    var at: UInt64
+    var arguments: [[UInt8]]
+    /// A variable of its environment; nil: it has none of that name, or cannot be asked any more.
+    var variable: (String) -> [UInt8]?
+    /// Its root directory; nil: not known.
+    var layers: OverlayLayers?
+  }
+
+  private struct Conversation {
+    var asker: Asker
+    var talk = DaemonConversation()
+    var steps: [String: DaemonConversation.Step] = [:]
+    /// The place in the order in which builds began.
+    var number: UInt64
+  }
+
+  /// By the daemon's socket.
+  private var conversations: [UInt64: Conversation] = [:]
+  private var askers: [Asker: Set<UInt64>] = [:]
+  /// By their ids, or the first twelve digits of these. Who was told first has it: others can hear of it later.
+  private var told: [String: Link] = [:]
+  /// The directories with the results of steps, by their digests.
+  private var results: [String: String] = [:]
+  /// What was told and not kept, as there was too much.
+  private(set) var dropped: UInt64 = 0
+  /// Processes that have ended, for the kernel side to forget on which sockets they waited.
+  private var ended: [(asker: Asker, socket: UInt64)] = []
+
+  private static let limit = 65_536
+  private static let stepLimit = 10_000
+  private var begun: UInt64 = 0
+
+  var isEmpty: Bool { askers.isEmpty }
+  /// Whether a process lives that may be waiting for an answer.
+  var isAwaiting: Bool { !askers.isEmpty }
+  /// Pieces of answers that were too long to be understood.
+  private(set) var cut: UInt64 = 0
+
+  // MARK: - What comes
+
+  /// Takes what was said. Returns true if something was learnt.
+  mutating func take(_ record: RecordView) -> Bool {
+    let body = record.daemon
+    guard let bytes = record.string(.bytes) else { return false }
+    let asker = Asker(slot: record.job, process: record.tgid, start: record.leaderStart)
+    if body.is_answer == 0 {
+      if conversations[body.sock]?.asker != asker {
+        guard conversations.count < Self.limit else {
+          dropped &+= 1
+          return false
+        }
+        begun &+= 1
+        conversations[body.sock] = Conversation(asker: asker, number: begun)
+        askers[asker, default: []].insert(body.sock)
+      }
+      conversations[body.sock]?.talk.take(request: bytes)
+      return false
+    }
+    guard var conversation = conversations[body.sock], conversation.asker == asker else { return false }
+    let before = conversation.talk.cut
+    let news = conversation.talk.take(answer: bytes, isCut: body.bytes > UInt64(bytes.count))
+    cut &+= UInt64(conversation.talk.cut - before)
+    for item in news {
+      switch item {
+      case .created(let id):
+        tell(id, Link(asker: asker, how: .created, image: conversation.talk.image, name: conversation.talk.name))
+      case .runs(let digits): tell(digits, Link(asker: asker, how: .build))
+      case .step(let step): note(step, &conversation)
+      }
+    }
+    conversations[body.sock] = conversation
+    return !news.isEmpty
+  }
+
+  private mutating func note(_ step: DaemonConversation.Step, _ conversation: inout Conversation) {
+    var step = step
+    if let known = conversation.steps[step.digest] {
+      step.startedAt = step.startedAt ?? known.startedAt
+      step.completedAt = step.completedAt ?? known.completedAt
+    } else if conversation.steps.count >= Self.stepLimit {
+      dropped &+= 1
+      return
+    }
+    conversation.steps[step.digest] = step
+  }
+
+  private mutating func tell(_ id: String, _ link: Link) {
+    guard told[id] == nil else { return }
+    guard told.count < Self.limit else {
+      dropped &+= 1
+      return
+    }
+    told[id] = link
+  }
+
+  /// A process of a job has ended.
+  mutating func processEnded(_ asker: Asker) {
+    guard let sockets = askers[asker] else { return }
+    askers[asker] = nil
+    ended += sockets.map { (asker, $0) }
+    for socket in sockets where conversations[socket]?.asker == asker {
+      // What it was told of steps is still true of what they run.
+      if conversations[socket]?.steps.isEmpty ?? true { conversations[socket] = nil }
+    }
+  }
+
+  /// Those that have ended since it was asked last, with the sockets of those whom they asked.
+  mutating func takeEnded() -> [(asker: Asker, socket: UInt64)] {
+    defer { ended = [] }
+    return ended
+  }
+
+  /// A job is over: its slot may be another's soon.
+  mutating func forget(slot: UInt16) {
+    if askers.isEmpty, told.isEmpty, conversations.isEmpty { return }
+    for asker in Array(askers.keys) where asker.slot == slot { processEnded(asker) }
+    conversations = conversations.filter { $0.value.asker.slot != slot }
+    told = told.filter { $0.value.asker.slot != slot }
+  }
+
+  /// A container that runs a step of a build leaves its result in this directory: later steps begin with that.
+  mutating func note(_ layers: OverlayLayers, of step: String) {
+    if results.count < Self.limit { results[step] = layers.upper }
+  }
+
+  // MARK: - Whose it is
+
+  /// - Parameter execution: the first in it; nil: there was none yet
+  func decide(_ container: ContainerName, _ execution: Execution?) -> Decision {
+    if let link = told[container.id] ?? told[String(container.id.prefix(12))] { return .belongs(link) }
+    guard container.kind == .buildStep, let execution else { return .unknown }
+    var steps = stepsUnderWay(at: execution.at, BuildCommand(execution.arguments))
+    func isOne() -> Bool { steps.allSatisfy { $0.step.digest == steps[0].step.digest } }
+    if !isOne() {
+      let exact = BuildCommand(execution.arguments, variable: execution.variable)
+      steps = steps.filter { exact.matches($0.step.command) }
+    }
+    if !isOne(), let layers = execution.layers {
+      steps = steps.filter { $0.step.inputs.contains { results[$0].map(layers.lower.contains) ?? false } }
+    }
+    guard let first = steps.first else { return .unknown }
+    guard isOne() else { return .several }
+    var link = Link(asker: first.asker, how: .command, step: first.step.digest)
+    for other in steps where other.asker.slot != first.asker.slot && !link.sharers.contains(other.asker) {
+      link.sharers.append(other.asker)
+    }
+    return .belongs(link)
+  }
+
+  /// Steps that execute this and were begun, and not completed, at that time; the first build's first.
+  private func stepsUnderWay(
+    at time: UInt64, _ command: BuildCommand
+  ) -> [(asker: Asker, step: DaemonConversation.Step)] {
+    conversations.values.sorted { $0.number < $1.number }.flatMap { conversation in
+      conversation.steps.values.filter { step in
+        guard let startedAt = step.startedAt, startedAt <= time &+ Self.clockError else { return false }
+        return step.completedAt.map { $0 &+ Self.clockError >= time } ?? true && command.matches(step.command)
+      }.map { (conversation.asker, $0) }
+    }
+  }
+
+  /// How far two looks at CLOCK_REALTIME, converted, may be apart.
+  private static let clockError: UInt64 = 1_000_000
+}
+
+/// What a step of a build executes, to be compared with what is said of it.
+struct BuildCommand {
+  /// Of a shell's script, and as a JSON array without spaces.
+  private let parts: [[UInt8]]
+  private let list: [UInt8]
+
+  /// - Parameter variable: of its environment; without it, variables may stand for anything
+  init(_ arguments: [[UInt8]], variable: ((String) -> [UInt8]?)? = nil) {
+    let isScript = arguments.count >= 3 && arguments[arguments.count - 2] == Array("-c".utf8)
+    parts = isScript ? Self.parts(of: arguments[arguments.count - 1], variable) : []
+    let words = arguments.map { "\"" + String(decoding: $0, as: UTF8.self) + "\"" }
+    list = Array(("[" + words.joined(separator: ",") + "]").utf8)
+  }
+
+  /// Whether this is what is executed. In what is said, `$NAME` and `${…}` of the script may have their values; options of
+  /// the instruction come first.
+  func matches(_ said: String) -> Bool {
+    var said = Array(said.utf8)[...]
+    while said.starts(with: "--".utf8), let end = said.firstIndex(of: UInt8(ascii: " ")) {
+      said = said[(end + 1)...].drop { $0 == UInt8(ascii: " ") }
+    }
+    if said.first == UInt8(ascii: "[") {
+      return said.filter { $0 != UInt8(ascii: " ") } == list.filter { $0 != UInt8(ascii: " ") }
+    }
+    return Self.matches(said, parts)
+  }
+
+  /// The script without its variables: what stands before, between and behind those whose values are not known.
+  private static func parts(of script: [UInt8], _ variable: ((String) -> [UInt8]?)?) -> [[UInt8]] {
+    var parts: [[UInt8]] = [[]]
+    var start = 0
+    var at = 0
+    while at < script.count {
+      guard script[at] == UInt8(ascii: "$"), at + 1 < script.count else {
+        at += 1
+        continue
+      }
+      var end = at + 1
+      if script[end] == UInt8(ascii: "{") {
+        guard let close = script[end...].firstIndex(of: UInt8(ascii: "}")) else {
+          at += 1
+          continue
+        }
+        end = close + 1
+      } else {
+        while end < script.count, isNamePart(script[end]) { end += 1 }
+        if end == at + 1 {
+          at += 1
+          continue
+        }
+      }
+      parts[parts.count - 1] += script[start..<at]
+      let name = script[(at + 1)..<end].filter { isNamePart($0) }
+      if name.count + (script[at + 1] == UInt8(ascii: "{") ? 3 : 1) == end - at,
+        let value = variable?(String(decoding: name, as: UTF8.self))
+      {
+        parts[parts.count - 1] += value
+      } else {
+        parts.append([])
+      }
+      start = end
+      at = end
+    }
+    parts[parts.count - 1] += script[start...]
+    return parts
+  }
+
+  private static func isNamePart(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: "_") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+      || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
+  }
+
+  /// Whether the text is these parts with anything in between: the first at its beginning, the last at its end.
+  private static func matches(_ text: ArraySlice<UInt8>, _ parts: [[UInt8]]) -> Bool {
+    guard let first = parts.first, let last = parts.last, text.starts(with: first) else { return false }
+    if parts.count == 1 { return text.count == first.count }
+    guard text.count >= first.count + last.count, text.suffix(last.count).elementsEqual(last) else { return false }
+    var rest = text.dropFirst(first.count).dropLast(last.count)
+    for part in parts.dropFirst().dropLast() where !part.isEmpty {
+      guard let end = find(part, in: rest) else { return false }
+      rest = rest[end...]
+    }
+    return true
+  }
+
+  /// Where the first occurrence ends.
+  private static func find(_ part: [UInt8], in text: ArraySlice<UInt8>) -> Int? {
+    guard text.count >= part.count else { return nil }
+    for at in text.startIndex...(text.endIndex - part.count) where text[at...].starts(with: part) { return at + part.count }
+    return nil
+  }
+}
