@@ -50,7 +50,7 @@ struct ForeignContainer: Sendable {
 struct AgentContainers {
   var links = ContainerLinks()
   /// By the cgroup's id.
-  var cgroups: [UInt64: (name: ContainerName, path: String)] = [:]
+  var cgroups: [UInt64: (name: ContainerName, path: String, bundle: ContainerBundle?)] = [:]
   var slots: [UInt16: ContainerSlot] = [:]
   var attributed: UInt64 = 0
   var unattributed: UInt64 = 0
@@ -85,7 +85,12 @@ extension AgentRecorder {
       } else if let path = record.string(.path), let name = ContainerName(cgroup: path),
         containers.cgroups.count < AgentContainers.cgroupLimit
       {
-        containers.cgroups[body.cgroup] = (name, String(decoding: path, as: UTF8.self))
+        // Others are known by their ids.
+        let runtime = name.kind == .buildStep ? record.string(.argv) : nil
+        containers.cgroups[body.cgroup] = (
+          name, String(decoding: path, as: UTF8.self),
+          runtime.flatMap { ContainerBundle(ofRuntime: $0, process: record.tgid) }
+        )
       }
     default: break
     }
@@ -96,8 +101,16 @@ extension AgentRecorder {
   mutating func takeContainerClaim(_ record: RecordView) {
     if containers.slots[record.job] == nil {
       let cgroup = record.claim.cgroup
-      containers.slots[record.job] = ContainerSlot(
+      var container = ContainerSlot(
         slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name, since: record.time)
+      if let bundle = containers.cgroups[cgroup]?.bundle {
+        container.execution = ContainerLinks.Execution(
+          at: record.time &+ UInt64(bitPattern: Clock.wallOffset), arguments: bundle.arguments,
+          variable: bundle.variable, layers: bundle.layers)
+        // It may hold secrets.
+        containers.cgroups[cgroup]?.bundle = nil
+      }
+      containers.slots[record.job] = container
     }
     guard let container = containers.slots[record.job] else { return }
     if container.owner != 0 { return deliver(record, of: container) }
@@ -119,7 +132,7 @@ extension AgentRecorder {
     } else {
       container.records = []
     }
-    // Other containers are known by their ids. What is executed in the machine's own mounts is the runtime.
+    // Without the bundle's description. What is executed in the machine's own mounts is the runtime.
     let isFirstExec =
       record.type == .exec && container.name?.kind == .buildStep && container.execution == nil
       && record.exec.exec_flags & MT_EXEC_OTHER_MNTNS.rawValue != 0

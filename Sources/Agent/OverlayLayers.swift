@@ -8,12 +8,14 @@ struct OverlayLayers: Equatable, Sendable {
   var lower: Set<String>
 
   /// nil: the process has ended, or has no such root.
-  init?(ofProcess pid: UInt32) {
+  ///
+  /// - Parameter place: where it is mounted, as the process sees it
+  init?(ofProcess pid: UInt32, at place: String = "/") {
     let lines = ProcessScan.file("/proc/\(pid)/mountinfo", limit: 1 << 20).split(separator: UInt8(ascii: "\n"))
     for line in lines {
       // `36 35 98:0 / / rw,noatime … - overlay overlay rw,lowerdir=…`, see proc_pid_mountinfo(5).
       let words = line.split(separator: UInt8(ascii: " "))
-      guard words.count > 8, words[4].elementsEqual("/".utf8), let options = words.last,
+      guard words.count > 8, words[4].elementsEqual(place.utf8), let options = words.last,
         words.contains(where: { $0.elementsEqual("overlay".utf8) })
       else { continue }
       self.init(options: String(decoding: options, as: UTF8.self)) { link in

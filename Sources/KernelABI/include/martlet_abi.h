@@ -91,7 +91,7 @@ enum mt_type {
 	MT_STEP = 37,        /* critical; mt_step; VARIABLE…: an exec of the process that a step began with */
 	MT_DIGEST = 38,      /* critical; mt_digest; what a file's contents hash to, or why that is not known; only if asked for */
 	MT_DAEMON = 39,      /* critical; mt_daemon; BYTES: what a job's process and a daemon that is in no job tell each other */
-	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH: a container's cgroup was made, or has gone; of no job */
+	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH, ARGV: a container's cgroup was made, or has gone; of no job */
 	MT_TYPE_COUNT = 41,
 };
 

@@ -16,6 +16,7 @@
 #define MT_REQUEST_MAX 256      /* bytes of a request that are sent… */
 #define MT_CREATE_MAX 4096      /* …and of one whose answer is listened to: it may say which image and name are wanted */
 #define MT_ANSWER_MAX 8192      /* bytes of each piece of an answer */
+#define MT_RUNTIME_ARGV 2048    /* bytes of the arguments of who makes a container's cgroup */
 #define MT_CONTAINER_DIGITS 25  /* so many letters and digits in a row make a container's name */
 #define MT_CONTAINER_RULE 0xffffffffu /* of the claims of a container's processes: no rule's number */
 #define MT_ASKED_FOR 60000000000ull /* ns after what a job last told a daemon in which cgroups are looked at */

@@ -289,8 +289,9 @@ _Static_assert(TEXT_BYTES + 128 - MT_CONTAINER_DIGITS < 256, "a long row has one
 /* Begins the record of a cgroup. */
 static __always_inline int begin_cgroup(struct record *record, __u64 id, __u32 is_gone)
 {
+	struct task_struct *task = current_task();
+	struct actor actor = {.tgid = TASK(task, tgid), .tid = TASK(task, pid)};
 	struct mt_cgroup_change *body;
-	struct actor actor = {};
 
 	if (!begin(record, MT_CGROUP, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
@@ -306,9 +307,11 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
 	struct mt_cgroup watched = {.rule = MT_CONTAINER_RULE, .is_container = 1};
 	struct mt_container_state *state = current_state();
+	struct task_struct *task = current_task();
+	struct mm_struct *mm = TASK(task, mm);
 	struct kernfs_node *node;
 	struct record record;
-	__u64 id;
+	__u64 id, start;
 
 	if (!state || (!state->held && (!state->asked || bpf_ktime_get_boot_ns() - state->asked > MT_ASKED_FOR)))
 		return 0;
@@ -332,6 +335,12 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	else
 		count_used(MT_MAP_CGROUPS, 1);
 	add_kernel_string(&record, MT_STR_PATH, path, MT_PATH_MAX + 1);
+	/* The runtime's arguments say where the container is described. */
+	start = READ(mm, struct mm_struct, arg_start);
+	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, READ(mm, struct mm_struct, arg_end) - start,
+		       MT_RUNTIME_ARGV);
+	/* At once: the description is to be read before the container is over. */
+	record.cpu->unsignalled[MT_CRITICAL] = config.critical_edge;
 	send(&record);
 	return 0;
 }
