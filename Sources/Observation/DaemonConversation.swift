@@ -25,6 +25,16 @@ public struct DaemonConversation: Sendable {
     /// Nanoseconds of CLOCK_REALTIME; nil: not yet, or not told.
     public var startedAt: UInt64?
     public var completedAt: UInt64?
+
+    public init(
+      digest: String, inputs: [String], command: String, startedAt: UInt64? = nil, completedAt: UInt64? = nil
+    ) {
+      self.digest = digest
+      self.inputs = inputs
+      self.command = command
+      self.startedAt = startedAt
+      self.completedAt = completedAt
+    }
   }
 
   /// What the last request was for.

@@ -36,7 +36,8 @@ struct JobStream {
     add(
       .claim, pid,
       mt_claim(
-        key: 0, cgroup: 9, rule: 0, reason: program == nil ? 1 : 5, step: step, is_new: 1, parent_tgid: 1, uid: 1000),
+        key: 0, cgroup: 9, rule: 0, reason: program == nil ? 1 : 5, step: step, is_new: 1, parent_tgid: 1, uid: 1000,
+        container: 0, reserved: 0),
       strings)
   }
 

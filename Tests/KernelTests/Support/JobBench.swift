@@ -164,6 +164,8 @@ struct Deed {
 extension Record {
   var claim: mt_claim { view(\.claim, mt_claim()) }
   var step: mt_step { view(\.step, mt_step()) }
+  var daemon: mt_daemon { view(\.daemon, mt_daemon()) }
+  var cgroup: mt_cgroup_change { view(\.cgroup, mt_cgroup_change()) }
 
   var variables: [String] {
     var found: [String] = []
