@@ -62,27 +62,24 @@ public struct DaemonConversation: Sendable {
   /// The head of a request, and as much of its body as there is.
   public mutating func take(request bytes: some Collection<UInt8>) {
     let bytes = Array(bytes)
+    let (wanted, query) = Self.purpose(of: bytes)
+    // The answer may be told after the next request.
+    if purpose == .create, wanted == .other { return }
+    purpose = wanted
     buffer = []
-    image = nil
-    name = nil
-    let line = bytes.prefix { $0 != UInt8(ascii: "\r") && $0 != UInt8(ascii: "\n") }
+    name = wanted == .create ? Self.parameter("name", in: query) : nil
+    image = wanted == .create ? Self.text(behind: #""Image":""#, in: bytes[...]) : nil
+  }
+
+  private static func purpose(of request: [UInt8]) -> (Purpose, query: ArraySlice<UInt8>) {
+    if request.starts(with: "PRI * HTTP/2".utf8) { return (.build, []) }
+    let line = request.prefix { $0 != UInt8(ascii: "\r") && $0 != UInt8(ascii: "\n") }
     let words = line.split(separator: UInt8(ascii: " "), maxSplits: 2)
-    if line.starts(with: "PRI * HTTP/2".utf8) {
-      purpose = .build
-      return
-    }
-    guard words.count >= 2, words[0].elementsEqual("POST".utf8) else { return purpose = .other }
+    guard words.count >= 2, words[0].elementsEqual("POST".utf8) else { return (.other, []) }
     let target = words[1].split(separator: UInt8(ascii: "?"), maxSplits: 1)
     let path = target.first ?? []
-    if path.hasSuffix("/containers/create") {
-      purpose = .create
-      if target.count > 1 { name = Self.parameter("name", in: target[1]) }
-      image = Self.text(behind: #""Image":""#, in: bytes[...])
-    } else if path.hasSuffix("/build") || path.hasSuffix("/grpc") {
-      purpose = .build
-    } else {
-      purpose = .other
-    }
+    if path.hasSuffix("/containers/create") { return (.create, target.count > 1 ? target[1] : []) }
+    return (path.hasSuffix("/build") || path.hasSuffix("/grpc") ? .build : .other, [])
   }
 
   /// The value of a query's parameter, if it needs no decoding: names of containers have none of what would.
@@ -118,7 +115,9 @@ public struct DaemonConversation: Sendable {
     var news: [News] = []
     switch purpose {
     case .create:
-      if let id = Self.text(behind: #""Id":""#, in: buffer[...]), id.utf8.count == 64,
+      // Others that have an Id come with 200.
+      if let start = buffer[...].range(of: " 201 "),
+        let id = Self.text(behind: #""Id":""#, in: buffer[start.upperBound...]), id.utf8.count == 64,
         id.utf8.allSatisfy(ContainerName.isHexadecimal)
       {
         news.append(.created(id))

@@ -28,7 +28,7 @@ import Testing
 
   private func create(_ links: inout ContainerLinks, job: UInt16, process: UInt32 = 10, sock: UInt64) {
     _ = tell(&links, job: job, process: process, sock: sock, request: "POST /containers/create HTTP/1.1\r\n\r\n")
-    let answer = Array("{\"Id\":\"\(Self.container.id)\"}".utf8)
+    let answer = Array("HTTP/1.1 201 Created\r\n\r\n{\"Id\":\"\(Self.container.id)\"}".utf8)
     #expect(tell(&links, job: job, process: process, sock: sock, answer: answer))
   }
 
@@ -57,7 +57,7 @@ import Testing
     // The answer of the first never came; its end does not end the second.
     links.processEnded(asker(3, 10))
     #expect(links.decide(Self.container, nil) == .belongs(.init(asker: asker(4, 11), how: .created)))
-    let answer = Array("{\"Id\":\"\(Self.container.id)\"}".utf8)
+    let answer = Array("HTTP/1.1 201 Created\r\n\r\n{\"Id\":\"\(Self.container.id)\"}".utf8)
     #expect(!tell(&links, job: 3, process: 10, sock: 1, answer: answer))
   }
 

@@ -42,7 +42,21 @@ import Testing
     "0123", String(repeating: "g", count: 64), String(repeating: "A", count: 64), String(repeating: "0", count: 65),
   ]) func whatIsNoIdIsNone(_ id: String) {
     var conversation = ask("POST /containers/create HTTP/1.1\r\n\r\n")
-    #expect(conversation.take(answer: Array(#"{"Id":"\#(id)"}"#.utf8), isCut: false).isEmpty)
+    #expect(conversation.take(answer: Array("HTTP/1.1 201 OK\r\n\r\n{\"Id\":\"\(id)\"}".utf8), isCut: false).isEmpty)
+  }
+
+  @Test func anAnswerCanComeLate() {
+    var conversation = ask("POST /containers/create HTTP/1.1\r\n\r\n")
+    conversation.take(request: Array("GET /containers/x/json HTTP/1.1\r\n\r\n".utf8))
+    // Of another container, as the answer to that would be.
+    #expect(
+      conversation.take(answer: Array("HTTP/1.1 200 OK\r\n\r\n{\"Id\":\"\(Self.id)\"}".utf8), isCut: true).isEmpty)
+    let answer = Array("HTTP/1.1 201 Created\r\n\r\n{\"Id\":\"\(Self.id)\"}".utf8)
+    #expect(conversation.take(answer: answer, isCut: false) == [.created(Self.id)])
+    // A creation that failed does not keep it from hearing of a build.
+    conversation.take(request: Array("POST /containers/create HTTP/1.1\r\n\r\n".utf8))
+    conversation.take(request: Array("POST /build HTTP/1.1\r\n\r\n".utf8))
+    #expect(conversation.purpose == .build)
   }
 
   @Test func namesAndImagesThatNeedDecodingAreLeftOut() {

@@ -19,6 +19,7 @@
 #define MT_RUNTIME_ARGV 2048    /* bytes of the arguments of who makes a container's cgroup */
 #define MT_CONTAINER_DIGITS 25  /* so many letters and digits in a row make a container's name */
 #define MT_CONTAINER_RULE 0xffffffffu /* of the claims of a container's processes: no rule's number */
+#define MT_LATE_ANSWER 1000000000ull /* ns after the next request in which an answer can be told */
 #define MT_ASKED_FOR 60000000000ull /* ns after what a job last told a daemon in which cgroups are looked at */
 
 /* Header: the job's process. A request is any piece that begins with a method; its answers those to the last such. */
@@ -33,6 +34,7 @@ struct mt_daemon {
 struct mt_talk {
 	mt_u64 leader_start;
 	mt_u64 since;        /* ns of CLOCK_BOOTTIME */
+	mt_u64 over;         /* likewise, when the process asked for something else; 0: it has not */
 	mt_u32 tgid;
 	mt_u16 job;
 	mt_u16 reserved;
@@ -51,7 +53,7 @@ struct mt_container_state {
 };
 
 _Static_assert(sizeof(struct mt_daemon) == 24, "daemon layout");
-_Static_assert(sizeof(struct mt_talk) == 24, "talk layout");
+_Static_assert(sizeof(struct mt_talk) == 32, "talk layout");
 _Static_assert(sizeof(struct mt_cgroup_change) == 16, "cgroup change layout");
 _Static_assert(sizeof(struct mt_container_state) == 16, "container state layout");
 

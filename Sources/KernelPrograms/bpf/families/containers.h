@@ -176,7 +176,7 @@ static __always_inline int is_asked_for(const struct record *record, const struc
 static __always_inline void ask_daemon(struct task_struct *task, struct mt_tag *tag, struct sock *peer)
 {
 	struct mt_container_state *state = current_state();
-	struct mt_talk talk = {};
+	struct mt_talk talk = {}, *known;
 	struct piece piece = {};
 	struct record record;
 	struct actor actor;
@@ -205,13 +205,24 @@ static __always_inline void ask_daemon(struct task_struct *task, struct mt_tag *
 		else if (bpf_map_update_elem(&talks, &sock, &talk, BPF_EXIST))
 			count_full(MT_MAP_TALKS);
 		add_user_bytes(&record, MT_STR_BYTES, piece.bytes, piece.length, MT_CREATE_MAX);
-	} else if (bpf_map_delete_elem(&talks, &sock) == 0) {
-		count_used(MT_MAP_TALKS, -1);
+	} else {
+		known = bpf_map_lookup_elem(&talks, &sock);
+		if (known && !known->over)
+			known->over = TIME(&record);
 	}
 	if (!is_listened_to)
 		add_user_bytes(&record, MT_STR_BYTES, piece.bytes, piece.length, MT_REQUEST_MAX);
 	*(volatile __u64 *)&state->asked = TIME(&record);
 	send(&record);
+}
+
+/* Whether an answer begins with HTTP/1.1 201. */
+static __always_inline int is_created(const struct piece *piece)
+{
+	__u8 head[12] = {};
+
+	return piece->length >= sizeof(head) && !bpf_probe_read_user(head, sizeof(head), piece->bytes) &&
+	       *(__u32 *)head == METHOD('H', 'T', 'T', 'P') && *(__u32 *)(head + 8) == METHOD(' ', '2', '0', '1');
 }
 
 /* Somebody who is in no job sends: if it answers a job's process, that is told in that process' name. */
@@ -229,6 +240,9 @@ static __always_inline void answer_job(struct task_struct *task, struct sock *sk
 	sock = opaque(sk);
 	talk = bpf_map_lookup_elem(&talks, &sock);
 	if (!talk || talk->since < incarnation_of(talk->job) || !find_piece(task, &piece))
+		return;
+	/* What tells of a send comes after it, when who was answered may have asked for something else. */
+	if (talk->over && (bpf_ktime_get_boot_ns() - talk->over > MT_LATE_ANSWER || !is_created(&piece)))
 		return;
 	actor.leader_start = talk->leader_start;
 	actor.tgid = talk->tgid;
