@@ -14,13 +14,15 @@ extension KernelTests {
       let job = try deed.claim(asker).header.job
 
       // Both requests, of which the answer to one is listened to.
-      let said = deed.records.filter { $0.type == .daemon }
+      // Where it is told behind the send, the process may have asked again by then.
+      let said = deed.records.filter { $0.type == .daemon && $0.daemon.is_answer == 0 }
+        + deed.records.filter { $0.type == .daemon && $0.daemon.is_answer == 1 }
       let texts = said.map { String(decoding: $0.string(.bytes) ?? [], as: UTF8.self) }
       try #require(said.count == 3, "\(deed.summary)")
       #expect(texts[0].hasPrefix("POST /v1.41/containers/create?name=x ") && texts[0].hasSuffix("{\"Image\":\"a\"}"))
-      #expect(texts[1].hasPrefix("HTTP/1.1 201 Created") && texts[1].hasSuffix("\"}\n"))
-      #expect(texts[2].hasPrefix("GET /v1.41/containers/json"))
-      #expect(said.map(\.daemon.is_answer) == [0, 1, 0])
+      #expect(texts[1].hasPrefix("GET /v1.41/containers/json"))
+      #expect(texts[2].hasPrefix("HTTP/1.1 201 Created") && texts[2].hasSuffix("\"}\n"))
+      #expect(said.map(\.daemon.is_answer) == [0, 0, 1])
       #expect(said.allSatisfy { $0.header.job == job && $0.pid == asker })
       #expect(zip(said, texts).allSatisfy { Int($0.daemon.bytes) == $1.utf8.count })
       // One socket, the one that the connection's record names.
