@@ -1,5 +1,5 @@
-internal import Jobs
 internal import EventLog
+internal import Jobs
 internal import KernelABI
 internal import KernelSensor
 internal import Observation

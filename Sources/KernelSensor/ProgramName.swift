@@ -61,7 +61,8 @@ struct ProgramName: Sendable, Hashable {
     case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
       "close_fd", "do_dup2",
       "__x64_sys_close_range", "mmap_file", "security_mmap_file", "do_pipe2", "__sys_socketpair",
-      "unix_stream_sendmsg", "sock_send_length", "unix_stream_connect", "security_unix_stream_connect", "unix_may_send", "security_unix_may_send":
+      "unix_stream_sendmsg", "sock_send_length", "unix_stream_connect", "security_unix_stream_connect", "unix_may_send",
+      "security_unix_may_send":
       MT_DEED_DESCRIPTORS
     case "io_submit_one", "aio_complete_rw", "do_sendfile", "do_splice", "do_tee", "vfs_copy_file_range",
       "ioctl_file_clone", "notify_change", "path_mount", "__x64_sys_move_mount", "__x64_sys_pivot_root",

@@ -67,7 +67,9 @@ public struct MapStatistics: Sendable, Equatable {
   }
 
   /// Names of kernel maps, by `mt_map`.
-  public static let names = ["tags", "processes", "writers", "sockets", "directories", "open_files", "jobs", "talks", "rule_cgroups"]
+  public static let names = [
+    "tags", "processes", "writers", "sockets", "directories", "open_files", "jobs", "talks", "rule_cgroups",
+  ]
 
   /// By `mt_map`, without those that this sensor does not have: open files where no bytes are counted, slots where no jobs
   /// are recognised.

@@ -87,7 +87,8 @@ public struct DaemonConversation: Sendable {
     for pair in query.split(separator: UInt8(ascii: "&")) where pair.starts(with: "\(name)=".utf8) {
       let value = pair.dropFirst(name.utf8.count + 1)
       let isPlain = value.allSatisfy {
-        ContainerName.isLetterOrDigit($0 | 0x20) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0)
+        ContainerName.isLetterOrDigit($0 | 0x20)
+          || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0)
       }
       return isPlain && !value.isEmpty && value.count <= 128 ? String(decoding: value, as: UTF8.self) : nil
     }

@@ -200,15 +200,29 @@ extension MarkdownReport {
   static func job(_ job: ReportInput.Job, tree: ProcessTree) -> String {
     var text = "\(MarkdownText.escape(job.title, limit: 400))"
     text += " (rule \(MarkdownText.code(job.rule, limit: 60)))\n\n"
-    if job.steps.isEmpty { return text }
-    let processes = Dictionary(grouping: tree.processes) { $0.step }.mapValues(\.count)
-    var rows = Rows(budget: 4 * 1024)
-    for step in job.steps {
-      rows.append(
-        "| \(step.number) | \(step.name.map { MarkdownText.code($0, limit: 80) } ?? "")"
-          + " | \(Units.grouped(processes[step.number] ?? 0)) |\n")
+    if !job.steps.isEmpty {
+      let processes = Dictionary(grouping: tree.processes) { $0.step }.mapValues(\.count)
+      var rows = Rows(budget: 4 * 1024)
+      for step in job.steps {
+        rows.append(
+          "| \(step.number) | \(step.name.map { MarkdownText.code($0, limit: 80) } ?? "")"
+            + " | \(Units.grouped(processes[step.number] ?? 0)) |\n")
+      }
+      text += "| step | | processes |\n|--:|---|--:|\n" + rows.text { "\nand \($0) more, see report.json\n" } + "\n"
     }
-    return text + "| step | | processes |\n|--:|---|--:|\n" + rows.text { "\nand \($0) more, see report.json\n" } + "\n"
+    if !job.containers.isEmpty {
+      let processes = Dictionary(grouping: tree.processes) { $0.container }.mapValues(\.count)
+      var rows = Rows(budget: 4 * 1024)
+      for (index, container) in job.containers.enumerated() {
+        rows.append(
+          "| \(MarkdownText.code(container.title, limit: 80)) | `\(container.id.prefix(12))`"
+            + " | \(container.recordedIn == nil ? Units.grouped(processes[UInt32(index + 1)] ?? 0) : "in another job") |\n"
+        )
+      }
+      text +=
+        "| container | | processes |\n|---|---|--:|\n" + rows.text { "\nand \($0) more, see report.json\n" } + "\n"
+    }
+    return text
   }
 }
 
@@ -245,6 +259,33 @@ extension HTMLReport {
       html.markup("</tbody></table>\n")
       html.more(job.steps.count - 500, "steps")
     }
+    writeContainers(job, input, tree, to: &html)
     html.markup("</section>\n")
+  }
+
+  private static func writeContainers(
+    _ job: ReportInput.Job, _ input: ReportInput, _ tree: ProcessTree, to html: inout HTMLOutput
+  ) {
+    if job.containers.isEmpty { return }
+    let processes = Dictionary(grouping: tree.processes) { $0.container }.mapValues(\.count)
+    html.markup(
+      "<table><thead><tr><th>container</th><th>id</th><th>began</th><th>processes</th></tr></thead><tbody>\n")
+    for (index, container) in job.containers.prefix(500).enumerated() {
+      html.markup("<tr><td>")
+      html.text(container.title, limit: 200)
+      html.markup("</td><td>")
+      html.code(String(container.id.prefix(12)), limit: 64)
+      html.markup("</td><td>")
+      html.text(WallClock.parts(input.clock.nanoseconds(container.startedAt)).time)
+      html.markup("</td><td>")
+      if let other = container.recordedIn {
+        html.text("in the report of job \(other), whose build shares the step", limit: 200)
+      } else {
+        html.text(Units.grouped(processes[UInt32(index + 1)] ?? 0))
+      }
+      html.markup("</td></tr>\n")
+    }
+    html.markup("</tbody></table>\n")
+    html.more(job.containers.count - 500, "containers")
   }
 }

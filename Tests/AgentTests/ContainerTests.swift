@@ -19,7 +19,8 @@ import Testing
     builder.setBody(
       mt_daemon(sock: sock, bytes: UInt64(bytes.count), is_answer: answer == nil ? 0 : 1, reserved: 0))
     builder.setString(.bytes, bytes)
-    return builder.bytes.withUnsafeBytes { bytes in (try? RecordView(validating: bytes)).map { links.take($0) } ?? false }
+    return builder.bytes.withUnsafeBytes { bytes in (try? RecordView(validating: bytes)).map { links.take($0) } ?? false
+    }
   }
 
   private func asker(_ job: UInt16, _ process: UInt32 = 10) -> ContainerLinks.Asker {
@@ -135,19 +136,22 @@ import Testing
     build(&links, job: 4, sock: 2, "install two && ok", digest: "b")
     #expect(links.decide(Self.step, execution("install $WHAT && ok")) == .several)
     #expect(owner(links.decide(Self.step, execution("install ${WHAT} && ok", variables: ["WHAT": "two"]))) == 4)
-    #expect(owner(links.decide(Self.step, execution("install $WHAT && $X", variables: ["WHAT": "one", "X": "ok"]))) == 3)
+    #expect(
+      owner(links.decide(Self.step, execution("install $WHAT && $X", variables: ["WHAT": "one", "X": "ok"]))) == 3)
     #expect(links.decide(Self.step, execution("install $WHAT && ok", variables: ["WHAT": "three"])) == .unknown)
   }
 
-  @Test(arguments: [
-    (["/bin/sh", "-c", "make"], "make", true), (["/bin/sh", "-c", "make"], "--mount=type=cache,target=/x make", true),
-    (["/bin/sh", "-c", "make"], "make ", false), (["/bin/sh", "-c", "make"], "makes", false),
-    (["/bin/bash", "-ec", "make"], "make", false), (["make", "all"], #"["make", "all"]"#, true),
-    (["make"], #"["make", "all"]"#, false), ([], "", false), (["/bin/sh", "-c", "a $"], "a $", true),
-    (["/bin/sh", "-c", "a ${"], "a ${", true), (["/bin/sh", "-c", "${A:-b}c"], "bc", true),
-    (["/bin/sh", "-c", "$A-$B-$A"], "1-2-1", true), (["/bin/sh", "-c", "$A-$B-x"], "1-x", false),
-    (["/bin/sh", "-c", ""], "", true),
-  ] as [([String], String, Bool)])
+  @Test(
+    arguments: [
+      (["/bin/sh", "-c", "make"], "make", true),
+      (["/bin/sh", "-c", "make"], "--mount=type=cache,target=/x make", true),
+      (["/bin/sh", "-c", "make"], "make ", false), (["/bin/sh", "-c", "make"], "makes", false),
+      (["/bin/bash", "-ec", "make"], "make", false), (["make", "all"], #"["make", "all"]"#, true),
+      (["make"], #"["make", "all"]"#, false), ([], "", false), (["/bin/sh", "-c", "a $"], "a $", true),
+      (["/bin/sh", "-c", "a ${"], "a ${", true), (["/bin/sh", "-c", "${A:-b}c"], "bc", true),
+      (["/bin/sh", "-c", "$A-$B-$A"], "1-2-1", true), (["/bin/sh", "-c", "$A-$B-x"], "1-x", false),
+      (["/bin/sh", "-c", ""], "", true),
+    ] as [([String], String, Bool)])
   func commands(_ arguments: [String], _ said: String, _ isSame: Bool) {
     #expect(BuildCommand(arguments.map { Array($0.utf8) }).matches(said) == isSame)
   }

@@ -15,7 +15,8 @@ extension KernelTests {
 
       // Both requests, of which the answer to one is listened to.
       // Where it is told behind the send, the process may have asked again by then.
-      let said = deed.records.filter { $0.type == .daemon && $0.daemon.is_answer == 0 }
+      let said =
+        deed.records.filter { $0.type == .daemon && $0.daemon.is_answer == 0 }
         + deed.records.filter { $0.type == .daemon && $0.daemon.is_answer == 1 }
       let texts = said.map { String(decoding: $0.string(.bytes) ?? [], as: UTF8.self) }
       try #require(said.count == 3, "\(deed.summary)")
@@ -35,7 +36,9 @@ extension KernelTests {
       try #require(changes.map(\.cgroup.is_gone) == [0, 1], "\(deed.summary)")
       let path = try #require(deed.facts["path"].map(hexadecimal))
       #expect(changes[0].string(.path)?.suffix(path.count).elementsEqual(path) == true)
-      #expect(changes[0].string(.argv).map { String(decoding: $0, as: UTF8.self) }?.hasSuffix("\0container-daemon\0\(way)\0") == true)
+      #expect(
+        changes[0].string(.argv).map { String(decoding: $0, as: UTF8.self) }?.hasSuffix("\0container-daemon\0\(way)\0")
+          == true)
       #expect(changes[0].pid == deed.pid && changes[0].header.job == 0)
 
       // All that is executed in it has one slot, which is no job's.

@@ -30,7 +30,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "GET /v1.41/containers/json HTTP/1.1", "POST /v1.41/containers/x/attach HTTP/1.1", "POST", "", "\r\n", "POST ? HTTP",
+    "GET /v1.41/containers/json HTTP/1.1", "POST /v1.41/containers/x/attach HTTP/1.1", "POST", "", "\r\n",
+    "POST ? HTTP",
     "BREW /containers/create HTTP/1.1", "POST /containers/creates HTTP/1.1",
   ]) func answersToOtherRequestsAreNotListenedTo(_ request: String) {
     var conversation = ask(request + "\r\n\r\n")
@@ -162,15 +163,16 @@ import Testing
 
   // MARK: - Cgroups
 
-  @Test(arguments: [
-    ("/docker/\(id)", id, "docker"), ("/system.slice/docker-\(id).scope", id, "docker"),
-    ("/machine.slice/libpod-\(id).scope/container", nil, nil), ("/machine.slice/libpod-\(id).scope", id, "podman"),
-    ("/kubepods.slice/kubepods-pod1.slice/cri-containerd-\(id).scope", id, "containerd"),
-    ("/kubepods/besteffort/pod1/crio-\(id)", id, "cri-o"), ("/default/\(id)", id, nil),
-    ("/docker/buildkit/wyxgtbaurp4of9d6a1mci6djd", "wyxgtbaurp4of9d6a1mci6djd", "buildkit"),
-    ("/user.slice/user-1000.slice/session-3.scope", nil, nil), ("/", nil, nil), ("", nil, nil),
-    ("/system.slice/\(String(id.dropLast())).scope", nil, nil),
-  ] as [(String, String?, String?)])
+  @Test(
+    arguments: [
+      ("/docker/\(id)", id, "docker"), ("/system.slice/docker-\(id).scope", id, "docker"),
+      ("/machine.slice/libpod-\(id).scope/container", nil, nil), ("/machine.slice/libpod-\(id).scope", id, "podman"),
+      ("/kubepods.slice/kubepods-pod1.slice/cri-containerd-\(id).scope", id, "containerd"),
+      ("/kubepods/besteffort/pod1/crio-\(id)", id, "cri-o"), ("/default/\(id)", id, nil),
+      ("/docker/buildkit/wyxgtbaurp4of9d6a1mci6djd", "wyxgtbaurp4of9d6a1mci6djd", "buildkit"),
+      ("/user.slice/user-1000.slice/session-3.scope", nil, nil), ("/", nil, nil), ("", nil, nil),
+      ("/system.slice/\(String(id.dropLast())).scope", nil, nil),
+    ] as [(String, String?, String?)])
   func namesOfCgroups(_ path: String, _ id: String?, _ runtime: String?) {
     let name = ContainerName(cgroup: path.utf8)
     #expect(name?.id == id)
