@@ -80,7 +80,7 @@ struct ContainerLinks {
   var isEmpty: Bool { askers.isEmpty }
   /// Whether a process lives that may be waiting for an answer.
   var isAwaiting: Bool { !askers.isEmpty }
-  /// Pieces of answers that were too long to be understood.
+  /// Pieces of what was said that were too long to be understood, or could not be read.
   private(set) var cut: UInt64 = 0
 
   // MARK: - What comes
@@ -88,7 +88,10 @@ struct ContainerLinks {
   /// Takes what was said. Returns true if something was learnt.
   mutating func take(_ record: RecordView) -> Bool {
     let body = record.daemon
-    guard let bytes = record.string(.bytes) else { return false }
+    guard let bytes = record.string(.bytes) else {
+      cut &+= 1
+      return false
+    }
     let asker = Asker(slot: record.job, process: record.tgid, start: record.leaderStart)
     if body.is_answer == 0 {
       if conversations[body.sock]?.asker != asker {

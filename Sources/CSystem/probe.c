@@ -9,11 +9,13 @@
 #include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -212,6 +214,20 @@ static int uring(void)
 	return error;
 }
 
+static int cgroup(void)
+{
+	int root = mt_mount_nowhere("cgroup2"), error = 0;
+	char name[64];
+
+	if (root < 0)
+		return root;
+	snprintf(name, sizeof name, "martlet-deed-%d", getpid());
+	if (mkdirat(root, name, 0755) || unlinkat(root, name, AT_REMOVEDIR))
+		error = -errno;
+	close(root);
+	return error;
+}
+
 int mt_deed(enum mt_deed deed)
 {
 	switch (deed) {
@@ -232,6 +248,7 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_BPF:
 	case MT_DEED_MOUNT:
 	case MT_DEED_COMPAT: return mt_deed_security(deed);
+	case MT_DEED_CGROUP: return cgroup();
 	}
 	return -EINVAL;
 }

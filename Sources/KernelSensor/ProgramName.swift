@@ -79,6 +79,7 @@ struct ProgramName: Sendable, Hashable {
     case "sb_mount", "security_sb_mount", "sb_umount", "security_sb_umount", "sb_pivotroot", "security_sb_pivotroot",
       "move_mount", "security_move_mount":
       MT_DEED_MOUNT
+    case "cgroup_mkdir", "cgroup_rmdir": MT_DEED_CGROUP
     case _ where target.hasPrefix("__ia32_sys_"): MT_DEED_COMPAT
     case _ where target.hasPrefix("path_") || target.hasPrefix("security_path_") || target.hasPrefix("vfs_"):
       MT_DEED_NAMES

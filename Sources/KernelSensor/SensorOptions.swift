@@ -82,7 +82,7 @@ public struct SensorOptions: Sendable {
     if !recognisesJobs {
       unused.formUnion([
         "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
-        "job_keys",
+        "job_keys", "talks", "container_state",
       ])
     }
     return unused

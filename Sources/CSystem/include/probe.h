@@ -32,6 +32,7 @@ enum mt_deed {
 	MT_DEED_BPF,      /* a BPF map is made and closed */
 	MT_DEED_MOUNT,    /* a child mounts and unmounts in a namespace of its own */
 	MT_DEED_COMPAT,   /* a child makes 32-bit calls that are refused */
+	MT_DEED_CGROUP,   /* a cgroup is made and removed */
 };
 
 /* Does it. Returns 0, or a negative errno if it cannot be done here. */
