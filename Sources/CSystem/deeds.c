@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -220,6 +222,19 @@ int mt_mount_nowhere(const char *type)
 		directory = -errno;
 	close(context);
 	return directory;
+}
+
+bool mt_is_cgroup2_root(int directory)
+{
+	struct statfs system;
+	struct stat node;
+
+	/*
+	 * The first node of a hierarchy has the number 1 (kernfs_create_root), and others never have it. So has the root of
+	 * some other file systems, one of which may have been mounted over it.
+	 */
+	return !fstatfs(directory, &system) && system.f_type == CGROUP2_SUPER_MAGIC &&
+	       !fstat(directory, &node) && node.st_ino == 1;
 }
 
 int mt_deed_names(void)

@@ -9,6 +9,11 @@ struct CgroupRoot: ~Copyable {
   let descriptor: Int32
   /// Where the system has mounted it; nil: nowhere.
   let path: String?
+  /// Every process of the machine is beneath it.
+  ///
+  /// In a cgroup namespace, as a container has one, what looks like the root is the container's own group, unless the
+  /// host's hierarchy is mounted there as well. That is enough for a command that runs in the container.
+  let isWhole: Bool
 
   /// - Throws: if there is none, or it may not be reached
   init() throws(SensorError) {
@@ -16,11 +21,29 @@ struct CgroupRoot: ~Copyable {
   }
 
   init(mountInfo: String) throws(SensorError) {
-    path = cgroup2Root(mountInfo: mountInfo)
-    descriptor = path.map { open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC) } ?? mt_mount_nowhere("cgroup2")
-    guard descriptor < 0 else { return }
-    if let path { throw .systemCall("Could not open the cgroup hierarchy \(path)", errno: errno) }
-    throw .cgroup2Missing(errno: -descriptor)
+    var part: (descriptor: Int32, path: String)?
+    var refusal: (path: String, errno: Int32)?
+    for path in cgroup2Mounts(mountInfo: mountInfo) {
+      let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard descriptor >= 0 else {
+        refusal = refusal ?? (path, errno)
+        continue
+      }
+      if mt_is_cgroup2_root(descriptor) {
+        if let part { close(part.descriptor) }
+        (self.descriptor, self.path, isWhole) = (descriptor, path, true)
+        return
+      }
+      if part == nil { part = (descriptor, path) } else { close(descriptor) }
+    }
+    if let part {
+      (descriptor, path, isWhole) = (part.descriptor, part.path, false)
+      return
+    }
+    if let refusal { throw .systemCall("Could not open the cgroup hierarchy \(refusal.path)", errno: refusal.errno) }
+    let made = mt_mount_nowhere("cgroup2")
+    guard made >= 0 else { throw .cgroup2Missing(errno: -made) }
+    (descriptor, path, isWhole) = (made, nil, mt_is_cgroup2_root(made))
   }
 
   deinit { close(descriptor) }

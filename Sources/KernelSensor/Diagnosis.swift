@@ -179,7 +179,8 @@ struct MachineFacts {
   /// Where the cgroup v2 hierarchy is mounted; nil: nowhere, but it can be.
   private static func cgroup() -> Result<String?, SensorError> {
     do {
-      return .success(try CgroupRoot().path)
+      let root = try CgroupRoot()
+      return .success(root.isWhole ? root.path : "this cgroup namespace's alone, which 'martlet agent' refuses")
     } catch {
       return .failure(error)
     }

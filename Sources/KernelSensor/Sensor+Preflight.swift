@@ -7,13 +7,15 @@ extension Sensor {
 
   /// Finds out whether the sensor can be opened here, without loading a program.
   ///
+  /// - Parameter seesMachine: processes are looked for that are not below this one
   /// - Throws: the first of: missing capabilities, a kernel that lacks a feature, no BTF, no cgroup v2, bpf(2)
   ///   refused by something other than capabilities.
-  public static func preflight() throws(SensorError) {
+  public static func preflight(seesMachine: Bool = false) throws(SensorError) {
     let missing = Capability.missing(status: readText("/proc/self/status") ?? "")
     guard missing.isEmpty else { throw .notRoot(missing: missing) }
     guard access("/sys/kernel/btf/vmlinux", R_OK) == 0 else { throw .noBTF(errno: errno) }
-    _ = try CgroupRoot()
+    let cgroup = try CgroupRoot()
+    guard cgroup.isWhole || !seesMachine else { throw .cgroup2Hidden }
 
     // A map of the plainest kind tells a kernel that refuses from one that lacks something.
     LibbpfLog.start()
@@ -45,6 +47,15 @@ extension SensorError {
       .noBTF, "The kernel does not describe its own types: /sys/kernel/btf/vmlinux cannot be read", errno: errno,
       advice: "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all large distributions are, "
         + "and mount /sys in a container")
+  }
+
+  static var cgroup2Hidden: SensorError {
+    SensorError(
+      .cgroup2Missing,
+      "Of the cgroup v2 hierarchy only a part is mounted here, and connections of processes outside of it would go unseen",
+      advice: "Start the container in the host's cgroup namespace (docker run --cgroupns=host), or mount the host's "
+        + "/sys/fs/cgroup into it, anywhere"
+    )
   }
 
   /// - Parameter errno: why martlet could not mount one for itself

@@ -72,7 +72,7 @@ public final class Sensor {
   /// - Throws: what ``preflight()`` throws, and whatever the kernel has against a program or map that martlet
   ///   cannot do without.
   public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
-    try Self.preflight()
+    try Self.preflight(seesMachine: options.recognisesJobs)
     let features = KernelFeature.available(without: options.withheld)
     try self.init(objects: Self.programs(with: features), options: options, features: features)
   }

@@ -65,22 +65,22 @@ func parseCPUList(_ text: String) -> [Int] {
   return numbers
 }
 
-/// Where a cgroup v2 hierarchy is mounted, from `/proc/self/mountinfo`; nil if there is none.
+/// Where a cgroup v2 hierarchy, or a part of one, is mounted, from `/proc/self/mountinfo`.
 ///
 /// Fields are separated by blanks: id, parent, device, root, mount point, options, optional fields, "-", type,
-/// source, super options; blanks and backslashes in paths are octal escapes (proc_pid_mountinfo(5)). Of several
-/// mounts the one that shows the hierarchy's root is taken.
-func cgroup2Root(mountInfo: String) -> String? {
-  var candidate: String?
+/// source, super options; blanks and backslashes in paths are octal escapes (proc_pid_mountinfo(5)). Mounts that show a
+/// root come first. Which of them shows the hierarchy's is not told: in a cgroup namespace it is counted from there.
+func cgroup2Mounts(mountInfo: String) -> [String] {
+  var roots: [String] = []
+  var parts: [String] = []
   for line in mountInfo.split(separator: "\n") {
     let fields = line.split(separator: " ")
     guard let dash = fields.firstIndex(of: "-"), dash >= 6, dash + 1 < fields.count, fields[dash + 1] == "cgroup2"
     else { continue }
     let path = unescapeOctal(fields[4])
-    if fields[3] == "/" { return path }
-    candidate = candidate ?? path
+    if fields[3] == "/" { roots.append(path) } else { parts.append(path) }
   }
-  return candidate
+  return roots + parts
 }
 
 private func unescapeOctal(_ text: Substring) -> String {

@@ -26,14 +26,13 @@ struct PreflightTests {
       41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 master:2 - cgroup2 cgroup2 rw
 
       """
-    #expect(cgroup2Root(mountInfo: hybrid) == "/sys/fs/cgroup/unified")
+    #expect(cgroup2Mounts(mountInfo: hybrid) == ["/sys/fs/cgroup/unified"])
     let part = "50 1 0:40 /user.slice /mnt/part rw - cgroup2 none rw"
     let root = "51 1 0:40 / /mnt/with\\040blank\\134 rw - cgroup2 none rw"
-    #expect(cgroup2Root(mountInfo: part) == "/mnt/part")
-    #expect(cgroup2Root(mountInfo: "\(part)\n\(root)") == "/mnt/with blank\\")
-    #expect(cgroup2Root(mountInfo: "32 31 0:29 / /sys/fs/cgroup/cgroup2 rw - cgroup cgroup2 rw") == nil)
+    #expect(cgroup2Mounts(mountInfo: "\(part)\n\(root)") == ["/mnt/with blank\\", "/mnt/part"])
+    #expect(cgroup2Mounts(mountInfo: "32 31 0:29 / /sys/fs/cgroup/cgroup2 rw - cgroup cgroup2 rw") == [])
     for text in ["", "\n\n", "-", "1 2 - cgroup2", "a b c d e f -", "1 2 3 / /x\\04 rw - cgroup2"] {
-      #expect([nil, "/x\\04"].contains(cgroup2Root(mountInfo: text)))
+      #expect([[], ["/x\\04"]].contains(cgroup2Mounts(mountInfo: text)))
     }
   }
 

@@ -2,6 +2,7 @@
 #ifndef MARTLET_PROBE_H
 #define MARTLET_PROBE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -43,6 +44,9 @@ int mt_deed(enum mt_deed deed);
  * root, which only opens what lies below, or a negative errno. Takes Linux 5.2 and CAP_SYS_ADMIN.
  */
 int mt_mount_nowhere(const char *type);
+
+/* Whether a directory is the root of the cgroup v2 hierarchy, and not what a cgroup namespace shows as that. */
+bool mt_is_cgroup2_root(int directory);
 
 int mt_deed_descriptors(void);
 int mt_deed_names(void);
