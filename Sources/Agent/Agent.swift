@@ -91,6 +91,11 @@ public struct Agent {
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
     try sensor.setRules(rules, identity: configuration.storedVariables)
     let scan = ProcessScan(configuration)
+    if scan.unreadable > 0 {
+      settings.log.say(
+        "\(scan.unreadable) processes may not be looked at, for lack of CAP_SYS_PTRACE: jobs that they are of already are not "
+          + "followed")
+    }
     recorder.isAdopting = true
     for (process, rule) in scan.first(rules) {
       let key = rules[rule].key.flatMap { process.value(of: $0) }

@@ -18,7 +18,8 @@ struct ContainerBundle {
       words[option + 1].hasPrefix("/")
     else { return nil }
     let path = words[option + 1]
-    self.init(configuration: ProcessScan.file(path + "/config.json", limit: 1 << 20))
+    // As the runtime sees it: an agent in a container has other directories.
+    self.init(configuration: ProcessScan.file("/proc/\(pid)/root\(path)/config.json", limit: 1 << 20))
     layers = OverlayLayers(ofProcess: pid, at: path + "/rootfs")
   }
 

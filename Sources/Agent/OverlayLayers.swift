@@ -19,7 +19,7 @@ struct OverlayLayers: Equatable, Sendable {
         words.contains(where: { $0.elementsEqual("overlay".utf8) })
       else { continue }
       self.init(options: String(decoding: options, as: UTF8.self)) { link in
-        ProcessScan.link(link).map { String(decoding: $0, as: UTF8.self) }
+        ProcessScan.link("/proc/\(pid)/root\(link)").map { String(decoding: $0, as: UTF8.self) }
       }
       return
     }

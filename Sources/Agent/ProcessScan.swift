@@ -65,13 +65,21 @@ struct FoundProcess {
 /// All processes of the machine at one moment, for those that were there before the sensor.
 struct ProcessScan {
   private var processes: [UInt32: FoundProcess] = [:]
+  /// Processes that may not be looked at: whose they are cannot be told.
+  private(set) var unreadable = 0
   private let variables: Set<String>
   private let stored: Set<String>
 
   init(_ configuration: AgentConfiguration) {
     stored = Set(configuration.storedVariables)
     variables = stored.union(configuration.rules.flatMap { $0.match.markers + ($0.match.key.map { [$0] } ?? []) })
-    for pid in Self.pids() { if let process = find(pid) { processes[pid] = process } }
+    for pid in Self.pids() {
+      if let process = find(pid) {
+        processes[pid] = process
+      } else if access("/proc/\(pid)", F_OK) == 0, Self.isForbidden("/proc/\(pid)/exe") {
+        unreadable += 1
+      }
+    }
   }
 
   func process(_ pid: UInt32) -> FoundProcess? { processes[pid] ?? find(pid) }
@@ -173,6 +181,10 @@ struct ProcessScan {
     guard descriptor >= 0 else { return [] }
     defer { close(descriptor) }
     return FileContents.read(descriptor, atMost: limit).bytes
+  }
+
+  private static func isForbidden(_ link: String) -> Bool {
+    self.link(link) == nil && [EACCES, EPERM].contains(errno)
   }
 
   static func link(_ path: String) -> [UInt8]? {
