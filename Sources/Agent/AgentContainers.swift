@@ -16,6 +16,8 @@ struct ContainerSlot {
   /// What was done in it before it was known whose it is: whole records.
   var records: [UInt8] = []
   var waiting: UInt64 = 0
+  /// It did more than is kept.
+  var hasOverflowed = false
   /// The first program that is executed.
   var execution: ContainerLinks.Execution?
   /// The job's slot; 0: not known yet.
@@ -123,14 +125,16 @@ extension AgentRecorder {
     guard var container = containers.slots[record.job] else { return }
     let bytes = record.bytes
     container.waiting &+= 1
-    if container.records.count + bytes.count <= AgentContainers.limit,
+    if !container.hasOverflowed, container.records.count + bytes.count <= AgentContainers.limit,
       containers.waitingBytes + bytes.count <= AgentContainers.limitOfAll
     {
       containers.slots[record.job] = nil  // Or the array would be copied.
       container.records.append(contentsOf: bytes)
       containers.waitingBytes += bytes.count
     } else {
+      containers.waitingBytes -= container.records.count
       container.records = []
+      container.hasOverflowed = true
     }
     // Without the bundle's description. What is executed in the machine's own mounts is the runtime.
     let isFirstExec =
@@ -156,11 +160,12 @@ extension AgentRecorder {
   /// Finds out whose a container is, if that can be told by now.
   private mutating func decide(_ slot: UInt16) {
     guard let container = containers.slots[slot], container.owner == 0, let name = container.name,
-      container.records.count > 0, case .belongs(let link) = containers.links.decide(name, container.execution),
-      let place = jobs[Int(link.asker.slot)], place.pointee.slot == link.asker.slot
+      !container.hasOverflowed,
+      case .belongs(let link) = containers.links.decide(name, container.execution),
+      let place = home(of: link.asker)
     else { return }
     var mine = container
-    mine.owner = link.asker.slot
+    mine.owner = place.pointee.slot
     let asker = place.pointee.recorder.process(link.asker.process, start: link.asker.start)
     mine.step = asker.step
     mine.number = place.pointee.noticeContainer(
@@ -188,11 +193,18 @@ extension AgentRecorder {
     }
   }
 
+  /// The job that a process is of: a container that has a daemon's socket in it can ask, too.
+  private func home(of asker: ContainerLinks.Asker) -> Place? {
+    let slot = containers.slots[asker.slot]?.owner ?? asker.slot
+    guard slot != 0, let place = jobs[Int(slot)], place.pointee.slot == slot else { return nil }
+    return place
+  }
+
   /// A build of another job has this very step.
   private func tell(
     _ sharer: ContainerLinks.Asker, of container: ContainerSlot, _ name: ContainerName, recordedIn identifier: String
   ) {
-    guard let place = jobs[Int(sharer.slot)], place.pointee.slot == sharer.slot else { return }
+    guard let place = home(of: sharer) else { return }
     let asker = place.pointee.recorder.process(sharer.process, start: sharer.start)
     place.pointee.noticeContainer(
       ReportInput.Job.Container(
@@ -245,7 +257,7 @@ extension AgentRecorder {
   private mutating func leave(_ slot: UInt16, _ sensor: Sensor, now: UInt64) throws(SensorError) {
     guard let container = containers.slots[slot] else { return }
     var reason = ForeignContainer.Reason.unknown
-    if container.name == nil || container.records.isEmpty {
+    if container.name == nil || container.hasOverflowed {
       reason = .lost
     } else if let name = container.name, containers.links.decide(name, container.execution) == .several {
       reason = .several
@@ -259,6 +271,7 @@ extension AgentRecorder {
         id: container.name?.id, cgroup: containers.cgroups[container.cgroup]?.path, startedAt: container.since,
         records: container.waiting, reason: reason))
     containers.slots[slot] = nil
+    containers.links.forget(slot: slot)
     try sensor.forgetContainer(container.cgroup)
     try sensor.closeJob(slot, evenIfAlive: true)
     close(slot, now: now)
@@ -273,6 +286,7 @@ extension AgentRecorder {
         job.pointee.forgetContainer(slot: slot, counts: try sensor.jobCounts(slot))
       }
       containers.slots[slot] = nil
+      containers.links.forget(slot: slot)
       jobs[Int(slot)] = nil
       return close(slot, now: now &- Self.settled)
     }
@@ -296,6 +310,7 @@ extension AgentRecorder {
       sum += try sensor.jobCounts(slot)
       try sensor.closeJob(slot, evenIfAlive: true)
       containers.slots[slot] = nil
+      containers.links.forget(slot: slot)
       jobs[Int(slot)] = nil
       close(slot, now: now)
     }

@@ -173,6 +173,26 @@ class Containers(AgentCase):
         self.assertEqual(len(foreign["id"]), 64)
         self.stop_agent()
 
+    def test_what_a_container_asks_for_that_has_the_socket(self):
+        self.start_agent()
+        socket = self.daemon.host.removeprefix("unix://")
+        # With the machine's own client and libraries.
+        system = " ".join(f"-v {place}:{place}:ro" for place in ("/usr", "/lib", "/lib64") if os.path.exists(place))
+        job = self.job("nested", [
+            f"docker run --rm --network none {system} -v {socket}:/asked.sock base "
+            "docker -H unix:///asked.sock run --rm --network none base touch /tmp/inner",
+        ])
+        self.assertEqual(job.wait(60), 0)
+        report, = self.reports(1, seconds=60)
+        self.settled(2)
+        self.assertEqual(report["verdict"], "clean", report["reasons"])
+        outer, inner = report["job"]["containers"]
+        self.assertIn((2, "touch /tmp/inner"), self.inside(report))
+        asker = next(p for p in report["processes"] if p["id"] == inner["askedBy"])
+        self.assertEqual(asker["container"], outer["number"])
+        self.assertEqual({p["step"] for p in report["processes"] if p["container"]}, {1})
+        self.stop_agent()
+
     def test_programs_that_are_executed_in_it_later(self):
         self.start_agent()
         job = self.job("detached", [
