@@ -41,6 +41,8 @@ public struct Agent {
     guard taken == 0 else { throw SystemError("take over the signals", code: -taken) }
     _ = mt_raise_descriptor_limit()
     let startedAt = mt_boottime_ns()
+    Priority.raise()
+    mt_keep_little_memory()
 
     try Sensor.preflight()
     let directory = try Self.openOutput(configuration.output)
@@ -61,7 +63,7 @@ public struct Agent {
     var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
     recorder.read(sensor, now: attachedAt)
     try recognise(sensor, &recorder, settings)
-    let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder)
+    let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
     for entry in journal.unfinished { worker.put(.recover(entry)) }
     try reader.start()

@@ -147,7 +147,7 @@ struct AgentRecorder: ~Copyable {
       jobs[Int(slot)] = place
       open.append(slot)
       counts.opened &+= 1
-      worker.put(.sync)
+      worker.sync()
       return true
     } catch {
       // What it does is counted as nobody's: without a place to write there is no report.
