@@ -54,18 +54,17 @@ public struct Agent {
 
     let sensor = try Sensor(options: sensor)
     let facts = SensorFacts(sensor, forcedTier: forcedTier)
-    let attachedAt = mt_boottime_ns()
-    let recovery = JobRecovery(settings: settings, facts: facts, attachedAt: attachedAt)
+    let recovery = JobRecovery(settings: settings, facts: facts)
     let worker = try ReportWorker(journal: journal, log: log, recovery: recovery, masker: masker)
     let hasher = configuration.hashes ? try FileHasher() : nil
     try hasher?.start()
     defer { hasher?.end() }
     var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
-    recorder.read(sensor, now: attachedAt)
-    try recognise(sensor, &recorder, settings)
+    recorder.read(sensor, now: mt_boottime_ns())
+    let recognisedAt = try recognise(sensor, &recorder, settings)
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
-    for entry in journal.unfinished { worker.put(.recover(entry)) }
+    for entry in journal.unfinished { worker.put(.recover(entry, seenAgainAt: recognisedAt)) }
     try reader.start()
     var server: ControlServer
     do {
@@ -86,9 +85,11 @@ public struct Agent {
   }
 
   /// Rules come into force before processes are looked for: what starts between is recognised by the kernel.
+  ///
+  /// - Returns: when every process of a job was one, CLOCK_BOOTTIME.
   private func recognise(
     _ sensor: Sensor, _ recorder: inout AgentRecorder, _ settings: AgentSettings
-  ) throws(SensorError) {
+  ) throws(SensorError) -> UInt64 {
     let rules = configuration.rules.map(\.match)
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
     try sensor.setRules(rules, identity: configuration.storedVariables)
@@ -100,9 +101,11 @@ public struct Agent {
     }
     // A child may come before its parent, and whoever forks all the time always has another.
     for _ in 0..<64 where try sensor.adopt() == 0 { break }
+    let now = mt_boottime_ns()
     repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
-    recorder.tellAdopted(scan, now: mt_boottime_ns())
+    recorder.tellAdopted(scan, now: now)
     recorder.isAdopting = false
+    return now
   }
 
   private func adopt(

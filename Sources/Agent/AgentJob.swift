@@ -119,6 +119,11 @@ struct AgentJob: ~Copyable {
     }
   }
 
+  /// All processes that it had before the agent are its own from here on.
+  mutating func adopted(at time: UInt64) {
+    for index in unseen.indices where unseen[index].reason == .adopted { unseen[index].until = time }
+  }
+
   // MARK: - Its end
 
   /// What is to become of it.

@@ -179,7 +179,10 @@ struct AgentRecorder: ~Copyable {
   }
 
   /// Tells the programs of processes that the kernel's iterator has found.
+  ///
+  /// - Parameter now: when it had found all. Until then the jobs that were adopted had processes that nobody saw.
   mutating func tellAdopted(_ scan: ProcessScan, now: UInt64) {
+    for slot in open { jobs[Int(slot)]?.pointee.adopted(at: now) }
     for (slot, pid, start) in adopted {
       guard let process = scan.process(pid) else { continue }
       tellProgram(process, of: slot, start: start, now: now)

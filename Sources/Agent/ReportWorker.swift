@@ -12,7 +12,7 @@ final class ReportWorker: @unchecked Sendable {
   enum Item: Sendable {
     case report(FinishedJob)
     /// A job that an agent before this one left unfinished.
-    case recover(JournalEntry)
+    case recover(JournalEntry, seenAgainAt: UInt64)
   }
 
   /// A job whose report is there, or could not be written.
@@ -121,7 +121,7 @@ final class ReportWorker: @unchecked Sendable {
         hasWorked = true
         switch next {
         case .report(let job): write(job, workspace)
-        case .recover(let entry): recover(entry)
+        case .recover(let entry, let time): recover(entry, seenAgainAt: time)
         }
         // Not held any longer: each job's memory is free when its report is written.
         continue
@@ -177,9 +177,9 @@ final class ReportWorker: @unchecked Sendable {
     }
   }
 
-  private func recover(_ entry: JournalEntry) {
+  private func recover(_ entry: JournalEntry, seenAgainAt time: UInt64) {
     do {
-      guard let (input, directory) = try recovery.recover(entry) else {
+      guard let (input, directory) = try recovery.recover(entry, seenAgainAt: time) else {
         // Killed between its report and the journal, or somebody has removed what there was.
         let path = recovery.settings.output + "/" + entry.name
         if access(path, F_OK) != 0 { log.say("job \(entry.job) was left unfinished, and nothing of it is left") }
