@@ -60,7 +60,7 @@ public struct Agent {
     try hasher?.start()
     defer { hasher?.end() }
     var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
-    recorder.read(sensor, now: mt_boottime_ns())
+    recorder.read(sensor)
     let recognisedAt = try recognise(sensor, &recorder, settings)
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()

@@ -9,6 +9,8 @@ internal import Supervision
 
 /// How the sensor as a whole was doing at one moment: what cannot be told of one job alone.
 struct SensorReading: Sendable {
+  /// When all of it had been read, CLOCK_BOOTTIME.
+  var at: UInt64 = 0
   var status: SensorStatus?
   var missedRuns: UInt64 = 0
   var malformed: UInt64 = 0
@@ -38,7 +40,7 @@ struct AgentJob: ~Copyable {
   private(set) var facts: ReportInput.Job
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
-  /// Taken at most a second before the job began.
+  /// Taken at most two seconds before the job began.
   let before: SensorReading
 
   /// Those of its first processes that live, with their starts; 0: not known.
@@ -184,9 +186,10 @@ struct AgentJob: ~Copyable {
     if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
     let slot = slot
     let directory = directory
+    let attribution = LossAttribution(before, after, since: startedAt)
     let before = before
     let recorded = recorder.finish()
-    input.completeness = Completeness(recorded.tallies, counts, before, after, missingHooks: sensor.missingHooks)
+    input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
     return FinishedJob(slot: slot, recorded: recorded, directory: directory, input: input)
   }
@@ -216,47 +219,5 @@ final class FinishedJob: @unchecked Sendable {
     self.recorded = recorded
     self.directory = directory
     self.input = input
-  }
-}
-
-extension Completeness {
-  /// Of one job of several: what came of it by type, what the kernel side counted of it, and what went wrong meanwhile
-  /// for whomever.
-  ///
-  /// The kernel counts a job's lost and deduplicated events by the ring that they are for, not by type: they are in
-  /// rows of their own, `critical` and `bulk`.
-  init(
-    _ tallies: RecordTallies, _ counts: JobCounts, _ before: SensorReading, _ after: SensorReading,
-    missingHooks: [(family: String, reason: String)]
-  ) {
-    self.init()
-    for type in RecordType.allCases where tallies[type] > 0 {
-      var row = Counts()
-      row.sent = tallies[type]
-      row.seen = row.sent
-      row.truncated = tallies.truncated(type)
-      row.unreadable = tallies.unreadable(type)
-      types.append((type.name, type.isCritical, row))
-    }
-    var critical = Counts()
-    critical.lost = counts.lostCritical
-    critical.seen = critical.lost
-    types.append(("critical", true, critical))
-    var bulk = Counts()
-    bulk.deduplicated = counts.deduplicated
-    bulk.aggregated = counts.aggregated
-    bulk.lost = counts.lostBulk
-    bulk.failed = counts.failed
-    bulk.seen = bulk.deduplicated &+ bulk.aggregated &+ bulk.lost
-    types.append(("bulk", false, bulk))
-    received = tallies.total
-    malformed = after.malformed &- before.malformed
-    late = after.late &- before.late
-    stalled = after.stalled &- before.stalled
-    missedRuns = after.missedRuns &- before.missedRuns
-    let earlier = Dictionary(before.refused.map { ($0.name, $0.count) }) { first, _ in first }
-    mapFull = after.refused.map { ($0.name, $0.count &- (earlier[$0.name] ?? 0)) }
-    self.missingHooks = missingHooks
-    if !after.failure.isEmpty { self.missingHooks.append(("counter", after.failure)) }
   }
 }

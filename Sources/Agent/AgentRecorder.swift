@@ -37,9 +37,9 @@ struct AgentRecorder: ~Copyable {
   private let hasher: FileHasher?
 
   var counts = AgentCounts()
-  /// The last reading; at most a second old.
+  /// The last reading, at most a second old, and the one before.
   private(set) var reading = SensorReading()
-  private var readAt: UInt64 = 0
+  private var earlierReading = SensorReading()
   private var keptAt: UInt64 = 0
   private var reconciledAt: UInt64 = 0
   /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
@@ -143,7 +143,9 @@ struct AgentRecorder: ~Copyable {
       place.initialize(
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
-          rule: rule, reason: reason, isKeyed: isKeyed, before: reading))
+          rule: rule, reason: reason, isKeyed: isKeyed,
+          // A claim may have waited in its ring while the last one was made.
+          before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
       open.append(slot)
       counts.opened &+= 1
@@ -228,8 +230,8 @@ struct AgentRecorder: ~Copyable {
     guard now >= keptAt &+ Self.second / 10 else { return }
     keptAt = now
     let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
-    if isFinishing || now >= readAt &+ Self.second {
-      read(sensor, now: now)
+    if isFinishing || now >= reading.at &+ Self.second {
+      read(sensor)
       limitMemory()
     }
     for slot in open {
@@ -303,7 +305,7 @@ struct AgentRecorder: ~Copyable {
     }
   }
 
-  mutating func read(_ sensor: Sensor, now: UInt64) {
+  mutating func read(_ sensor: Sensor) {
     var next = SensorReading()
     do {
       next.status = try sensor.status()
@@ -314,8 +316,9 @@ struct AgentRecorder: ~Copyable {
     next.malformed = counts.malformed &+ sensor.rings.malformed
     next.late = sensor.rings.late
     next.stalled = sensor.rings.stalled
+    next.at = mt_boottime_ns()
+    earlierReading = reading
     reading = next
-    readAt = now
   }
 
   /// Above the limit on all of them together, the largest job keeps no more than it has.
@@ -337,7 +340,7 @@ struct AgentRecorder: ~Copyable {
 
   /// No record comes any more: every job is closed, whatever of it lives.
   mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
-    read(sensor, now: mt_boottime_ns())
+    read(sensor)
     while mt_boottime_ns() &- detachedAt < Self.lastHashes {
       // Not lazily: each of them has to be asked for.
       let isHashed = open.map { slot in
