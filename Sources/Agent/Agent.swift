@@ -130,6 +130,10 @@ public struct Agent {
         if place.isNew, try sensor.closeJob(place.slot) { _ = try sensor.releaseSlot(place.slot) }
         throw error
       }
+      // A process with its key has begun the job just now: what the kernel says of that is on its way.
+      for _ in 0..<100 where !place.isNew && !recorder.isOpen(place.slot) {
+        if sensor.rings.drain({ recorder.take($0) }) == 0 { usleep(1000) }
+      }
       recorder.adopt(process, place, rule: rule, now: mt_boottime_ns())
     } catch {
       settings.log.say("process \(process.pid) cannot be followed: \(error)")

@@ -121,6 +121,14 @@ struct AgentJob: ~Copyable {
     }
   }
 
+  /// A process of it was there before the agent.
+  mutating func ran(since start: UInt64, unseenUntil time: UInt64) {
+    guard let index = unseen.firstIndex(where: { $0.reason == .adopted }) else {
+      return unseen.append(.init(reason: .adopted, from: start, until: time))
+    }
+    unseen[index].from = min(unseen[index].from ?? start, start)
+  }
+
   /// All processes that it had before the agent are its own from here on.
   mutating func adopted(at time: UInt64) {
     for index in unseen.indices where unseen[index].reason == .adopted { unseen[index].until = time }

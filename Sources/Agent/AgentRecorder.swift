@@ -169,14 +169,17 @@ struct AgentRecorder: ~Copyable {
     if body.child_start &+ 1_000_000 < record.time { adopted.append((record.job, body.child_tgid, body.child_start)) }
   }
 
+  func isOpen(_ slot: UInt16) -> Bool { jobs[Int(slot)] != nil }
+
   /// Begins or joins a job with a process that was there first.
   mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule: Int, now: UInt64) {
     if place.isNew {
       let rule = settings.rule(rule)
       guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, at: now) else { return }
-      jobs[Int(place.slot)]?.pointee.unseen.append(.init(reason: .adopted, from: process.startedAt, until: now))
       counts.adopted &+= 1
     }
+    // Also of one that a later process with its key has begun just now.
+    jobs[Int(place.slot)]?.pointee.ran(since: process.startedAt, unseenUntil: now)
     tell(process, of: place.slot, key: place.key, step: place.step, rule: rule, start: 0, isNew: place.isNew, now: now)
   }
 
