@@ -36,7 +36,7 @@ help:
 	@echo 'make bench-instructions  the same in instructions, in a VM: repeatable, gates CI'
 	@echo 'make bench-fold          user space alone: records a second, allocations'
 	@echo 'make bench-user-space    the same in instructions, with the event log, by stage'
-	@echo 'make bench-jobs          many jobs under one agent: kept apart, complete, in time; eight minutes'
+	@echo 'make bench-jobs          many jobs under one agent: kept apart, complete, in time; seven minutes'
 	@echo 'make honesty             nothing lost, flat memory, causes before effects, overload told; ten minutes'
 	@echo 'make lint                formatting and house rules'
 

@@ -71,7 +71,7 @@ final class Journal: Sendable {
     }
   }
 
-  /// A job's report is there.
+  /// A job's report is there. Written as an opening is.
   ///
   /// - Parameter path: where, or why there is none.
   func closed(job: String, path: String) throws(SystemError) {
@@ -81,7 +81,6 @@ final class Journal: Sendable {
       try Self.append(JournalText.closed(job: job, path: path), to: &state)
       if state.bytes > Self.limit { try Self.rewrite(&state, in: directory) }
     }
-    try sync()
   }
 
   /// Brings what was written to the disk. For the thread that closes jobs, as that replaces the file.

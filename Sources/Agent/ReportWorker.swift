@@ -114,10 +114,20 @@ final class ReportWorker: @unchecked Sendable {
     // What jobs took goes back to the system, at most once a second.
     var hasWorked = false
     var trimmedAt = Clock.boottime
+    // With new reports on the disk, too, it takes tens of milliseconds and more: while there is something to do no more often
+    // than file systems do it by themselves.
+    var isUnsynced = false
+    var syncedAt = trimmedAt
     while true {
       let (next, wantsSync, isEnding) = queue.withLock { $0.next() }
-      if wantsSync { syncJournal() }
+      isUnsynced = isUnsynced || wantsSync
+      if isUnsynced, next == nil || Clock.boottime &- syncedAt >= 5_000_000_000 {
+        syncJournal()
+        isUnsynced = false
+        syncedAt = Clock.boottime
+      }
       if let next {
+        isUnsynced = true
         hasWorked = true
         switch next {
         case .report(let job): write(job, workspace)
