@@ -17,7 +17,7 @@ export SWIFT SWIFT_FLAGS
 RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath $(SWIFT_FLAGS)
 
 .PHONY: help build release relink-kit test-release demo test unit-test kernel-test vm-test e2e fuzz bench bench-quick \
-	bench-instructions bench-fold bench-user-space bench-containers matrix honesty lint clean
+	bench-instructions bench-fold bench-user-space bench-jobs bench-containers matrix honesty lint clean
 
 help:
 	@echo 'make demo                build, then watch a real C package being built, and show the report'
@@ -36,6 +36,7 @@ help:
 	@echo 'make bench-instructions  the same in instructions, in a VM: repeatable, gates CI'
 	@echo 'make bench-fold          user space alone: records a second, allocations'
 	@echo 'make bench-user-space    the same in instructions, with the event log, by stage'
+	@echo 'make bench-jobs          many jobs under one agent: kept apart, complete, in time; seven minutes'
 	@echo 'make bench-containers    images that jobs build: whose containers are seen, against an observer; ten minutes'
 	@echo 'make honesty             nothing lost, flat memory, causes before effects, overload told; ten minutes'
 	@echo 'make lint                formatting and house rules'
@@ -127,6 +128,9 @@ bench-user-space:
 bench-containers: release
 	@scripts/bootstrap test bench userland
 	$(AS_ROOT) Benchmarks/containers
+
+bench-jobs: release storm
+	$(AS_ROOT) Benchmarks/jobs $(BENCH_FLAGS)
 
 honesty: release storm
 	@scripts/bootstrap bench

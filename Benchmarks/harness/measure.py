@@ -3,6 +3,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -138,6 +139,16 @@ def resident_bytes(pid):
     except OSError:
         pass
     return None
+
+
+def machine():
+    model = next(
+        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), "unknown")
+    return {
+        "kernel": platform.release(), "processor": model, "cpus": len(os.sched_getaffinity(0)),
+        "loadAverage": os.getloadavg()[0], "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def say(text):

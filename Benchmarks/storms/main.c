@@ -31,6 +31,7 @@ static const struct {
 	{"rate", verb_rate, "FILE SECONDS MIB-PER-SECOND read|write: prints \"begin\", then the rate reached; 0 is as fast as it goes"},
 	{"causal", verb_causal, "DIR PAIRS: causes and effects on different CPUs; see causal.c"},
 	{"overload", verb_overload, "DIR FILES: as distinct, with an exec and a connect in the middle; waits for a byte on stdin"},
+	{"job", verb_job, "NUMBER DIR ROUNDS PAUSE-US OUTPUT PROGRAM: a job of many kinds of events, each with its number; see jobs.c"},
 	{"measure", verb_measure, "OUTPUT COMMAND…: write the CPU and wall time of COMMAND to OUTPUT"},
 	{"twice", verb_twice, "VERB…: the same verb in two processes, each on its own CPU"},
 };

@@ -14,26 +14,44 @@
 
 #define LISTENERS 8 /* so that ports in TIME_WAIT never run short */
 
-static int listen_on_loopback(struct sockaddr_in *address)
+int listen_on(struct sockaddr_in *address)
 {
 	socklen_t length = sizeof(*address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
 
-	memset(address, 0, sizeof(*address));
-	address->sin_family = AF_INET;
-	address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (fd < 0 || bind(fd, (struct sockaddr *)address, length) || listen(fd, 16)
+	/* What connections of an earlier run have left behind is in nobody's way. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes))
+	    || bind(fd, (struct sockaddr *)address, length) || listen(fd, 16)
 	    || getsockname(fd, (struct sockaddr *)address, &length))
 		die("listen");
 	return fd;
 }
 
-static void connect_accept_close(int listener, const struct sockaddr_in *address)
+static int listen_on_loopback(struct sockaddr_in *address)
+{
+	memset(address, 0, sizeof(*address));
+	address->sin_family = AF_INET;
+	address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return listen_on(address);
+}
+
+void connect_accept_close(int listener, const struct sockaddr_in *address, const struct sockaddr_in *from)
 {
 	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int server;
+	int server, yes = 1;
 
-	if (client < 0 || connect(client, (const struct sockaddr *)address, sizeof(*address)))
+	if (client < 0)
+		die("socket");
+	if (from) {
+		struct sockaddr_in source = *from;
+
+		/* A port is chosen at the connect, where those that wait for nobody any more can be taken again. */
+		source.sin_port = 0;
+		if (setsockopt(client, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes))
+		    || bind(client, (struct sockaddr *)&source, sizeof(source)))
+			die("bind");
+	}
+	if (connect(client, (const struct sockaddr *)address, sizeof(*address)))
 		die("connect");
 	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (server < 0)
@@ -54,7 +72,7 @@ int verb_connect(int argc, char **argv)
 	for (index = 0; index < LISTENERS; index++)
 		listeners[index] = listen_on_loopback(&addresses[index]);
 	for (index = 0; index < count; index++)
-		connect_accept_close(listeners[index % LISTENERS], &addresses[index % LISTENERS]);
+		connect_accept_close(listeners[index % LISTENERS], &addresses[index % LISTENERS], NULL);
 	return 0;
 }
 
@@ -83,7 +101,7 @@ int verb_overload(int argc, char **argv)
 
 		if (index == files / 2) {
 			finish(start(self(), "nothing", "overload-marker"));
-			connect_accept_close(listener, &address);
+			connect_accept_close(listener, &address, NULL);
 		}
 		if (index == files)
 			break;

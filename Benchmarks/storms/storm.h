@@ -43,6 +43,14 @@ const char *file_name(const char *root, uint64_t index);
 /* Write all or die. */
 void write_all(int fd, const void *bytes, uint64_t count);
 
+struct sockaddr_in;
+
+/* Listens there; with port 0 the kernel chooses one, which is put into `address`. */
+int listen_on(struct sockaddr_in *address);
+
+/* Connects from an address, NULL: from whichever, accepts, and closes both ends. */
+void connect_accept_close(int listener, const struct sockaddr_in *address, const struct sockaddr_in *from);
+
 int verb_spawn(int argc, char **argv);
 int verb_prepare(int argc, char **argv);
 int verb_open(int argc, char **argv);
@@ -53,6 +61,7 @@ int verb_read(int argc, char **argv);
 int verb_rate(int argc, char **argv);
 int verb_causal(int argc, char **argv);
 int verb_overload(int argc, char **argv);
+int verb_job(int argc, char **argv);
 int verb_measure(int argc, char **argv);
 int verb_twice(int argc, char **argv);
 

@@ -41,6 +41,8 @@ public struct Agent {
     guard taken == 0 else { throw SystemError("take over the signals", code: -taken) }
     _ = mt_raise_descriptor_limit()
     let startedAt = mt_boottime_ns()
+    Priority.raise()
+    mt_keep_little_memory()
 
     try Sensor.preflight()
     let directory = try Self.openOutput(configuration.output)
@@ -52,18 +54,17 @@ public struct Agent {
 
     let sensor = try Sensor(options: sensor)
     let facts = SensorFacts(sensor, forcedTier: forcedTier)
-    let attachedAt = mt_boottime_ns()
-    let recovery = JobRecovery(settings: settings, facts: facts, attachedAt: attachedAt)
+    let recovery = JobRecovery(settings: settings, facts: facts)
     let worker = try ReportWorker(journal: journal, log: log, recovery: recovery, masker: masker)
     let hasher = configuration.hashes ? try FileHasher() : nil
     try hasher?.start()
     defer { hasher?.end() }
     var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
-    recorder.read(sensor, now: attachedAt)
-    try recognise(sensor, &recorder, settings)
-    let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder)
+    recorder.read(sensor)
+    let recognisedAt = try recognise(sensor, &recorder, settings)
+    let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
-    for entry in journal.unfinished { worker.put(.recover(entry)) }
+    for entry in journal.unfinished { worker.put(.recover(entry, seenAgainAt: recognisedAt)) }
     try reader.start()
     var server: ControlServer
     do {
@@ -84,9 +85,11 @@ public struct Agent {
   }
 
   /// Rules come into force before processes are looked for: what starts between is recognised by the kernel.
+  ///
+  /// - Returns: when every process of a job was one, CLOCK_BOOTTIME.
   private func recognise(
     _ sensor: Sensor, _ recorder: inout AgentRecorder, _ settings: AgentSettings
-  ) throws(SensorError) {
+  ) throws(SensorError) -> UInt64 {
     let rules = configuration.rules.map(\.match)
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
     try sensor.setRules(rules, identity: configuration.storedVariables)
@@ -103,9 +106,11 @@ public struct Agent {
     }
     // A child may come before its parent, and whoever forks all the time always has another.
     for _ in 0..<64 where try sensor.adopt() == 0 { break }
+    let now = mt_boottime_ns()
     repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
-    recorder.tellAdopted(scan, now: mt_boottime_ns())
+    recorder.tellAdopted(scan, now: now)
     recorder.isAdopting = false
+    return now
   }
 
   private func adopt(
@@ -129,6 +134,10 @@ public struct Agent {
         // It has just ended, or been recognised. The job stays if another process with its key has joined it meanwhile.
         if place.isNew, try sensor.closeJob(place.slot) { _ = try sensor.releaseSlot(place.slot) }
         throw error
+      }
+      // A process with its key has begun the job just now: what the kernel says of that is on its way.
+      for _ in 0..<100 where !place.isNew && !recorder.isOpen(place.slot) {
+        if sensor.rings.drain({ recorder.take($0) }) == 0 { usleep(1000) }
       }
       recorder.adopt(process, place, rule: rule, now: mt_boottime_ns())
     } catch {

@@ -9,6 +9,8 @@ internal import Supervision
 
 /// How the sensor as a whole was doing at one moment: what cannot be told of one job alone.
 struct SensorReading: Sendable {
+  /// When all of it had been read, CLOCK_BOOTTIME.
+  var at: UInt64 = 0
   var status: SensorStatus?
   var missedRuns: UInt64 = 0
   var malformed: UInt64 = 0
@@ -42,7 +44,7 @@ struct AgentJob: ~Copyable {
   private(set) var containerSlots: [UInt16] = []
   /// What the kernel side has counted of those that have ended.
   private(set) var containerCounts = JobCounts()
-  /// Taken at most a second before the job began.
+  /// Taken at most two seconds before the job began.
   let before: SensorReading
 
   /// Those of its first processes that live, with their starts; 0: not known.
@@ -122,6 +124,19 @@ struct AgentJob: ~Copyable {
       firstEndedAt = max(1, record.time)
       if !isKeyed { recorder.firstProcessEnded(at: record.time) }
     }
+  }
+
+  /// A process of it was there before the agent.
+  mutating func ran(since start: UInt64, unseenUntil time: UInt64) {
+    guard let index = unseen.firstIndex(where: { $0.reason == .adopted }) else {
+      return unseen.append(.init(reason: .adopted, from: start, until: time))
+    }
+    unseen[index].from = min(unseen[index].from ?? start, start)
+  }
+
+  /// All processes that it had before the agent are its own from here on.
+  mutating func adopted(at time: UInt64) {
+    for index in unseen.indices where unseen[index].reason == .adopted { unseen[index].until = time }
   }
 
   // MARK: - Containers
@@ -207,9 +222,10 @@ struct AgentJob: ~Copyable {
     if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
     let slot = slot
     let directory = directory
+    let attribution = LossAttribution(before, after, since: startedAt)
     let before = before
     let recorded = recorder.finish()
-    input.completeness = Completeness(recorded.tallies, counts, before, after, missingHooks: sensor.missingHooks)
+    input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
     return FinishedJob(slot: slot, recorded: recorded, directory: directory, input: input)
   }
@@ -239,47 +255,5 @@ final class FinishedJob: @unchecked Sendable {
     self.recorded = recorded
     self.directory = directory
     self.input = input
-  }
-}
-
-extension Completeness {
-  /// Of one job of several: what came of it by type, what the kernel side counted of it, and what went wrong meanwhile
-  /// for whomever.
-  ///
-  /// The kernel counts a job's lost and deduplicated events by the ring that they are for, not by type: they are in
-  /// rows of their own, `critical` and `bulk`.
-  init(
-    _ tallies: RecordTallies, _ counts: JobCounts, _ before: SensorReading, _ after: SensorReading,
-    missingHooks: [(family: String, reason: String)]
-  ) {
-    self.init()
-    for type in RecordType.allCases where tallies[type] > 0 {
-      var row = Counts()
-      row.sent = tallies[type]
-      row.seen = row.sent
-      row.truncated = tallies.truncated(type)
-      row.unreadable = tallies.unreadable(type)
-      types.append((type.name, type.isCritical, row))
-    }
-    var critical = Counts()
-    critical.lost = counts.lostCritical
-    critical.seen = critical.lost
-    types.append(("critical", true, critical))
-    var bulk = Counts()
-    bulk.deduplicated = counts.deduplicated
-    bulk.aggregated = counts.aggregated
-    bulk.lost = counts.lostBulk
-    bulk.failed = counts.failed
-    bulk.seen = bulk.deduplicated &+ bulk.aggregated &+ bulk.lost
-    types.append(("bulk", false, bulk))
-    received = tallies.total
-    malformed = after.malformed &- before.malformed
-    late = after.late &- before.late
-    stalled = after.stalled &- before.stalled
-    missedRuns = after.missedRuns &- before.missedRuns
-    let earlier = Dictionary(before.refused.map { ($0.name, $0.count) }) { first, _ in first }
-    mapFull = after.refused.map { ($0.name, $0.count &- (earlier[$0.name] ?? 0)) }
-    self.missingHooks = missingHooks
-    if !after.failure.isEmpty { self.missingHooks.append(("counter", after.failure)) }
   }
 }

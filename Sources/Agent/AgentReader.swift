@@ -16,6 +16,7 @@ final class AgentReader: @unchecked Sendable {
 
   private let sensor: Sensor
   private let pace: RingPace
+  private let log: AgentLog
   private let interrupt: RingInterrupt
   private var recorder: AgentRecorder?
   private var thread: pthread_t?
@@ -24,9 +25,10 @@ final class AgentReader: @unchecked Sendable {
   private let isOver = Atomic<Bool>(false)
   private let answer = Mutex<AgentStatus?>(nil)
 
-  init(sensor: Sensor, pace: RingPace, recorder: consuming AgentRecorder) throws(SystemError) {
+  init(sensor: Sensor, pace: RingPace, recorder: consuming AgentRecorder, log: AgentLog) throws(SystemError) {
     self.sensor = sensor
     self.pace = pace
+    self.log = log
     interrupt = sensor.rings.interrupt
     self.recorder = consume recorder
     doorbell = try Doorbell()
@@ -67,6 +69,11 @@ final class AgentReader: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
+    do throws(SystemError) {
+      try Priority.runFirst()
+    } catch {
+      log.say("\(error): with more work than CPUs, events may be lost, and counted")
+    }
     guard var recorder = recorder.take() else { return }
     var pace = pace
     while !wantsEnd.load(ordering: .acquiring) {

@@ -38,9 +38,9 @@ struct AgentRecorder: ~Copyable {
 
   var counts = AgentCounts()
   var containers = AgentContainers()
-  /// The last reading; at most a second old.
+  /// The last reading, at most a second old, and the one before.
   private(set) var reading = SensorReading()
-  private var readAt: UInt64 = 0
+  private var earlierReading = SensorReading()
   private var keptAt: UInt64 = 0
   private var reconciledAt: UInt64 = 0
   /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
@@ -152,11 +152,13 @@ struct AgentRecorder: ~Copyable {
       place.initialize(
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
-          rule: rule, reason: reason, isKeyed: isKeyed, before: reading))
+          rule: rule, reason: reason, isKeyed: isKeyed,
+          // A claim may have waited in its ring while the last one was made.
+          before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
       open.append(slot)
       counts.opened &+= 1
-      worker.put(.sync)
+      worker.sync()
       return true
     } catch {
       // What it does is counted as nobody's: without a place to write there is no report.
@@ -176,19 +178,25 @@ struct AgentRecorder: ~Copyable {
     if body.child_start &+ 1_000_000 < record.time { adopted.append((record.job, body.child_tgid, body.child_start)) }
   }
 
+  func isOpen(_ slot: UInt16) -> Bool { jobs[Int(slot)] != nil }
+
   /// Begins or joins a job with a process that was there first.
   mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule: Int, now: UInt64) {
     if place.isNew {
       let rule = settings.rule(rule)
       guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, at: now) else { return }
-      jobs[Int(place.slot)]?.pointee.unseen.append(.init(reason: .adopted, from: process.startedAt, until: now))
       counts.adopted &+= 1
     }
+    // Also of one that a later process with its key has begun just now.
+    jobs[Int(place.slot)]?.pointee.ran(since: process.startedAt, unseenUntil: now)
     tell(process, of: place.slot, key: place.key, step: place.step, rule: rule, start: 0, isNew: place.isNew, now: now)
   }
 
   /// Tells the programs of processes that the kernel's iterator has found.
+  ///
+  /// - Parameter now: when it had found all. Until then the jobs that were adopted had processes that nobody saw.
   mutating func tellAdopted(_ scan: ProcessScan, now: UInt64) {
+    for slot in open { jobs[Int(slot)]?.pointee.adopted(at: now) }
     for (slot, pid, start) in adopted {
       guard let process = scan.process(pid) else { continue }
       tellProgram(process, of: slot, start: start, now: now)
@@ -234,8 +242,8 @@ struct AgentRecorder: ~Copyable {
     guard now >= keptAt &+ Self.second / 10 else { return }
     keptAt = now
     let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
-    if isFinishing || now >= readAt &+ Self.second {
-      read(sensor, now: now)
+    if isFinishing || now >= reading.at &+ Self.second {
+      read(sensor)
       limitMemory()
     }
     for slot in open {
@@ -322,7 +330,7 @@ struct AgentRecorder: ~Copyable {
     }
   }
 
-  mutating func read(_ sensor: Sensor, now: UInt64) {
+  mutating func read(_ sensor: Sensor) {
     var next = SensorReading()
     do {
       next.status = try sensor.status()
@@ -333,8 +341,9 @@ struct AgentRecorder: ~Copyable {
     next.malformed = counts.malformed &+ sensor.rings.malformed
     next.late = sensor.rings.late
     next.stalled = sensor.rings.stalled
+    next.at = mt_boottime_ns()
+    earlierReading = reading
     reading = next
-    readAt = now
   }
 
   /// Above the limit on all of them together, the largest job keeps no more than it has.
@@ -356,7 +365,7 @@ struct AgentRecorder: ~Copyable {
 
   /// No record comes any more: every job is closed, whatever of it lives.
   mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
-    read(sensor, now: mt_boottime_ns())
+    read(sensor)
     while mt_boottime_ns() &- detachedAt < Self.lastHashes {
       // Not lazily: each of them has to be asked for.
       let isHashed = open.map { slot in

@@ -11,11 +11,10 @@ internal import Supervision
 struct JobRecovery: Sendable {
   let settings: AgentSettings
   let facts: SensorFacts
-  /// When this agent began to see, CLOCK_BOOTTIME.
-  let attachedAt: UInt64
 
+  /// - Parameter seenAgainAt: from when on this agent saw all processes of jobs, CLOCK_BOOTTIME.
   /// - Returns: nil if there is nothing of the job.
-  func recover(_ entry: JournalEntry) throws -> (ReportInput, OutputDirectory)? {
+  func recover(_ entry: JournalEntry, seenAgainAt: UInt64) throws -> (ReportInput, OutputDirectory)? {
     let path = settings.output + "/" + entry.name
     guard let directory = try OutputDirectory(path: path, continuing: entry.directory) else { return nil }
     let log = try directory.reopen(ReportFiles.logName)
@@ -52,7 +51,7 @@ struct JobRecovery: Sendable {
     }
     let last = max(replay.lastTime, entry.startedAt)
     // Times of another boot are on another clock.
-    let until = entry.boot == settings.boot ? attachedAt : nil
+    let until = entry.boot == settings.boot ? seenAgainAt : nil
     if entry.reason == ClaimReason.adopted.name.description {
       job.unseen.append(.init(reason: .adopted, from: nil, until: entry.startedAt))
     }

@@ -6,7 +6,8 @@ internal import Synchronization
 /// The file `journal` in the output directory: a line of JSON for each job that was opened or closed.
 ///
 /// What was opened and not closed when an agent starts was left by one that was killed. Any bytes can be read: a line
-/// that is not whole or makes no sense is counted and skipped. Written by several threads.
+/// that is not whole or makes no sense is counted and skipped. Jobs are opened by one thread, closed by another, and neither waits
+/// for the disk that the other writes to.
 final class Journal: Sendable {
   static let name = "journal"
   /// Bytes at which what is over is left out of it.
@@ -70,7 +71,7 @@ final class Journal: Sendable {
     }
   }
 
-  /// A job's report is there.
+  /// A job's report is there. Written as an opening is.
   ///
   /// - Parameter path: where, or why there is none.
   func closed(job: String, path: String) throws(SystemError) {
@@ -80,16 +81,16 @@ final class Journal: Sendable {
       try Self.append(JournalText.closed(job: job, path: path), to: &state)
       if state.bytes > Self.limit { try Self.rewrite(&state, in: directory) }
     }
-    try sync()
   }
 
-  /// Brings what was written to the disk.
+  /// Brings what was written to the disk. For the thread that closes jobs, as that replaces the file.
   func sync() throws(SystemError) {
-    try state.withLock { state throws(SystemError) in
-      guard state.isChanged else { return }
-      state.isChanged = false
-      guard fdatasync(state.descriptor) == 0 else { throw SystemError("write the journal", code: errno) }
+    let descriptor = state.withLock { state in
+      defer { state.isChanged = false }
+      return state.isChanged ? state.descriptor : -1
     }
+    // Not under the lock: whoever opens a job has rings to read.
+    guard descriptor < 0 || fdatasync(descriptor) == 0 else { throw SystemError("write the journal", code: errno) }
   }
 
   private static func append(_ line: [UInt8], to state: inout State) throws(SystemError) {

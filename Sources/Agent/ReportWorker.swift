@@ -12,9 +12,7 @@ final class ReportWorker: @unchecked Sendable {
   enum Item: Sendable {
     case report(FinishedJob)
     /// A job that an agent before this one left unfinished.
-    case recover(JournalEntry)
-    /// A job was opened: the journal should reach the disk.
-    case sync
+    case recover(JournalEntry, seenAgainAt: UInt64)
   }
 
   /// A job whose report is there, or could not be written.
@@ -37,7 +35,15 @@ final class ReportWorker: @unchecked Sendable {
 
   private struct Queue {
     var items: [Item] = []
+    var wantsSync = false
+    var isWorking = false
     var isEnding = false
+
+    mutating func next() -> (item: Item?, wantsSync: Bool, isEnding: Bool) {
+      defer { wantsSync = false }
+      isWorking = !items.isEmpty
+      return (items.isEmpty ? nil : items.removeFirst(), wantsSync, isEnding)
+    }
   }
 
   private static let recentLimit = 20
@@ -64,17 +70,20 @@ final class ReportWorker: @unchecked Sendable {
   }
 
   var counts: Counts {
-    let waiting = queue.withLock { $0.items.count { if case .sync = $0 { false } else { true } } }
-    return state.withLock { counts in
-      var counts = counts
-      counts.waiting += waiting
-      return counts
-    }
+    var counts = state.withLock { $0 }
+    counts.waiting = queue.withLock { $0.items.count + ($0.isWorking ? 1 : 0) }
+    return counts
   }
 
   /// From any thread.
   func put(_ item: Item) {
     queue.withLock { $0.items.append(item) }
+    doorbell.ring()
+  }
+
+  /// A job was opened: brings the journal to the disk. From any thread.
+  func sync() {
+    queue.withLock { $0.wantsSync = true }
     doorbell.ring()
   }
 
@@ -100,41 +109,47 @@ final class ReportWorker: @unchecked Sendable {
   // MARK: - The worker's thread
 
   private func work() {
-    mt_thread_describe("martlet-reports", 5)
+    mt_thread_describe("martlet-reports", -5)
     let workspace = FoldWorkspace(masker: masker)
+    // What jobs took goes back to the system, at most once a second.
+    var hasWorked = false
+    var trimmedAt = Clock.boottime
+    // With new reports on the disk, too, it takes tens of milliseconds and more: while there is something to do no more often
+    // than file systems do it by themselves.
+    var isUnsynced = false
+    var syncedAt = trimmedAt
     while true {
-      let (items, isEnding) = queue.withLock { queue in
-        let items = queue.items
-        queue.items = []
-        return (items, queue.isEnding)
+      let (next, wantsSync, isEnding) = queue.withLock { $0.next() }
+      isUnsynced = isUnsynced || wantsSync
+      if isUnsynced, next == nil || Clock.boottime &- syncedAt >= 5_000_000_000 {
+        syncJournal()
+        isUnsynced = false
+        syncedAt = Clock.boottime
       }
-      let jobs = items.count { if case .sync = $0 { false } else { true } }
-      state.withLock { $0.waiting = jobs }
-      if items.contains(where: { if case .sync = $0 { true } else { false } }) { sync() }
-      var rest = items[...]
-      // One by one, so that each job's memory is free when its report is written.
-      while let item = rest.popFirst() {
-        switch item {
-        case .sync: continue
+      if let next {
+        isUnsynced = true
+        hasWorked = true
+        switch next {
         case .report(let job): write(job, workspace)
-        case .recover(let entry): recover(entry)
+        case .recover(let entry, let time): recover(entry, seenAgainAt: time)
         }
-        state.withLock { $0.waiting -= 1 }
+        // Not held any longer: each job's memory is free when its report is written.
+        continue
       }
-      if items.isEmpty {
-        if isEnding { break }
-        doorbell.wait(milliseconds: -1)
-      } else {
-        // What a burst of jobs took goes back to the system.
+      if isEnding { break }
+      if hasWorked, Clock.boottime &- trimmedAt >= 1_000_000_000 {
         mt_trim_memory()
+        trimmedAt = Clock.boottime
+        hasWorked = false
       }
+      doorbell.wait(milliseconds: hasWorked ? 1000 : -1)
     }
-    sync()
+    syncJournal()
     isOver.store(true, ordering: .releasing)
     finished.ring()
   }
 
-  private func sync() {
+  private func syncJournal() {
     do { try journal.sync() } catch { log.say(error.description) }
   }
 
@@ -172,9 +187,9 @@ final class ReportWorker: @unchecked Sendable {
     }
   }
 
-  private func recover(_ entry: JournalEntry) {
+  private func recover(_ entry: JournalEntry, seenAgainAt time: UInt64) {
     do {
-      guard let (input, directory) = try recovery.recover(entry) else {
+      guard let (input, directory) = try recovery.recover(entry, seenAgainAt: time) else {
         // Killed between its report and the journal, or somebody has removed what there was.
         let path = recovery.settings.output + "/" + entry.name
         if access(path, F_OK) != 0 { log.say("job \(entry.job) was left unfinished, and nothing of it is left") }

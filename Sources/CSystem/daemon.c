@@ -185,6 +185,11 @@ uint64_t mt_raise_descriptor_limit(void)
 	return limit.rlim_cur;
 }
 
+void mt_keep_little_memory(void)
+{
+	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+}
+
 void mt_trim_memory(void)
 {
 	malloc_trim(0);

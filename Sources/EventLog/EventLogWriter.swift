@@ -139,12 +139,14 @@ public struct EventLogWriter: ~Copyable {
 
   // MARK: - Frames
 
-  /// Writes the frame if its first line has waited for a second.
+  /// Writes the frame if its first line has waited for a second, and the first frame at once: it says whose log it is.
   /// - Parameter now: nanoseconds of any clock that does not go back, the same one at every call.
   public mutating func flushIfDue(now: UInt64) throws(EventLogError) {
     if let failure { throw failure }
     if linesInFrame == 0 { return }
-    if frameSince == 0 {
+    if summary.frames == 0 {
+      try flush()
+    } else if frameSince == 0 {
       frameSince = max(1, now)
     } else if now > frameSince, now - frameSince >= Self.maximumFrameNanoseconds {
       try flush()

@@ -52,6 +52,13 @@ int mt_lock_file(int descriptor);
 /* Lets the process have as many descriptors as it may, and returns how many. */
 uint64_t mt_raise_descriptor_limit(void);
 
+/*
+ * From now on memory that is freed at the end of a thread's heap goes back to the system where it is more than 128 KiB, and
+ * what is larger than that has pages of its own. Else the C library raises both limits to what it has seen freed, up to
+ * 64 MiB, and mt_trim_memory leaves the ends of all heaps but one alone.
+ */
+void mt_keep_little_memory(void);
+
 /* Gives memory that nobody uses any more back to the system. */
 void mt_trim_memory(void);
 
