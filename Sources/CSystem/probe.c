@@ -171,6 +171,34 @@ static int sockets(int family)
 	return error;
 }
 
+/* The other end has been told when its read fails. */
+static int connection(void)
+{
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct linger reset = {.l_onoff = 1};
+	const struct timeval limit = {.tv_sec = 1};
+	socklen_t length = sizeof(address);
+	int server = -1, error = 0;
+	char byte;
+
+	if (listener < 0 || client < 0 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)&address, &length) ||
+	    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
+	    connect(client, (struct sockaddr *)&address, length) ||
+	    (server = accept4(listener, 0, 0, SOCK_CLOEXEC)) < 0 ||
+	    setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
+	    setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)))
+		error = -errno;
+	close(client);
+	if (!error && (read(server, &byte, 1) >= 0 || errno != ECONNRESET))
+		error = -ETIMEDOUT;
+	close(server);
+	close(listener);
+	return error;
+}
+
 static int uring(void)
 {
 	struct io_uring_params parameters = {};
@@ -237,6 +265,7 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_OPEN: return open_file();
 	case MT_DEED_IPV4: return sockets(AF_INET);
 	case MT_DEED_IPV6: return sockets(AF_INET6);
+	case MT_DEED_CONNECTION: return connection();
 	case MT_DEED_URING: return uring();
 	case MT_DEED_FUNCTION: mt_deed_function(); return 0;
 	case MT_DEED_DESCRIPTORS: return mt_deed_descriptors();

@@ -11,7 +11,9 @@ struct FrameCompressor: ~Copyable {
   init(level: Int32, largestInput: Int) throws(EventLogError) {
     guard let context = ZSTD_createCCtx() else { throw EventLogError(.outOfMemory, "create compressor") }
     // No checksum of zstd's: the chain has a better one of the same bytes.
-    if ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)) != 0 {
+    // A shorter match than seven bytes costs more than it saves, in lines that are mostly other lines again.
+    for (parameter, value) in [(ZSTD_c_compressionLevel, level), (ZSTD_c_minMatch, 7)]
+    where ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) != 0 {
       ZSTD_freeCCtx(context)
       throw EventLogError(.compression, "configure compressor")
     }

@@ -110,11 +110,13 @@ struct HookSelection {
     for var function in table {
       function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
       for way in function.ways { used.formUnion(way.map(\.program)) }
+      // One interrupt is all that these make up for.
+      if isPreemptible { function.ways.removeAll { $0.contains { names[$0.program]?.isInPlaceOfTurn == true } } }
       // What was asked for is not passed over in silence where these programs cannot do it.
       if function.request.map({ !requests.contains($0) }) ?? function.ways.isEmpty { continue }
       functions.append(function)
     }
-    for program in programs where !used.contains(program.name.name) && program.name.turn == nil {
+    for program in programs where !used.contains(program.name.name) && !program.name.isTurn {
       functions.append(
         HookFunction(program.object, program.name.name, .optional, [HookFunction.Part(program.name.name)]))
     }
@@ -134,20 +136,22 @@ struct HookSelection {
   /// Those that take turns, as far as they are to be loaded, or that the kernel did not take.
   var turns: [ProgramName] {
     let wanted = wanted
-    return names.values.filter { $0.turn != nil && (wanted.contains($0.name) || refusals[$0.name] != nil) }
+    return names.values.filter { $0.isTurn && (wanted.contains($0.name) || refusals[$0.name] != nil) }
       .sorted { $0.name < $1.name }
   }
 
   /// The programs to load. Those at which others of them take turns are not to be attached.
   var wanted: Set<String> {
     let chosen = functions.flatMap { function in possible(best(of: function) ?? []).map(\.program) }
+    // They are only ever chosen where nobody else takes turns.
+    if chosen.contains(where: { names[$0]?.isInPlaceOfTurn == true }) { return Set(chosen) }
     return Set(chosen + chosen.flatMap(turns(at:)))
   }
 
   /// Those that take turns at a program, if that is of use: all tasks' calls, or a task's and an interrupt's. Without
   /// them the kernel leaves out more runs, and says so.
   private func turns(at program: String) -> [String] {
-    let turns = ProgramName.turns(at: program).compactMap { names[$0] }
+    let turns = (names[program]?.turns ?? []).compactMap { names[$0] }
     guard let first = turns.first, let last = turns.last, turns.allSatisfy({ refusals[$0.name] == nil }) else {
       return []
     }

@@ -128,7 +128,10 @@ extension HookFunction {
       typed: MT_TYPED_RECEIVE),
 
     HookFunction("network", "connect", .required, ["connect4", "connect6"]),
-    HookFunction("network", "TCP states", .required, ["inet_sock_set_state"]),
+    // Where tasks are preempted, or functions have no hooks, others of its kind see the calls that it is left out of.
+    HookFunction(
+      "network", "TCP states", .required, ["inet_sock_set_state", "fentry_tcp_done", "fentry_tcp_init_transfer"],
+      ["inet_sock_set_state"]),
     HookFunction("network", "connections open at the end", .optional, ["tell_open_flows"]),
     HookFunction("network", "datagrams", .optional, ["sendmsg4", "sendmsg6"]),
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),

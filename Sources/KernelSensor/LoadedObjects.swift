@@ -25,6 +25,7 @@ final class LoadedObjects {
   private(set) var maps: [String: Int32] = [:]
   private var objects: [(name: String, handle: OpaquePointer)] = []
   private var links: [(program: String, link: OpaquePointer)] = []
+  private var isPreemptible = true
   /// Of the first of each row that takes turns, by its name: what it had been left out of, and others had done, when all
   /// of the row were on their hook; and what was missed when the first of them was about to be taken off it.
   private var rowsAtStart: [String: (left: UInt64, stoodIn: UInt64)] = [:]
@@ -64,6 +65,7 @@ final class LoadedObjects {
     let wanted = selection.wanted
     var settings = settings
     settings.config.typed = selection.typed
+    isPreemptible = settings.config.preemptible != 0
     for object in objects {
       LibbpfLog.start()
       do {
@@ -83,7 +85,7 @@ final class LoadedObjects {
       if result != 0 { throw Self.obstacle(result, loading: object.name, wanted) }
       keep(object.handle)
       let loaded = all.filter { wanted.contains($0.name.name) }
-      let inTurns = Set(loaded.compactMap { $0.name.turn?.program })
+      let inTurns = Set(loaded.filter { !$0.name.isRunByInterrupts }.compactMap { $0.name.turn?.program })
       programs += loaded.map { name, handle in
         Program(
           name: name, family: selection.family(of: name.name), handle: handle,
@@ -360,6 +362,9 @@ extension LoadedObjects {
     if let known = missedAtEnd[program.name.name] { return known }
     // Read first: what is made up for in between is in both.
     let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
+    // There others see all that one of these is left out of, and count nothing, see EACH_IN_TURN.
+    let isOfPair = { (name: ProgramName) in name.isRunByInterrupts || name.isInPlaceOfTurn }
+    if !isPreemptible, isOfPair(program.name), programs.count(where: { isOfPair($0.name) }) > 1 { return 0 }
     guard let turn = program.name.turn else { return left }
     let (stoodIn, failed) = try turns(at: turn.program)
     let before = rowsAtStart[program.name.name] ?? (0, 0)

@@ -22,15 +22,23 @@ struct ProgramName: Sendable, Hashable {
   var isAttached: Bool { !isTail && !isCalled }
   /// Whether user space has it look at everything of a kind.
   var isIterator: Bool { kind == "iter" }
-  /// The names of those that take turns at a program, the first first, see hooks.h.
-  static func turns(at program: String) -> [String] { (0..<Int(MT_TURNS)).map { "turn\($0)_\(program)" } }
+  /// The names of those that take turns at this program, the first first, see hooks.h.
+  var turns: [String] {
+    (0..<Int(MT_TURNS)).map { $0 == 0 && isRunByInterrupts ? name : "turn\($0)_\(name)" }
+  }
   /// The program that it takes turns at, and which one of them it is.
   var turn: (program: String, place: Int)? {
-    guard name.hasPrefix("turn"), let place = name.dropFirst(4).first?.wholeNumberValue else { return nil }
+    guard name.hasPrefix("turn"), let place = name.dropFirst(4).first?.wholeNumberValue else {
+      return isRunByInterrupts ? (name, 0) : nil
+    }
     return (String(name.dropFirst("turn0_".count)), place)
   }
-  /// Whether interrupts come to its hook too.
+  /// Whether it is there for nothing but to take turns.
+  var isTurn: Bool { turn.map { $0.program != name } ?? false }
+  /// Whether interrupts come to its hook too. Of a row of such programs each does the deed itself.
   var isRunByInterrupts: Bool { target == "inet_sock_set_state" }
+  /// Whether it is in place of the second of such a row, see network.h.
+  var isInPlaceOfTurn: Bool { target == "tcp_done" || target == "tcp_init_transfer" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
   var attachType: (name: String, isTypedef: Bool)? {
     return switch kind {
@@ -57,6 +65,7 @@ struct ProgramName: Sendable, Hashable {
     case "file_open", "security_file_open", "file_free_security", "security_file_free": MT_DEED_OPEN
     case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release": MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
+    case "tcp_done", "tcp_init_transfer": MT_DEED_CONNECTION
     case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete", "io_read", "io_write": MT_DEED_URING
     case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
       "close_fd", "do_dup2",

@@ -256,8 +256,8 @@ public final class Sensor {
   /// ``rings`` and ``counters()`` stay readable.
   public func detach() {
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
-    let states = "inet_sock_set_state"
-    objects.detach(except: Set([states, "sock_release"] + ProgramName.turns(at: states)))
+    let states = ProgramName(name: "inet_sock_set_state", section: "tp_btf/inet_sock_set_state")
+    objects.detach(except: Set(["sock_release", "fentry_tcp_done", "fentry_tcp_init_transfer"] + states.turns))
     do {
       try tellOpenFlows()
     } catch {

@@ -62,15 +62,26 @@ struct HookSelectionTests {
     let more = [
       ("turn0_fentry_open", "fentry/security_file_open"), ("turn1_fentry_open", "fentry/security_file_open"),
       ("turn2_fentry_open", "fentry/security_file_open"), ("turn0_dispatch", "tp_btf/sys_exit"),
-      ("states", "tp_btf/inet_sock_set_state"), ("turn0_states", "tp_btf/inet_sock_set_state"),
+      ("states", "tp_btf/inet_sock_set_state"),
       ("turn1_states", "tp_btf/inet_sock_set_state"), ("turn2_states", "tp_btf/inet_sock_set_state"),
     ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
     // A task and an interrupt within its call.
     let plain = HookSelection(table: table, programs: programs + more)
-    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "turn0_states", "turn2_states"])
+    #expect(plain.wanted == ["lsm_open", "fentry_copy", "stranger", "states", "turn2_states"])
 
     var preemptible = HookSelection(table: table, programs: programs + more, isPreemptible: true)
     #expect(preemptible.wanted == plain.wanted.union(["turn1_states"]))
+
+    // Instead of the second on the tracepoint, but not of a row of all of them.
+    let instead = [(name: ProgramName(name: "ended", section: "fentry/tcp_done"), object: "sensor")]
+    let states = [HookFunction("network", "TCP states", .required, ["states", "ended"], ["states"])]
+    var other = HookSelection(table: table + states, programs: programs + more + instead)
+    #expect(other.wanted == plain.wanted.subtracting(["turn2_states"]).union(["ended"]))
+    try other.overcome(refusal("ended"))
+    #expect(other.wanted == plain.wanted)
+    other = HookSelection(table: table + states, programs: programs + more + instead, isPreemptible: true)
+    #expect(other.wanted == preemptible.wanted)
+
     try preemptible.overcome(refusal("lsm_open"))
     let row = ["turn0_fentry_open", "turn1_fentry_open", "turn2_fentry_open"]
     #expect(preemptible.wanted.isSuperset(of: ["fentry_open"] + row))

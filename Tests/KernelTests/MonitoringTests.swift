@@ -71,6 +71,19 @@ extension KernelTests {
       return count
     }
 
+    /// What the places of an array come to, by which nearly every close and change of state is told to be of no interest.
+    private func sum(_ sensor: Sensor, _ name: String) throws -> UInt64 {
+      let map = try sensor.objects.map(name)
+      var sum: UInt64 = 0
+      var place: UInt32 = 0
+      var count: UInt64 = 0
+      while bpf_map_lookup_elem(map, &place, &count) == 0 {
+        sum &+= count
+        place += 1
+      }
+      return sum
+    }
+
     @Test func fillOfTheMapsIsWhatIsInThem() throws {
       let act = try Bench.held("held") { sensor in
         // The connection that nobody answers goes on by itself: what is compared has to be of one moment.
@@ -85,6 +98,7 @@ extension KernelTests {
         #expect(used == found)
         #expect(used["processes"] == 2 && used["writers"] == 2, "\(used)")
         #expect(used["sockets", default: 0] >= 3, "\(used)")
+        #expect(try sum(sensor, "flow_counts") >= 3 && sum(sensor, "writer_counts") == 2)
         // Nothing lists task storage: two processes of one thread each.
         #expect(try self.used(sensor)["tags"] == 2)
         #expect(try sensor.status().maps.allSatisfy { $0.used ?? 0 <= $0.highWater ?? 0 })
@@ -97,13 +111,14 @@ extension KernelTests {
       // What earlier tests left behind is there before and after.
       let before = try used(sensor)
       #expect(Set(before.keys) == ["tags", "processes", "writers", "sockets"])
-      for words in [["threads"], ["work"], ["inherited"], ["open", "open"]] {
+      for words in [["threads"], ["work"], ["inherited"], ["open", "open"], ["accept", "child"]] {
         let act = words.count == 1 ? try Bench.act(words[0]) : try Bench.act(words[0], words[1])
         #expect(!act.all(.exit).isEmpty)
       }
       let after = try used(sensor)
       #expect(after == before)
       for name in ["processes", "writers", "sockets"] { #expect(try entries(sensor, name) == after[name]) }
+      #expect(try sum(sensor, "flow_counts") == after["sockets"] && sum(sensor, "writer_counts") == after["writers"])
     }
 
     @Test func runsAreCountedOnlyWhileSomebodyLooks() throws {

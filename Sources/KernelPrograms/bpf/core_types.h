@@ -265,8 +265,8 @@ struct pid {
 
 struct task_struct {
 	struct thread_info thread_info;
-	int exit_code;
-	int pid, tgid;
+	int exit_code, pid, tgid;
+	void *bpf_storage;
 	struct task_struct *real_parent, *group_leader;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[1];

@@ -17,6 +17,15 @@
 		PT_REGS_PARM1(regs), PT_REGS_PARM2(regs), PT_REGS_PARM3(regs), PT_REGS_PARM4(regs), PT_REGS_PARM5(regs) \
 	}
 
+/* The verifier lets nobody calculate with a pointer that it knows as one, but add it to what lies in memory. */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	asm volatile("lock *(u64 *)(%[to] + 0) += %[from]" : : [to] "r"(&address), [from] "r"(pointer) : "memory");
+	return address;
+}
+
 /*
  * Turns. The kernel runs no tracing program while another run of it is under way on that CPU, be it that an interrupt
  * has come between or that its task was preempted: in fentry and fexit programs wherever preemption is full or lazy,
@@ -40,15 +49,6 @@ static volatile struct mark {
 	__u64 address;
 } __attribute__((aligned(64))) marks[MARKS]; /* a cache line for each, as stacks are of several CPUs */
 
-/* The verifier lets nobody calculate with the address of a context, but add it to what lies in memory. */
-static __always_inline __u64 address_of(void *context)
-{
-	__u64 address = 0;
-
-	asm volatile("lock *(u64 *)(%[to] + 0) += %[from]" : : [to] "r"(&address), [from] "r"(context) : "memory");
-	return address;
-}
-
 static __always_inline volatile __u64 *mark_of(__u64 address)
 {
 	/* Stacks have 16 KiB. */
@@ -56,12 +56,12 @@ static __always_inline volatile __u64 *mark_of(__u64 address)
 }
 
 /* Behind a deed: none that comes after in the row is to do it again. */
-static __always_inline void mark_done(void *context, __u32 row)
+static __always_inline void mark_done(void *context)
 {
 	volatile __u64 *mark;
 	__u64 address;
 
-	if (!config.preemptible && row != MT_TURN_TCP_STATE)
+	if (!config.preemptible)
 		return;
 	address = address_of(context);
 	mark = mark_of(address);
@@ -89,12 +89,12 @@ static __always_inline int has_turn(void *context, __u32 place, struct mt_turn *
 	return 1;
 }
 
-#define TURN(section, name, row, concerns, place)                                                                      \
+#define TURN(section, name, row, place)                                                                                \
 	SEC(section)                                                                                                   \
 	int turn##place##_##name(__u64 *context)                                                                       \
 	{                                                                                                              \
 		__u32 index = row;                                                                                     \
-		struct mt_turn *turn = (concerns) ? bpf_map_lookup_elem(&turns, &index) : 0;                           \
+		struct mt_turn *turn = bpf_map_lookup_elem(&turns, &index);                                            \
                                                                                                                        \
 		if (turn && has_turn(context, place, turn)) {                                                          \
 			bpf_tail_call(context, &deed_##name, 0);                                                       \
@@ -104,18 +104,38 @@ static __always_inline int has_turn(void *context, __u32 place, struct mt_turn *
 	}
 
 /* A program array for each, as one takes only programs that are called with the same arguments. */
-#define TURNS(section, name, row, concerns)                                                                            \
+#define TURNS(section, name, row)                                                                                      \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
 		__type(value, __u32);                                                                                  \
 	} deed_##name SEC(".maps");                                                                                    \
-	TURN(section, name, row, concerns, 0)                                                                          \
-	TURN(section, name, row, concerns, 1)                                                                          \
-	TURN(section, name, row, concerns, 2)                                                                          \
-	TURN(section, name, row, concerns, 3)
+	TURN(section, name, row, 0)                                                                                    \
+	TURN(section, name, row, 1)                                                                                    \
+	TURN(section, name, row, 2)                                                                                    \
+	TURN(section, name, row, 3)
 _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
+
+/* For those of a row that do the deed themselves: whether none before has done it. */
+static __always_inline int comes_first(void *context, __u32 row, __u32 place)
+{
+	__u64 address = address_of(context);
+	volatile __u64 *mark = mark_of(address);
+	struct mt_turn *turn;
+
+	if (place && *mark == address) {
+		if (place == MT_TURNS - 1)
+			*mark = 0;
+		return 0;
+	}
+	if (place < MT_TURNS - 1)
+		*mark = address;
+	turn = place ? bpf_map_lookup_elem(&turns, &row) : 0;
+	if (turn)
+		ADD(&turn->stood_in, 1);
+	return 1;
+}
 
 /*
  * From 6.13 on a program that is not run again while it is under way has one stack for each CPU. Of who is jumped to by
@@ -128,27 +148,47 @@ _Static_assert(MT_TURNS == 4, "as many as TURNS makes");
 			bpf_tail_call(context, &deed_##name, 0);                                                       \
 	} while (0)
 #else
-#define mark_done(context, row) ((void)0)
+#define mark_done(context) ((void)0)
 #define KEEP_OFF_PRIVATE_STACK(context, name) ((void)0)
-#define TURNS(section, name, row, concerns)
+#define TURNS(section, name, row)
 #endif
 
-/*
- * A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`; where
- * `concerns`, an expression, is 0 there it does nothing, and is not jumped to.
- */
-#define IN_TURNS_IF(section, name, row, concerns, deed)                                                                \
-	TURNS(section, name, row, concerns)                                                                            \
+/* A program, and those that take turns at it. `deed` is a statement, which finds the arguments in `context`. */
+#define IN_TURNS(section, name, row, deed)                                                                             \
+	TURNS(section, name, row)                                                                                      \
 	SEC(section)                                                                                                   \
 	int name(__u64 *context)                                                                                       \
 	{                                                                                                              \
 		deed;                                                                                                  \
-		mark_done(context, row);                                                                               \
+		mark_done(context);                                                                                    \
 		KEEP_OFF_PRIVATE_STACK(context, name);                                                                 \
 		return 0;                                                                                              \
 	}
 
-#define IN_TURNS(section, name, row, deed) IN_TURNS_IF(section, name, row, 1, deed)
+/*
+ * For deeds that are small, and called so often that to jump to them is most of what they cost: each of the row does it
+ * itself, and the program is its own first. Where tasks are not preempted there are two, one for a task's call and one
+ * for that of an interrupt which comes within it; interrupts do not come within each other. So none is ever left out by
+ * both, and neither looks what the other did: the second calls `body(context, 1)`, which may be again.
+ */
+#define ITS_TURN(section, program, row, place, body)                                                                   \
+	SEC(section)                                                                                                   \
+	int program(__u64 *context)                                                                                    \
+	{                                                                                                              \
+		if (!config.preemptible || comes_first(context, row, place))                                           \
+			body(context, !config.preemptible && place);                                                   \
+		return 0;                                                                                              \
+	}
+#ifndef MARTLET_OLD
+#define EACH_IN_TURN(section, name, row, body)                                                                         \
+	ITS_TURN(section, name, row, 0, body)                                                                          \
+	ITS_TURN(section, turn1_##name, row, 1, body)                                                                  \
+	ITS_TURN(section, turn2_##name, row, 2, body)                                                                  \
+	ITS_TURN(section, turn3_##name, row, 3, body)
+#else
+#define comes_first(context, row, place) 1
+#define EACH_IN_TURN(section, name, row, body) ITS_TURN(section, name, row, 0, body)
+#endif
 
 /* fentry_NAME and kprobe_NAME on the kernel's function NAME. */
 #define ON_FENTRY(function, body)                                                                                      \

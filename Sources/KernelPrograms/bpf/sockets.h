@@ -10,6 +10,9 @@
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 
+#define MT_FLOW_COUNT_BITS 14
+#define MT_FLOW_COUNTS (1 << MT_FLOW_COUNT_BITS)
+
 #define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
 
 struct flow {
@@ -29,6 +32,29 @@ struct {
 	__type(key, __u64);
 	__type(value, struct flow);
 } sockets SEC(".maps");
+
+/* How many entries of `sockets` share a place: nearly every change of a state is known to be no flow's without a look. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_FLOW_COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} flow_counts SEC(".maps");
+
+static __always_inline __u64 *flow_count(__u64 sock)
+{
+	__u32 place = sock * 0x9e3779b97f4a7c15ull >> (64 - MT_FLOW_COUNT_BITS);
+
+	return bpf_map_lookup_elem(&flow_counts, &place);
+}
+
+/* Whether the socket with this number may be a flow's. If not, it is none's. */
+static __always_inline int may_be_flow(__u64 sock)
+{
+	__u64 *count = flow_count(sock);
+
+	return !count || *(volatile __u64 *)count;
+}
 
 /* A pointer that the verifier knows as one, as a number: through memory, since it lets no pointer be calculated with. */
 static __always_inline __u64 number_of(const void *pointer)
@@ -100,8 +126,13 @@ static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct 
 /* Forgets a flow. Returns 0 to others if two see its end: only one deletes. */
 static __always_inline int forget_flow(__u64 sock)
 {
+	__u64 *count;
+
 	if (bpf_map_delete_elem(&sockets, &sock))
 		return 0;
+	count = flow_count(sock);
+	if (count)
+		ADD(count, -1);
 	count_used(MT_MAP_SOCKETS, -1);
 	return 1;
 }
@@ -118,10 +149,14 @@ static __always_inline void end_flow(__u64 sock, struct sock *sk, const struct f
 /* Remembers a flow until its end. Returns 0, counted, if there is no room for it. */
 static __always_inline int remember_flow(__u64 sock, const struct flow *flow)
 {
-	/* Not the helper's long: before 6.4 the kernel's function returns an int, and the upper half is not its sign. */
-	int failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
+	__u64 *count = flow_count(sock);
 	struct flow *last;
+	int failed; /* not the helper's long: before 6.4 the kernel's function returns an int, the upper half not its sign */
 
+	/* Before the flow can be found. */
+	if (count)
+		add_fully(count, 1);
+	failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
 	if (failed == -EEXIST) {
 		/* An attempt to connect that never got as far as a state that could end. */
 		last = bpf_map_lookup_elem(&sockets, &sock);
@@ -129,11 +164,14 @@ static __always_inline int remember_flow(__u64 sock, const struct flow *flow)
 			end_flow(sock, (struct sock *)sock, last);
 		failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
 	}
-	if (failed)
-		count_full(MT_MAP_SOCKETS);
-	else
+	if (!failed) {
 		count_used(MT_MAP_SOCKETS, 1);
-	return !failed;
+		return 1;
+	}
+	count_full(MT_MAP_SOCKETS);
+	if (count)
+		ADD(count, -1);
+	return 0;
 }
 
 #endif

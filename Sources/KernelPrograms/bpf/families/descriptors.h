@@ -188,7 +188,7 @@ static __always_inline void closing_one(const __u64 *arguments)
 	struct mt_tag *tag;
 	struct actor actor;
 
-	if (!may_write(task->tgid, fd))
+	if (is_outside(task) || !may_write(task->tgid, fd))
 		return;
 	tag = own_tag(task);
 	if (!tag)

@@ -8,9 +8,12 @@
 /* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
 static __always_inline struct mt_process *current_process(struct actor *actor)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct mt_process *process;
+	struct task_struct *task;
 
+	if (is_outside(current_task()))
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
 	actor->tgid = READ(task, struct task_struct, tgid);
 	process = process_of(actor->tgid);
 	if (!process)
@@ -206,39 +209,69 @@ static __always_inline void listening(struct sock *sk)
 	send(&record);
 }
 
-/* Of ten states that a connection's two ends come to, four are looked at. */
-static __always_inline int is_state_told(int state)
+/* Global functions, so that what is called at every change of a state stays small. */
+__noinline int state_told(__u64 sock, __u32 new_state)
 {
-	return state == TCP_ESTABLISHED || state == TCP_CLOSE || state == TCP_LISTEN;
+	struct flow *flow = bpf_map_lookup_elem(&sockets, &sock);
+
+	if (!flow)
+		return 0;
+	if (new_state == TCP_CLOSE) {
+		end_flow(sock, (struct sock *)sock, flow);
+	} else if (!flow->established && READ((struct sock *)sock, struct sock, sk_socket)) {
+		/* What comes in has no owner until somebody accepts it. */
+		flow->established = bpf_ktime_get_boot_ns();
+	}
+	return 0;
 }
 
-static __always_inline void state_set(const struct sock *sk, int new_state)
+__noinline int listening_told(__u64 sock)
 {
-	__u64 sock = (__u64)sk;
-	struct flow *flow;
+	listening((struct sock *)sock);
+	return 0;
+}
 
-	switch (new_state) {
-	case TCP_ESTABLISHED:
-		/* What comes in has no owner until somebody accepts it. */
-		if (!READ(sk, struct sock, sk_socket))
-			return;
-		flow = bpf_map_lookup_elem(&sockets, &sock);
-		if (flow && !flow->established)
-			flow->established = bpf_ktime_get_boot_ns();
-		return;
-	case TCP_CLOSE:
-		flow = bpf_map_lookup_elem(&sockets, &sock);
-		if (flow)
-			end_flow(sock, (struct sock *)sk, flow);
-		return;
-	case TCP_LISTEN:
-		listening((struct sock *)sk);
-	}
+/* A socket becomes established or closed. Who comes second finds nothing left to do. */
+static __always_inline void flow_state_set(const struct sock *sk, __u32 new_state)
+{
+	__u64 sock = address_of(sk);
+
+	if (may_be_flow(sock))
+		state_told(sock, new_state);
+}
+
+/* Of ten states that a connection's two ends come to, four are looked at. */
+static __always_inline void state_set(const __u64 *arguments, int may_be_again)
+{
+	const struct sock *sk = ARGUMENT(arguments, 0, const struct sock *);
+	__u32 new_state = ARGUMENT(arguments, 2, __u32);
+
+	if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE)
+		flow_state_set(sk, new_state);
+	else if (new_state == TCP_LISTEN && !may_be_again) /* a task's own doing, which comes within no other */
+		listening_told(address_of(sk));
 }
 /* Called by tasks and by the interrupts that come between. */
-IN_TURNS_IF("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_TURN_TCP_STATE,
-     is_state_told(ARGUMENT(context, 2, int)),
-     state_set(ARGUMENT(context, 0, const struct sock *), ARGUMENT(context, 2, int)))
+EACH_IN_TURN("tp_btf/inet_sock_set_state", inet_sock_set_state, MT_TURN_TCP_STATE, state_set)
+
+#ifndef MARTLET_OLD
+/*
+ * The two functions through which interrupts get a connection to these states, tcp_done(socket) before it closes and
+ * tcp_init_transfer(socket, …) when it is established: instead of a second at every change of state, where tasks are not
+ * preempted. An interrupt within the first is seen here, one within these is seen by the first.
+ */
+static __always_inline void flow_done(const __u64 *arguments)
+{
+	flow_state_set(ARGUMENT(arguments, 0, const struct sock *), TCP_CLOSE);
+}
+ON_FENTRY(tcp_done, flow_done)
+
+static __always_inline void flow_established(const __u64 *arguments)
+{
+	flow_state_set(ARGUMENT(arguments, 0, const struct sock *), TCP_ESTABLISHED);
+}
+ON_FENTRY(tcp_init_transfer, flow_established)
+#endif
 
 /* A socket whose connect failed before TCP left its first state gets no other end than this. */
 SEC("cgroup/sock_release")
