@@ -85,8 +85,11 @@ static __always_inline void describe(struct mt_sock *body, struct sock *sk)
 	}
 }
 
-/* Sends what is known of a flow: at its end, or when nothing will tell of its end. */
-static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct flow *flow)
+/*
+ * Sends what is known of a flow: at its end, or when nothing will tell of its end. `is_left`: the socket may be another one
+ * by now, with an address and counts that are not this flow's, and perhaps another job's. It is of the same protocol.
+ */
+static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct flow *flow, int is_left)
 {
 	struct actor actor = flow->actor;
 	struct record record;
@@ -104,7 +107,12 @@ static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct 
 	body->sock = flow->sock;
 	body->duration = TIME(&record) - flow->started;
 	body->inbound = flow->inbound;
-	body->error = READ(sk, struct sock, sk_err);
+	if (is_left) {
+		__builtin_memset(body->local, 0, sizeof(body->local));
+		body->local_port = body->remote_port = 0;
+	} else {
+		body->error = READ(sk, struct sock, sk_err);
+	}
 	if (flow->established) {
 		body->established = 1;
 		body->handshake = flow->established - flow->started;
@@ -113,7 +121,7 @@ static __always_inline void tell_flow(__u32 type, struct sock *sk, const struct 
 		__builtin_memcpy(body->remote, flow->remote, sizeof(body->remote));
 		body->remote_port = flow->remote_port;
 	}
-	if (body->protocol == IPPROTO_TCP) {
+	if (body->protocol == IPPROTO_TCP && !is_left) {
 		body->sent = READ(sk, struct tcp_sock, bytes_sent) - READ(sk, struct tcp_sock, bytes_retrans);
 		body->received = READ(sk, struct tcp_sock, bytes_received);
 		/* The peer's FIN counts as a byte. */
@@ -138,12 +146,12 @@ static __always_inline int forget_flow(__u64 sock)
 }
 
 /* Ends the flow of the socket with this number: of two that see its end only one deletes, and tells. */
-static __always_inline void end_flow(__u64 sock, struct sock *sk, const struct flow *found)
+static __always_inline void end_flow(__u64 sock, struct sock *sk, const struct flow *found, int is_left)
 {
 	struct flow flow = *found;
 
 	if (forget_flow(sock))
-		tell_flow(MT_TCP_CLOSE, sk, &flow);
+		tell_flow(MT_TCP_CLOSE, sk, &flow, is_left);
 }
 
 /* Remembers a flow until its end. Returns 0, counted, if there is no room for it. */
@@ -158,10 +166,10 @@ static __always_inline int remember_flow(__u64 sock, const struct flow *flow)
 		add_fully(count, 1);
 	failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
 	if (failed == -EEXIST) {
-		/* An attempt to connect that never got as far as a state that could end. */
+		/* An attempt to connect that never got as far as a state that could end; or the end of another one was not seen. */
 		last = bpf_map_lookup_elem(&sockets, &sock);
 		if (last)
-			end_flow(sock, (struct sock *)sock, last);
+			end_flow(sock, (struct sock *)sock, last, 1);
 		failed = bpf_map_update_elem(&sockets, &sock, flow, BPF_NOEXIST);
 	}
 	if (!failed) {

@@ -370,14 +370,14 @@ static __always_inline void accepted(const struct actor *actor, struct sock *sk,
 	flow.flags = flags;
 	flow.started = flow.established = bpf_ktime_get_boot_ns();
 	if (READ(sk, struct sock, sk_protocol) != IPPROTO_TCP || !remember_flow(sock, &flow)) {
-		tell_flow(MT_FLOW_OPEN, sk, &flow);
+		tell_flow(MT_FLOW_OPEN, sk, &flow, 0);
 		return;
 	}
 	/* One that was reset before somebody accepted it has its end behind it. */
 	if (READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE) {
 		found = bpf_map_lookup_elem(&sockets, &sock);
 		if (found)
-			end_flow(sock, sk, found);
+			end_flow(sock, sk, found, 0);
 	}
 }
 

@@ -217,7 +217,7 @@ __noinline int state_told(__u64 sock, __u32 new_state)
 	if (!flow)
 		return 0;
 	if (new_state == TCP_CLOSE) {
-		end_flow(sock, (struct sock *)sock, flow);
+		end_flow(sock, (struct sock *)sock, flow, 0);
 	} else if (!flow->established && READ((struct sock *)sock, struct sock, sk_socket)) {
 		/* What comes in has no owner until somebody accepts it. */
 		flow->established = bpf_ktime_get_boot_ns();
@@ -285,7 +285,7 @@ int sock_release(struct bpf_sock *context)
 	sock = number_of(context);
 	flow = bpf_map_lookup_elem(&sockets, &sock);
 	if (flow)
-		end_flow(sock, (struct sock *)sock, flow);
+		end_flow(sock, (struct sock *)sock, flow, 0);
 	return ALLOW;
 }
 
@@ -297,7 +297,7 @@ static __always_inline void tell_open(const __u64 *key, const struct flow *found
 
 	if (forget_flow(sock))
 		tell_flow(READ(sk, struct sock, __sk_common.skc_state) == TCP_CLOSE ? MT_TCP_CLOSE : MT_FLOW_OPEN, sk,
-			  &flow);
+			  &flow, 0);
 }
 
 #ifndef MARTLET_OLD
