@@ -9,7 +9,7 @@ import tempfile
 import threading
 import unittest
 
-from agent import AgentCase
+from agent import SECRET, AgentCase
 from harness import needs_root, needs_sensor, wait_until
 
 # Debian's own, which can build with BuildKit without a plugin.
@@ -157,7 +157,7 @@ class Containers(AgentCase):
         self.start_agent()
         gate = self.path("gate")
         os.mkfifo(gate)
-        job = self.job("asks", [f"docker run --rm --network none base true; read line < {gate}"])
+        job = self.job("asks", [f"docker run --rm -e MY_VALUE --network none base true; read line < {gate}"])
         wait_until(lambda: self.status()["containers"]["attributed"] == 1)
         self.daemon.docker("run", "--rm", "--network", "none", "base", "touch", "/tmp/foreign")
         wait_until(lambda: self.status()["containers"]["unattributed"] == 1)
@@ -166,6 +166,8 @@ class Containers(AgentCase):
         self.assertEqual(job.wait(30), 0)
         report, = self.reports(1)
         self.assertEqual(self.inside(report), [(1, "true")])
+        # What the container is given in its environment is in the request, and nowhere else.
+        self.assertNotIn(SECRET.encode(), self.everything_written())
         self.assertNotIn("foreign", str(report))
         foreign, = self.status()["unattributedContainers"]
         self.assertEqual(foreign["reason"], "unknown")
