@@ -87,6 +87,7 @@ extension AgentRecorder {
       } else if let path = record.string(.path), let name = ContainerName(cgroup: path),
         containers.cgroups.count < AgentContainers.cgroupLimit
       {
+        containers.links.note(name)
         // Others are known by their ids.
         let runtime = name.kind == .buildStep ? record.string(.argv) : nil
         containers.cgroups[body.cgroup] = (
@@ -173,7 +174,10 @@ extension AgentRecorder {
         id: name.id, runtime: name.runtime, image: link.image, name: link.name,
         cgroup: containers.cgroups[container.cgroup]?.path, foundBy: link.how.rawValue, askedBy: asker.id,
         startedAt: container.since), slot: slot)
-    if let step = link.step, let layers = container.execution?.layers { containers.links.note(layers, of: step) }
+    if let step = link.step {
+      containers.links.note(foundStep: step)
+      if let layers = container.execution?.layers { containers.links.note(layers, of: step) }
+    }
     for sharer in link.sharers { tell(sharer, of: container, name, recordedIn: place.pointee.identifier) }
     let records = mine.records
     containers.waitingBytes -= records.count
@@ -262,6 +266,7 @@ extension AgentRecorder {
     } else if let name = container.name, containers.links.decide(name, container.execution) == .several {
       reason = .several
     }
+    if container.name?.kind ?? .buildStep == .buildStep { containers.links.note(lostStepAt: container.since) }
     containers.waitingBytes -= container.records.count
     containers.unattributed &+= 1
     counts.unattributed &+= container.waiting

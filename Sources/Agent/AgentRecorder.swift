@@ -284,6 +284,9 @@ struct AgentRecorder: ~Copyable {
     do {
       counts = try sensor.jobCounts(slot)
       counts += place.pointee.containerCounts
+      if containers.links.lacks(slot: slot, since: place.pointee.startedAt) {
+        place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil))
+      }
       counts += try closeContainers(of: slot, sensor, now: endedAt)
     } catch {
       after.failure = error.description

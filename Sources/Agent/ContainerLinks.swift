@@ -66,6 +66,15 @@ struct ContainerLinks {
   private var askers: [Asker: Set<UInt64>] = [:]
   /// By their ids, or the first twelve digits of these. Who was told first has it: others can hear of it later.
   private var told: [String: Link] = [:]
+  /// What a job had started, by the names in ``told``.
+  private var awaited: [String: Asker] = [:]
+  /// Names of the containers whose cgroups were seen: whatever is executed in one is.
+  private var seen: Set<String> = []
+  private var seenSteps = false
+  /// Digests of steps whose containers were found.
+  private var found: Set<String> = []
+  /// When a step's container was found to be nobody's; 0: none was.
+  private var lostStepAt: UInt64 = 0
   /// The directories with the results of steps, by their digests.
   private var results: [String: String] = [:]
   /// What was told and not kept, as there was too much.
@@ -104,6 +113,7 @@ struct ContainerLinks {
         askers[asker, default: []].insert(body.sock)
       }
       conversations[body.sock]?.talk.take(request: bytes)
+      if let name = DaemonConversation.started(by: bytes) { expect(name, asker) }
       return false
     }
     guard var conversation = conversations[body.sock], conversation.asker == asker else { return false }
@@ -114,6 +124,7 @@ struct ContainerLinks {
       switch item {
       case .created(let id):
         tell(id, Link(asker: asker, how: .created, image: conversation.talk.image, name: conversation.talk.name))
+      // It is said of steps that only change the image, too.
       case .runs(let digits): tell(digits, Link(asker: asker, how: .build))
       case .step(let step): note(step, &conversation)
       }
@@ -122,11 +133,45 @@ struct ContainerLinks {
     return !news.isEmpty
   }
 
+  /// Of containers that were there before, or that others have made, nothing was promised.
+  private mutating func expect(_ name: String, _ asker: Asker) {
+    let id = told[name] != nil ? name : told.first { $0.value.name == name }?.key
+    if let id, told[id]?.asker.slot == asker.slot, awaited.count < Self.limit { awaited[id] = asker }
+  }
+
+  /// The cgroup of a container was made, and is watched.
+  mutating func note(_ container: ContainerName) {
+    if container.kind == .buildStep { seenSteps = true }
+    if seen.count < Self.limit { seen.formUnion([container.id, String(container.id.prefix(12))]) }
+  }
+
+  /// It was found whose step a container executes.
+  mutating func note(foundStep digest: String) {
+    if found.count < Self.limit { found.insert(digest) }
+  }
+
+  /// It will not be found out any more whose step a container executes.
+  mutating func note(lostStepAt time: UInt64) { lostStepAt = time }
+
+  /// Whether something ran in a container for a job and is not in its report.
+  ///
+  /// - Parameter start: of the job, CLOCK_BOOTTIME
+  func lacks(slot: UInt16, since start: UInt64) -> Bool {
+    if awaited.contains(where: { $0.value.slot == slot && !seen.contains($0.key) }) { return true }
+    // Of a step's container it is not known whose it is: perhaps this job's, if it lacks one.
+    guard lostStepAt > start || !seenSteps else { return false }
+    return conversations.values.contains { conversation in
+      conversation.asker.slot == slot
+        && conversation.steps.values.contains { $0.startedAt != nil && !$0.isCached && !found.contains($0.digest) }
+    }
+  }
+
   private mutating func note(_ step: DaemonConversation.Step, _ conversation: inout Conversation) {
     var step = step
     if let known = conversation.steps[step.digest] {
       step.startedAt = step.startedAt ?? known.startedAt
       step.completedAt = step.completedAt ?? known.completedAt
+      step.isCached = step.isCached || known.isCached
     } else if conversation.steps.count >= Self.stepLimit {
       dropped &+= 1
       return
@@ -166,6 +211,7 @@ struct ContainerLinks {
     for asker in Array(askers.keys) where asker.slot == slot { processEnded(asker) }
     conversations = conversations.filter { $0.value.asker.slot != slot }
     told = told.filter { $0.value.asker.slot != slot }
+    awaited = awaited.filter { $0.value.slot != slot }
   }
 
   /// A container that runs a step of a build leaves its result in this directory: later steps begin with that.

@@ -9,7 +9,7 @@ public struct DaemonConversation: Sendable {
   public enum News: Sendable, Equatable {
     /// It has made the container with this id, of 64 digits.
     case created(String)
-    /// A step of a build runs in the container whose id begins with these twelve digits.
+    /// A step of a build has the container whose id begins with these twelve digits. Steps that execute nothing have one, too.
     case runs(String)
     case step(Step)
   }
@@ -25,6 +25,8 @@ public struct DaemonConversation: Sendable {
     /// Nanoseconds of CLOCK_REALTIME; nil: not yet, or not told.
     public var startedAt: UInt64?
     public var completedAt: UInt64?
+    /// Its result was there already: nothing was executed.
+    public var isCached = false
 
     public init(
       digest: String, inputs: [String], command: String, startedAt: UInt64? = nil, completedAt: UInt64? = nil
@@ -69,6 +71,17 @@ public struct DaemonConversation: Sendable {
     buffer = []
     name = wanted == .create ? Self.parameter("name", in: query) : nil
     image = wanted == .create ? Self.text(behind: #""Image":""#, in: bytes[...]) : nil
+  }
+
+  /// The container that a request starts, as it calls it: an id, or a name; nil: it starts none.
+  public static func started(by request: some Collection<UInt8>) -> String? {
+    let words = Array(request).prefix { $0 != UInt8(ascii: "\r") }.split(separator: UInt8(ascii: " "), maxSplits: 2)
+    guard words.count >= 2, words[0].elementsEqual("POST".utf8) else { return nil }
+    let parts = words[1].prefix { $0 != UInt8(ascii: "?") }.split(separator: UInt8(ascii: "/"))
+    guard parts.count >= 3, parts[parts.count - 1].elementsEqual("start".utf8),
+      parts[parts.count - 3].elementsEqual("containers".utf8)
+    else { return nil }
+    return String(decoding: parts[parts.count - 2], as: UTF8.self)
   }
 
   private static func purpose(of request: [UInt8]) -> (Purpose, query: ArraySlice<UInt8>) {
@@ -175,6 +188,7 @@ public struct DaemonConversation: Sendable {
         command: String(decoding: bytes[range.upperBound..<(mark + length)], as: UTF8.self))
       var fields = Fields(bytes[(mark + length)...])
       while let field = fields.next(), field.number >= 4, field.number <= 6 {
+        if field.number == 4 { step.isCached = field.value != 0 }
         if field.number == 5 { step.startedAt = Self.time(field.bytes) }
         if field.number == 6 { step.completedAt = Self.time(field.bytes) }
       }

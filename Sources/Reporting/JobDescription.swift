@@ -115,6 +115,8 @@ extension ReportInput {
       case died
       /// The record that begins a job was lost, so whose it is was not told.
       case claimLost = "claim_lost"
+      /// A daemon ran something for it, and it was not found out, or not seen, what.
+      case container
     }
 
     public var reason: Reason
@@ -138,6 +140,8 @@ extension ReportInput {
       case .died:
         let end = until.map { " until \($0), when the next agent began a report of its own," } ?? ""
         return "The agent ended unexpectedly: nothing of the job after \(from ?? "its beginning")\(end) was seen."
+      case .container:
+        return "A container ran for the job, and what was done in it is not in this report."
       case .claimLost: return "The record that tells whose job this is was lost."
       }
     }

@@ -62,6 +62,34 @@ import Testing
     #expect(!tell(&links, job: 3, process: 10, sock: 1, answer: answer))
   }
 
+  @Test func whatWasToldToRunAndNotSeenIsLacking() {
+    var links = ContainerLinks()
+    create(&links, job: 3, sock: 1)
+    #expect(!links.lacks(slot: 3, since: 0), "created, and not started")
+    let start = "POST /v1.41/containers/\(Self.container.id)/start HTTP/1.1\r\n\r\n"
+    _ = tell(&links, job: 4, sock: 2, request: start)
+    #expect(!links.lacks(slot: 4, since: 0), "another job's")
+    _ = tell(&links, job: 3, sock: 1, request: start)
+    #expect(links.lacks(slot: 3, since: 0))
+    links.note(Self.container)
+    #expect(!links.lacks(slot: 3, since: 0), "what is executed in its cgroup is seen")
+    links.forget(slot: 3)
+    #expect(!links.lacks(slot: 3, since: 0))
+  }
+
+  @Test func aStepThatMayBeInALostContainerIsLacking() {
+    var links = ContainerLinks()
+    links.note(Self.step)
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    #expect(!links.lacks(slot: 3, since: 5), "nothing was lost")
+    links.note(lostStepAt: 4)
+    #expect(!links.lacks(slot: 3, since: 5), "before the job")
+    links.note(lostStepAt: 6)
+    #expect(links.lacks(slot: 3, since: 5))
+    links.note(foundStep: "sha256:\(String(repeating: "a", count: 64))")
+    #expect(!links.lacks(slot: 3, since: 5))
+  }
+
   // MARK: - Steps of builds
 
   private func build(
