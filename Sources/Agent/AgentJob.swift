@@ -44,7 +44,7 @@ struct AgentJob: ~Copyable {
   private(set) var containerSlots: [UInt16] = []
   /// What the kernel side has counted of those that have ended.
   private(set) var containerCounts = JobCounts()
-  /// Taken at most two seconds before the job began.
+  /// Taken at most two seconds before the job began; if none ran then, ten.
   let before: SensorReading
 
   /// Those of its first processes that live, with their starts; 0: not known.

@@ -38,7 +38,7 @@ struct AgentRecorder: ~Copyable {
 
   var counts = AgentCounts()
   var containers = AgentContainers()
-  /// The last reading, at most a second old, and the one before.
+  /// The last reading, at most a second old while jobs run, else ten, and the one before.
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
   private var keptAt: UInt64 = 0
@@ -242,7 +242,8 @@ struct AgentRecorder: ~Copyable {
     guard now >= keptAt &+ Self.second / 10 else { return }
     keptAt = now
     let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
-    if isFinishing || now >= reading.at &+ Self.second {
+    // A reading takes some million instructions: without jobs there is little that could change.
+    if isFinishing || now >= reading.at &+ (open.isEmpty ? 10 : 1) * Self.second {
       read(sensor)
       limitMemory()
     }

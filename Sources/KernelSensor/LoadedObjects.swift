@@ -352,8 +352,12 @@ extension LoadedObjects {
   /// several take turns, those that the first was left out of and none of the others stood in for.
   func missedRuns(of isWanted: (_ family: String) -> Bool = { _ in true }) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
+    // There others see all that one of these is left out of, and count nothing, see EACH_IN_TURN.
+    let pair = isPreemptible ? [] : programs.filter { $0.name.isRunByInterrupts || $0.name.isInPlaceOfTurn }
+    let pairNames = pair.count > 1 ? Set(pair.map(\.name.name)) : []
     for program in programs where program.isAttached && isWanted(program.family) {
-      if program.name.turn?.place ?? 0 == 0 { missed += try missedRuns(of: program) }
+      guard program.name.turn?.place ?? 0 == 0, !pairNames.contains(program.name.name) else { continue }
+      missed += try missedRuns(of: program)
     }
     return missed
   }
@@ -362,9 +366,6 @@ extension LoadedObjects {
     if let known = missedAtEnd[program.name.name] { return known }
     // Read first: what is made up for in between is in both.
     let left = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.recursion_misses
-    // There others see all that one of these is left out of, and count nothing, see EACH_IN_TURN.
-    let isOfPair = { (name: ProgramName) in name.isRunByInterrupts || name.isInPlaceOfTurn }
-    if !isPreemptible, isOfPair(program.name), programs.count(where: { isOfPair($0.name) }) > 1 { return 0 }
     guard let turn = program.name.turn else { return left }
     let (stoodIn, failed) = try turns(at: turn.program)
     let before = rowsAtStart[program.name.name] ?? (0, 0)
