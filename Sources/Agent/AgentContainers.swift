@@ -121,7 +121,7 @@ extension AgentRecorder {
     decide(container.slot)
   }
 
-  /// A record of a container of which it is not known whose it is. Returns false if the slot is none of these.
+  /// A record of a container of which it is not known whose it is.
   mutating func wait(_ record: RecordView) {
     guard var container = containers.slots[record.job] else { return }
     let bytes = record.bytes

@@ -96,7 +96,7 @@ struct AgentRecorder: ~Copyable {
     case .claim, .step: job.pointee.notice(record)
     case .exit:
       job.pointee.notice(record)
-      if !containers.links.isEmpty {
+      if containers.links.isAwaiting {
         containers.links.processEnded(.init(slot: record.job, process: record.tgid, start: record.leaderStart))
       }
     case .fork: if isAdopting { noticeAdopted(record) }

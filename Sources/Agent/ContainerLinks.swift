@@ -86,7 +86,6 @@ struct ContainerLinks {
   private static let stepLimit = 10_000
   private var begun: UInt64 = 0
 
-  var isEmpty: Bool { askers.isEmpty }
   /// Whether a process lives that may be waiting for an answer.
   var isAwaiting: Bool { !askers.isEmpty }
   /// Pieces of what was said that were too long to be understood, or could not be read.
