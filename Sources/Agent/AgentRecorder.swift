@@ -164,8 +164,7 @@ struct AgentRecorder: ~Copyable {
       // What it does is counted as nobody's: without a place to write there is no report.
       settings.log.say("a job of the rule \(rule?.name ?? "unknown") cannot be recorded: \(error)")
       counts.unrecorded &+= 1
-      vacancies[Int(slot)] = .closed
-      closing.append((slot, mt_boottime_ns()))
+      close(slot, now: mt_boottime_ns())
       return false
     }
   }

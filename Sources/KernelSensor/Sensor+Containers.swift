@@ -28,20 +28,22 @@ extension Sensor {
     var socket = socket
     var talk = mt_talk()
     guard bpf_map_lookup_elem(map, &socket, &talk) == 0, talk.tgid == pid, talk.leader_start == start else { return }
-    let result = bpf_map_delete_elem(map, &socket)
-    if result == -ENOENT { return }
-    if result != 0 { throw .mapFailed("talks", "update", errno: -result) }
-    try countEntry(MT_MAP_TALKS, -1)
+    try remove(socket, from: "talks", countedAs: MT_MAP_TALKS)
   }
 
   /// What execs in this container's cgroup from now on is nobody's.
   public func forgetContainer(_ cgroup: UInt64) throws(SensorError) {
-    guard let map = objects.maps["rule_cgroups"] else { return }
-    var cgroup = cgroup
-    let result = bpf_map_delete_elem(map, &cgroup)
+    try remove(cgroup, from: "rule_cgroups", countedAs: MT_MAP_CGROUPS)
+  }
+
+  /// Takes an entry out of a map that counts its own, if there is such a map and it has the entry.
+  private func remove(_ key: UInt64, from name: String, countedAs counted: mt_map) throws(SensorError) {
+    guard let map = objects.maps[name] else { return }
+    var key = key
+    let result = bpf_map_delete_elem(map, &key)
     if result == -ENOENT { return }
-    if result != 0 { throw .mapFailed("rule_cgroups", "update", errno: -result) }
-    try countEntry(MT_MAP_CGROUPS, -1)
+    if result != 0 { throw .mapFailed(name, "update", errno: -result) }
+    try countEntry(counted, -1)
   }
 }
 
