@@ -48,9 +48,10 @@ let package = Package(
     .target(name: "CSystem"),
     .target(name: "Observation", dependencies: ["KernelABI"], swiftSettings: strict),
     .target(name: "Configuration", dependencies: ["CYAML", "Observation"], swiftSettings: strict),
+    .target(name: "Policy", dependencies: ["Configuration", "Observation"], swiftSettings: strict),
     .target(
       name: "KernelSensor",
-      dependencies: ["CLibbpf", "CZlib", "CSystem", "KernelABI", "KernelPrograms", "Observation"],
+      dependencies: ["CLibbpf", "CZlib", "CSystem", "KernelABI", "KernelPrograms", "Observation", "Policy"],
       swiftSettings: strict),
     .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation"], swiftSettings: strict),
     .target(
@@ -77,7 +78,7 @@ let package = Package(
       name: "martlet",
       dependencies: [
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
-        "Supervision", "Recording", "Agent",
+        "Policy", "Supervision", "Recording", "Agent",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict, linkerSettings: oneFile),
 
@@ -85,6 +86,7 @@ let package = Package(
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .testTarget(name: "ObservationTests", dependencies: ["KernelABI", "Observation"], swiftSettings: strict),
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: strict),
+    .testTarget(name: "PolicyTests", dependencies: ["Configuration", "Observation", "Policy"], swiftSettings: strict),
     .testTarget(
       name: "JobsTests", dependencies: ["CSystem", "KernelABI", "Observation", "Jobs"], swiftSettings: strict),
     .testTarget(

@@ -87,7 +87,7 @@ struct AgentRecorder: ~Copyable {
       return
     }
     counts.records &+= 1
-    if record.type.rawValue >= RecordType.daemon.rawValue { return takeOfContainers(record) }
+    if record.type == .daemon || record.type == .cgroup { return takeOfContainers(record) }
     if record.type == .claim, record.claim.claimReason == .container { return takeContainerClaim(record) }
     // The view has checked that it is below MT_MAX_JOBS.
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }

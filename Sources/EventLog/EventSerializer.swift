@@ -69,6 +69,7 @@ struct EventSerializer: ~Copyable {
     case .step: writeVariables(applied, to: &line)
     // The agent's own: they say where containers belong, and are in no job's log.
     case .daemon, .cgroup: break
+    case .denial: break
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)
@@ -188,6 +189,7 @@ struct EventSerializer: ~Copyable {
       case .digest: #"{"class_uid":1001,"activity_id":99,"activity_name":"digest""#
       case .daemon: #"{"class_uid":4001,"activity_id":99,"activity_name":"daemon""#
       case .cgroup: #"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#
+      case .denial: #"{"class_uid":2004,"activity_id":1,"activity_name":"denial""#
       }
     out.append(prefix)
   }

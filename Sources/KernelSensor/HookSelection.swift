@@ -7,11 +7,13 @@ public enum HookRequest: String, Sendable, CaseIterable {
   case bytes
   /// ``SensorOptions/hashesImages``
   case hashes
+  /// ``SensorOptions/enforces``
+  case policy
 
   /// What does it where the kernel does not; nil: it is not done then, and a run that asked for it is incomplete.
   public var standIn: String? {
     switch self {
-    case .bytes: nil
+    case .bytes, .policy: nil
     case .hashes: "martlet hashes them itself, a little later"
     }
   }

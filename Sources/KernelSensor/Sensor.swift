@@ -195,6 +195,7 @@ public final class Sensor {
     config.page_size = UInt32(sysconf(Int32(_SC_PAGESIZE)))
     config.uncounted = options.counts ? 0 : 1
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
+    config.enforces = options.enforces ? 1 : 0
     config.counts_by_job = options.recognisesJobs ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config

@@ -34,12 +34,15 @@ public struct SensorOptions: Sendable {
   public var counts = true
   /// Count the bytes that are read and written through each open file.
   public var countsBytes = false
+  /// Keep policies: what ``Sensor/enforce(_:on:in:)`` is given.
+  public var enforces = false
   /// Have the kernel hash each image that is executed, where it can.
   public var hashesImages = false
 
   var requests: Set<HookRequest> {
     var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
     if hashesImages { requests.insert(.hashes) }
+    if enforces { requests.insert(.policy) }
     return requests
   }
 

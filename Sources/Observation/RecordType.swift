@@ -40,6 +40,7 @@ public import KernelABI
   case digest = 38
   case daemon = 39
   case cgroup = 40
+  case denial = 41
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -82,6 +83,7 @@ public import KernelABI
     case .digest: "digest"
     case .daemon: "daemon"
     case .cgroup: "cgroup"
+    case .denial: "denial"
     }
   }
 
@@ -89,7 +91,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup:
+      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -121,6 +123,7 @@ public import KernelABI
     case .digest: MemoryLayout<mt_digest>.size
     case .daemon: MemoryLayout<mt_daemon>.size
     case .cgroup: MemoryLayout<mt_cgroup_change>.size
+    case .denial: MemoryLayout<mt_denial>.size
     }
   }
 }

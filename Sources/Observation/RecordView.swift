@@ -170,6 +170,7 @@ extension RecordView {
   @inlinable public var digest: mt_digest { type == .digest ? load(mt_digest.self) : mt_digest() }
   @inlinable public var daemon: mt_daemon { type == .daemon ? load(mt_daemon.self) : mt_daemon() }
   @inlinable public var cgroup: mt_cgroup_change { type == .cgroup ? load(mt_cgroup_change.self) : mt_cgroup_change() }
+  @inlinable public var denial: mt_denial { type == .denial ? load(mt_denial.self) : mt_denial() }
   @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
 }
 
@@ -198,6 +199,7 @@ extension mt_step: RecordBody {}
 extension mt_digest: RecordBody {}
 extension mt_daemon: RecordBody {}
 extension mt_cgroup_change: RecordBody {}
+extension mt_denial: RecordBody {}
 
 // MARK: - Strings
 

@@ -92,7 +92,8 @@ enum mt_type {
 	MT_DIGEST = 38,      /* critical; mt_digest; what a file's contents hash to, or why that is not known; only if asked for */
 	MT_DAEMON = 39,      /* critical; mt_daemon; BYTES: what a job's process and a daemon that is in no job tell each other */
 	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH, ARGV: a container's cgroup was made, or has gone; of no job */
-	MT_TYPE_COUNT = 41,
+	MT_DENIAL = 41,      /* critical; mt_denial; NAME, PATH: something that the policy does not allow, or only observes */
+	MT_TYPE_COUNT = 42,
 };
 
 enum mt_flag {
@@ -358,6 +359,7 @@ struct mt_uring {
 #include "martlet_abi_security.h"
 #include "martlet_abi_jobs.h"
 #include "martlet_abi_containers.h"
+#include "martlet_abi_policy.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {
@@ -428,6 +430,7 @@ struct mt_process {
 	mt_u64 leader_start;
 	mt_u64 failed_opens;
 	mt_u64 writing[4];   /* bit fd: descriptor open for writing on a regular file */
+	mt_u64 subjects;     /* rules' scopes that it is in: by its own image the lower half, by those it descends from the upper */
 	mt_u64 untold;       /* the set of descriptors that it found open at exec, if that has to be told */
 	mt_u32 threads;
 	mt_u16 job;
@@ -467,7 +470,7 @@ _Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
 _Static_assert(sizeof(struct mt_counters) == 64, "counters layout");
 _Static_assert(sizeof(struct mt_inflight) == 64, "inflight layout");
 _Static_assert(sizeof(struct mt_tag) == 32, "tag layout");
-_Static_assert(sizeof(struct mt_process) == 72, "process layout");
+_Static_assert(sizeof(struct mt_process) == 80, "process layout");
 _Static_assert(sizeof(struct mt_writer) == 32, "writer layout");
 #endif
 

@@ -35,6 +35,8 @@ struct mt_config {
 	mt_u32 preemptible;  /* 1: a task may lose its CPU in the middle of a tracing program */
 	mt_u32 uncounted;    /* 1: count nothing in `counters` and `map_used`, to measure what that costs */
 	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
+	mt_u32 enforces;     /* 1: policies may be in force */
+	mt_u32 reserved;
 };
 
 /* Index in the map `turns`: programs that several others take turns at, see hooks.h. */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which policy a job is under, and the record of what it does not allow. Loaded where a policy may be in force only. */
+#ifndef MARTLET_POLICY_H
+#define MARTLET_POLICY_H
+
+#include "opens.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_MAX_JOBS);
+	__type(key, __u32);
+	__type(value, struct mt_policy);
+} policies SEC(".maps");
+
+/* What a policy says of something. */
+struct verdict {
+	__u32 rule;   /* 0: the section's default */
+	__u32 action; /* enum mt_action */
+};
+
+/* The policy of a job, or 0: none is in force for this section. */
+static __always_inline const struct mt_policy *policy_of(__u32 slot, __u32 section)
+{
+	const struct mt_policy *policy = config.enforces ? bpf_map_lookup_elem(&policies, &slot) : 0;
+
+	return policy && policy->id && (policy->sections & 1 << section) ? policy : 0;
+}
+
+/* What a section says of what no rule matches. */
+static __always_inline struct verdict default_of(const struct mt_policy *policy, __u32 section)
+{
+	return (struct verdict){.action = policy->defaults[section % MT_SECTION_COUNT]};
+}
+
+/* Names what was not allowed, for telling it once: the caller adds the target, and ends the hash. */
+static __always_inline __u64 denial_hash(const struct actor *actor, __u32 operation, const struct verdict *verdict)
+{
+	__u64 hash = hash_word(hash_begin('D'), actor->image ^ actor->tgid);
+
+	return hash_word(hash, (__u64)verdict->rule << 32 | verdict->action << 16 | operation);
+}
+
+/*
+ * Starts the record of a denial, or returns 0: it was told before, which is counted, or is lost. The caller adds what it
+ * is about, sends it, and remembers the hash.
+ */
+static __always_inline struct mt_denial *deny(struct record *record, const struct actor *actor, __u64 hash, __u32 section,
+					      __u32 operation, const struct verdict *verdict, __u32 effect)
+{
+	struct mt_denial *body;
+
+	COUNT(MT_DENIAL, seen);
+	if (was_sent(hash)) {
+		COUNT(MT_DENIAL, deduplicated);
+		COUNT_JOB(actor->job, deduplicated);
+		return 0;
+	}
+	if (!begin(record, MT_DENIAL, MT_CRITICAL, sizeof(*body), actor))
+		return 0;
+	body = BODY(record, struct mt_denial);
+	body->rule = verdict->rule;
+	body->operation = operation;
+	body->section = section;
+	body->action = verdict->action;
+	body->effect = effect;
+	return body;
+}
+
+#endif
