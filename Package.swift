@@ -119,7 +119,8 @@ let package = Package(
     .testTarget(
       name: "KernelTests",
       dependencies: [
-        "CSystem", "KernelABI", "KernelSensor", "KernelTestSupport", "Observation", "Jobs", "EventLog", "Recording",
+        "CSystem", "KernelABI", "KernelSensor", "KernelTestSupport", "Observation", "Jobs", "EventLog", "Policy",
+        "Recording",
       ], swiftSettings: strict),
 
     // Measurements of user space alone.

@@ -69,7 +69,7 @@ struct EventSerializer: ~Copyable {
     case .step: writeVariables(applied, to: &line)
     // The agent's own: they say where containers belong, and are in no job's log.
     case .daemon, .cgroup: break
-    case .denial: break
+    case .denial, .answer: break
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)
@@ -190,6 +190,7 @@ struct EventSerializer: ~Copyable {
       case .daemon: #"{"class_uid":4001,"activity_id":99,"activity_name":"daemon""#
       case .cgroup: #"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#
       case .denial: #"{"class_uid":2004,"activity_id":1,"activity_name":"denial""#
+      case .answer: #"{"class_uid":4003,"activity_id":2,"activity_name":"answer""#
       }
     out.append(prefix)
   }

@@ -214,7 +214,7 @@ struct Fold: ~Copyable {
     case .step: applyStep(record, process)
     // They say where containers belong, which is not the fold's business.
     case .daemon, .cgroup: break
-    case .denial: break
+    case .denial, .answer: break
     }
   }
 }

@@ -9,11 +9,13 @@ public enum HookRequest: String, Sendable, CaseIterable {
   case hashes
   /// ``SensorOptions/enforces``
   case policy
+  /// ``SensorOptions/names``
+  case names
 
   /// What does it where the kernel does not; nil: it is not done then, and a run that asked for it is incomplete.
   public var standIn: String? {
     switch self {
-    case .bytes, .policy: nil
+    case .bytes, .policy, .names: nil
     case .hashes: "martlet hashes them itself, a little later"
     }
   }

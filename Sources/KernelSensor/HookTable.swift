@@ -135,6 +135,8 @@ extension HookFunction {
     HookFunction("network", "connections open at the end", .optional, ["tell_open_flows"]),
     HookFunction("network", "datagrams", .optional, ["sendmsg4", "sendmsg6"]),
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
+    HookFunction("network", "names and first bytes", .onRequest(.names), ["messages_leave", "messages_arrive"]),
+    HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
     HookFunction(
       "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],

@@ -5,7 +5,7 @@ struct KeyHash {
   let seed: (UInt64, UInt64)
 
   func ofValue(_ value: [UInt8]) -> UInt64 {
-    var hash = seed.0 ^ (UInt64(UInt8(ascii: "k")) &* 0x9e37_79b9_7f4a_7c15)
+    var hash = begin("k")
     for start in stride(from: 0, to: value.count, by: 8) {
       var word: UInt64 = 0
       for (index, byte) in value[start..<min(start + 8, value.count)].enumerated() {
@@ -13,8 +13,18 @@ struct KeyHash {
       }
       hash = mixing(word, into: hash)
     }
-    hash = mixing(UInt64(value.count), into: hash)
-    hash = (hash ^ hash >> 33) &* 0xc4ce_b9fe_1a85_ec53
+    return end(mixing(UInt64(value.count), into: hash))
+  }
+
+  /// Of a host's name, as `families/messages.h` takes it: from its end, byte by byte.
+  func ofHost(_ name: String) -> UInt64 {
+    end(name.utf8.reversed().reduce(begin("h")) { mixing(UInt64($1), into: $0) })
+  }
+
+  private func begin(_ domain: Unicode.Scalar) -> UInt64 { seed.0 ^ (UInt64(domain.value) &* 0x9e37_79b9_7f4a_7c15) }
+
+  private func end(_ hash: UInt64) -> UInt64 {
+    var hash = (hash ^ hash >> 33) &* 0xc4ce_b9fe_1a85_ec53
     hash ^= hash >> 29
     return hash | 1
   }

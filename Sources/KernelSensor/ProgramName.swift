@@ -10,6 +10,7 @@ struct ProgramName: Sendable, Hashable {
   /// "tp_btf" of "tp_btf/sys_exit", "lsm" of "lsm.s/bprm_check_security".
   var kind: String {
     let prefix = section.prefix { $0 != "/" }
+    if prefix == "cgroup_skb" { return "cgroup" }
     return String(prefix.hasSuffix(".s") ? prefix.dropLast(2) : prefix)
   }
   /// "sys_exit" of "tp_btf/sys_exit".

@@ -1,9 +1,11 @@
 internal import CLibbpf
+internal import Glibc
 internal import KernelABI
 public import Policy
 
 extension Sensor {
-  /// Puts a policy in force for a job, all of it at once: its rules are in the kernel before the job is under it.
+  /// Puts a policy in force for a job, all of it at once: its rules are in the kernel before the job is under it. The
+  /// one that was in force for it goes.
   ///
   /// - Parameters:
   ///   - policy: with numbered rules
@@ -11,8 +13,160 @@ extension Sensor {
   ///   - directory: what relative paths of the policy are relative to
   public func enforce(_ policy: Policy, on slot: UInt16, in directory: String) throws(SensorError) {
     var key = UInt32(try checked(slot))
+    lastPolicy &+= 1
     var entry = mt_policy()
-    entry.id = key
-    try Self.set(&entry, at: &key, of: objects.map("policies"), named: "policies")
+    entry.id = lastPolicy
+    var placed = PlacedPolicy()
+    do throws(SensorError) {
+      if let network = policy.network { try place(network, of: &entry, noting: &placed) }
+      try Self.set(&entry, at: &key, of: objects.map("policies"), named: "policies")
+    } catch {
+      remove(placed)
+      throw error
+    }
+    if let last = placedPolicies.updateValue(placed, forKey: slot) { remove(last) }
+  }
+
+  /// Ends ``enforce(_:on:in:)``.
+  public func endPolicy(on slot: UInt16) throws(SensorError) {
+    var key = UInt32(try checked(slot))
+    var none = mt_policy()
+    try Self.set(&none, at: &key, of: objects.map("policies"), named: "policies")
+    if let last = placedPolicies.removeValue(forKey: slot) { remove(last) }
+  }
+
+  func force(_ section: mt_section, _ defaultAction: PolicyAction, in entry: inout mt_policy) {
+    entry.sections |= 1 << UInt8(section.rawValue)
+    withUnsafeMutableBytes(of: &entry.defaults) { $0[Int(section.rawValue)] = defaultAction.number }
+  }
+
+  private func remove(_ placed: PlacedPolicy) {
+    for (map, keys) in placed.keys {
+      guard let map = objects.maps[map] else { continue }
+      for key in keys { _ = key.withUnsafeBytes { bpf_map_delete_elem(map, $0.baseAddress) } }
+    }
+  }
+}
+
+/// What a policy has put into the kernel's maps.
+struct PlacedPolicy {
+  /// By map.
+  var keys: [String: [[UInt8]]] = [:]
+
+  mutating func note<Key: BitwiseCopyable>(_ key: Key, in map: String) {
+    keys[map, default: []].append(withUnsafeBytes(of: key) { Array($0) })
+  }
+}
+
+// MARK: - Network
+
+extension Sensor {
+  private func place(
+    _ section: NetworkSection, of entry: inout mt_policy, noting placed: inout PlacedPolicy
+  ) throws(SensorError) {
+    let tables = try NetworkTables(section) { _ in 0 }
+    var sets: [NetworkTables.Rules: UInt32] = [:]
+    func number(_ rules: NetworkTables.Rules?) throws(SensorError) -> UInt32 {
+      guard let rules, !rules.isEmpty else { return 0 }
+      if let known = sets[rules] { return known }
+      lastNetworkSet &+= 1
+      var key = lastNetworkSet
+      var set = mt_network_set(rules)
+      try Self.set(&set, at: &key, of: objects.map("network_sets"), named: "network_sets")
+      placed.note(key, in: "network_sets")
+      sets[rules] = key
+      return key
+    }
+    for (network, rules) in tables.networks {
+      var key = mt_network_key()
+      key.prefix = 32 + UInt32(network.length)
+      key.policy = entry.id
+      withUnsafeMutableBytes(of: &key.address) { $0.copyBytes(from: network.address.bytes) }
+      var value = try number(rules)
+      try Self.set(&value, at: &key, of: objects.map("networks"), named: "networks")
+      placed.note(key, in: "networks")
+    }
+    for (name, rules) in tables.names {
+      var key = mt_name_key(hash: keyHash.ofHost(name), policy: entry.id, reserved: 0)
+      var value = mt_name()
+      value.exact = try number(rules.exact)
+      value.one = try number(rules.one)
+      value.any = try number(rules.any)
+      value.length = UInt32(name.utf8.count)
+      withUnsafeMutableBytes(of: &value.text) { $0.copyBytes(from: name.utf8.prefix($0.count)) }
+      try Self.set(&value, at: &key, of: objects.map("names"), named: "names")
+      placed.note(key, in: "names")
+    }
+    try placeResolvers(section.resolvers.isEmpty ? Resolvers.ofThisMachine : section.resolvers, of: entry.id) {
+      placed.note($0, in: "resolvers")
+    }
+    entry.other_names = try number(tables.otherNames)
+    if tables.deniesNames { entry.flags |= UInt8(MT_POLICY_DENIES_NAMES.rawValue) }
+    force(MT_SECTION_NETWORK, section.defaultAction, in: &entry)
+  }
+
+  /// - Parameter policy: 0: for jobs without one
+  func placeResolvers(
+    _ addresses: [IPAddress], of policy: UInt32, noting note: (mt_resolver_key) -> Void
+  ) throws(SensorError) {
+    for address in addresses {
+      var key = mt_resolver_key()
+      key.policy = policy
+      withUnsafeMutableBytes(of: &key.address) { $0.copyBytes(from: address.bytes) }
+      var value: UInt32 = 1
+      try Self.set(&value, at: &key, of: objects.map("resolvers"), named: "resolvers")
+      note(key)
+    }
+  }
+}
+
+extension mt_network_set {
+  fileprivate init(_ rules: NetworkTables.Rules) {
+    self.init()
+    count = UInt32(rules.count)
+    withUnsafeMutableBytes(of: &self.rules) { bytes in
+      let places = bytes.bindMemory(to: mt_network_rule.self)
+      for (index, rule) in rules.enumerated() {
+        places[index] = mt_network_rule(
+          scope: rule.scope, rule: rule.rule, rank: rule.rank, action: rule.action.number, protocols: rule.protocols,
+          low: rule.ports.lowerBound, high: rule.ports.upperBound, reserved: 0)
+      }
+    }
+  }
+}
+
+/// Whose answers a machine believes.
+enum Resolvers {
+  /// The name servers of /etc/resolv.conf, and the one that dockerd gives containers of a network of their own.
+  static var ofThisMachine: [IPAddress] {
+    let docker = IPAddress(high: 0, low: 0xffff_7f00_000b)
+    return addresses(in: readText("/etc/resolv.conf") ?? "") + [docker]
+  }
+
+  /// resolv.conf(5); what cannot be read as an address is no resolver of glibc's either.
+  static func addresses(in text: String) -> [IPAddress] {
+    text.split(separator: "\n").compactMap { line in
+      let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+      guard words.count >= 2, words[0] == "nameserver" else { return nil }
+      // A link-local address may name its interface.
+      return IPAddress(text: String(words[1].prefix { $0 != "%" }))
+    }
+  }
+}
+
+extension IPAddress {
+  /// As inet_pton(3) reads it.
+  init?(text: String) {
+    var v4 = in_addr()
+    if inet_pton(AF_INET, text, &v4) == 1 {
+      self.init(high: 0, low: 0xffff_0000_0000 | UInt64(UInt32(bigEndian: v4.s_addr)))
+      return
+    }
+    var v6 = in6_addr()
+    guard inet_pton(AF_INET6, text, &v6) == 1 else { return nil }
+    let words = withUnsafeBytes(of: &v6) { bytes in
+      (0..<2).map { UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) }
+    }
+    self.init(high: words[0], low: words[1])
   }
 }

@@ -58,6 +58,12 @@ public final class Sensor {
   /// How many slots jobs can be made in.
   var openSlots = 0
 
+  /// By slot.
+  var placedPolicies: [UInt16: PlacedPolicy] = [:]
+  /// Numbers that were given last.
+  var lastPolicy: UInt32 = 0
+  var lastNetworkSet: UInt32 = 0
+
   /// Of the features that there is a choice of, those in use.
   public let features: Set<KernelFeature>
 
@@ -128,6 +134,7 @@ public final class Sensor {
       throw error
     }
     rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
+    if options.names || options.enforces { try placeResolvers(Resolvers.ofThisMachine, of: 0) { _ in } }
   }
 
   private struct Assembly {
@@ -196,6 +203,8 @@ public final class Sensor {
     config.uncounted = options.counts ? 0 : 1
     config.task_storage = features.contains(.taskStorage) ? 1 : 0
     config.enforces = options.enforces ? 1 : 0
+    config.lease_grace = UInt64(options.leaseGrace / .nanoseconds(1))
+    config.names = options.names || options.enforces ? 1 : 0
     config.counts_by_job = options.recognisesJobs ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config

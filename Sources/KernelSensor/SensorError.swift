@@ -34,6 +34,8 @@ public struct SensorError: Error, Sendable {
     case tierUnavailable
     /// Memory for a map or a ring was refused.
     case memoryLimit
+    /// A policy that the kernel side cannot hold.
+    case policyRefused
     /// A system call failed that has nothing to do with BPF.
     case systemCallFailed
   }

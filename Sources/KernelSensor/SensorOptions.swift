@@ -36,6 +36,10 @@ public struct SensorOptions: Sendable {
   public var countsBytes = false
   /// Keep policies: what ``Sensor/enforce(_:on:in:)`` is given.
   public var enforces = false
+  /// Tell by what names addresses were given to a job: the answers of its resolvers.
+  public var names = false
+  /// How long an answer of a resolver holds beyond what it says: programs connect to what they looked up a while ago.
+  public var leaseGrace = Duration.seconds(120)
   /// Have the kernel hash each image that is executed, where it can.
   public var hashesImages = false
 
@@ -43,6 +47,7 @@ public struct SensorOptions: Sendable {
     var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
     if hashesImages { requests.insert(.hashes) }
     if enforces { requests.insert(.policy) }
+    if names || enforces { requests.insert(.names) }
     return requests
   }
 
@@ -71,7 +76,9 @@ public struct SensorOptions: Sendable {
   /// Entries of all maps that do not have what the programs say.
   var entries: [String: UInt32] {
     // With one job the global counts are its own.
-    mapEntries.merging(recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]) { asked, _ in asked }
+    var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]
+    if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
+    return mapEntries.merging(entries) { asked, _ in asked }
   }
 
   /// For hundreds of jobs at once: some 55 MB of the kernel's memory, where one job's take 20.
@@ -79,9 +86,18 @@ public struct SensorOptions: Sendable {
     "processes": 131_072, "writers": 131_072, "sockets": 131_072, "thread_tags": 262_144,
   ]
 
+  /// Only what is put in takes memory, but of the last two, which are 4 MB.
+  static let entriesForPolicies: [String: UInt32] = [
+    "networks": 65536, "names": 65536, "network_sets": 65536, "leases": 16384, "asked_names": 16384,
+  ]
+
   /// Maps of programs that are not loaded.
   var unusedMaps: Set<String> {
     var unused: Set<String> = countsBytes ? [] : ["open_files", "file_places"]
+    if !enforces { unused.formUnion(["networks", "asked_names"]) }
+    if !enforces && !names {
+      unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
+    }
     if !recognisesJobs {
       unused.formUnion([
         "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",

@@ -41,6 +41,7 @@ public import KernelABI
   case daemon = 39
   case cgroup = 40
   case denial = 41
+  case answer = 42
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -84,6 +85,7 @@ public import KernelABI
     case .daemon: "daemon"
     case .cgroup: "cgroup"
     case .denial: "denial"
+    case .answer: "answer"
     }
   }
 
@@ -91,7 +93,7 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial:
+      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -124,6 +126,7 @@ public import KernelABI
     case .daemon: MemoryLayout<mt_daemon>.size
     case .cgroup: MemoryLayout<mt_cgroup_change>.size
     case .denial: MemoryLayout<mt_denial>.size
+    case .answer: MemoryLayout<mt_answer>.size
     }
   }
 }

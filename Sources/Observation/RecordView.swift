@@ -171,6 +171,7 @@ extension RecordView {
   @inlinable public var daemon: mt_daemon { type == .daemon ? load(mt_daemon.self) : mt_daemon() }
   @inlinable public var cgroup: mt_cgroup_change { type == .cgroup ? load(mt_cgroup_change.self) : mt_cgroup_change() }
   @inlinable public var denial: mt_denial { type == .denial ? load(mt_denial.self) : mt_denial() }
+  @inlinable public var answer: mt_answer { type == .answer ? load(mt_answer.self) : mt_answer() }
   @inlinable public var step: mt_step { type == .step ? load(mt_step.self) : mt_step() }
 }
 
@@ -200,6 +201,7 @@ extension mt_digest: RecordBody {}
 extension mt_daemon: RecordBody {}
 extension mt_cgroup_change: RecordBody {}
 extension mt_denial: RecordBody {}
+extension mt_answer: RecordBody {}
 
 // MARK: - Strings
 

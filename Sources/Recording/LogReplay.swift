@@ -90,7 +90,7 @@ public struct LogReplay {
     case .io: io(line, &builder)
     case .digest: digest(line, &builder)
     // In no log.
-    case .daemon, .cgroup, .denial: return nil
+    case .daemon, .cgroup, .denial, .answer: return nil
     case .security: security(line, kind, &builder)
     }
     return builder

@@ -84,7 +84,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(
       critical == [
         .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-        .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial,
+        .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer,
       ])
   }
 }

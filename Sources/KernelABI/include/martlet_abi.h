@@ -93,7 +93,8 @@ enum mt_type {
 	MT_DAEMON = 39,      /* critical; mt_daemon; BYTES: what a job's process and a daemon that is in no job tell each other */
 	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH, ARGV: a container's cgroup was made, or has gone; of no job */
 	MT_DENIAL = 41,      /* critical; mt_denial; NAME, PATH: something that the policy does not allow, or only observes */
-	MT_TYPE_COUNT = 42,
+	MT_ANSWER = 42,      /* critical; mt_answer; BYTES: what a resolver told a process of the job */
+	MT_TYPE_COUNT = 43,
 };
 
 enum mt_flag {
@@ -360,6 +361,7 @@ struct mt_uring {
 #include "martlet_abi_jobs.h"
 #include "martlet_abi_containers.h"
 #include "martlet_abi_policy.h"
+#include "martlet_abi_network.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {
@@ -384,7 +386,8 @@ enum mt_map {
 	MT_MAP_JOBS = 6,         /* slots of jobs */
 	MT_MAP_TALKS = 7,        /* requests to daemons whose answers are listened to */
 	MT_MAP_CGROUPS = 8,
-	MT_MAP_COUNT = 9,
+	MT_MAP_WATCHED = 9,      /* sockets whose packets are looked at */
+	MT_MAP_COUNT = 10,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is

@@ -55,12 +55,18 @@ enum mt_operation {
 	MT_OP_SECURITY = 64,
 };
 
+enum mt_policy_flag {
+	MT_POLICY_DENIES_NAMES = 1, /* a connection has to say whom it wants, wherever it goes */
+};
+
 /* Array by job slot: the policy that is in force. */
 struct mt_policy {
 	mt_u32 id;               /* of its rules in the maps, 0: none is in force */
 	mt_u8 defaults[MT_SECTION_COUNT]; /* enum mt_action */
 	mt_u8 sections;          /* those that are in force, a bit each */
-	mt_u8 reserved[2];
+	mt_u8 flags;             /* enum mt_policy_flag */
+	mt_u8 reserved;
+	mt_u32 other_names;      /* set of network rules for names that `names` does not have, 0: none */
 };
 
 /*
@@ -86,7 +92,7 @@ struct mt_denial {
 	struct mt_file file;
 };
 
-_Static_assert(sizeof(struct mt_policy) == 12, "policy layout");
+_Static_assert(sizeof(struct mt_policy) == 16, "policy layout");
 _Static_assert(sizeof(struct mt_denial) == 88, "denial layout");
 
 #endif

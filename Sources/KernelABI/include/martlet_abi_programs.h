@@ -36,7 +36,8 @@ struct mt_config {
 	mt_u32 uncounted;    /* 1: count nothing in `counters` and `map_used`, to measure what that costs */
 	mt_u32 counts_by_job; /* 1: what becomes of events is counted in `job_counts` too */
 	mt_u32 enforces;     /* 1: policies may be in force */
-	mt_u32 reserved;
+	mt_u32 names;        /* 1: tell what names addresses were given by */
+	mt_u64 lease_grace;  /* ns that an answer of a resolver holds longer than it says */
 };
 
 /* Index in the map `turns`: programs that several others take turns at, see hooks.h. */

@@ -11,7 +11,7 @@
 #include "families/path.h"
 #include "families/flow.h"
 #include "families/network.h"
-#include "policy.h"
+#include "families/messages.h"
 #ifndef MARTLET_OLD
 /* Of hooks on functions, those kernels lack the helper that tells how a function ended (5.17). */
 #include "families/names.h"

@@ -3,6 +3,7 @@ import Jobs
 import KernelABI
 import KernelSensor
 import Observation
+import Policy
 import Recording
 import Testing
 
@@ -27,11 +28,14 @@ final class Bench {
   /// Another one, which hashes what is executed and what is left behind.
   nonisolated(unsafe) static let hashing: Result<Bench, any Error> = Result { try Bench(hashesImages: true) }
 
+  /// Another one, which keeps policies.
+  nonisolated(unsafe) static let enforcing: Result<Bench, any Error> = Result { try Bench(enforces: true) }
+
   private let hasher: FileHasher?
 
   private init(
     without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false,
-    hashesImages: Bool = false
+    hashesImages: Bool = false, enforces: Bool = false
   ) throws {
     hasher = hashesImages ? try FileHasher() : nil
     try hasher?.start()
@@ -41,6 +45,8 @@ final class Bench {
     options.withheld = features.union(Self.withheld)
     options.countsBytes = countsBytes
     options.hashesImages = hashesImages
+    options.enforces = enforces
+    options.leaseGrace = .milliseconds(500)
     sensor = try Sensor(options: options)
   }
 
@@ -80,6 +86,16 @@ final class Bench {
   /// The actor's deed as this sensor sees it; it may fail.
   func repeated(_ words: [String]) throws -> Act {
     try run(words, prepared: []) { _ in true }
+  }
+
+  /// The actor's deed under a policy; it may fail.
+  static func act(_ words: [String], under policy: Policy, prepared: [String] = []) throws -> Act {
+    let bench = try enforcing.get()
+    #expect(bench.sensor.missingHooks.map { "\($0.family): \($0.reason)" } == [])
+    let act = try bench.run(words, prepared: prepared, under: policy) { _ in true }
+    #expect(bench.malformed == [])
+    bench.malformed = []
+    return act
   }
 
   /// Runs an actor; `prepared` are files of five bytes that exist before it starts.
@@ -162,7 +178,9 @@ final class Bench {
 
   // MARK: - One run
 
-  private func run(_ words: [String], prepared: [String], _ isComplete: (Act) -> Bool) throws -> Act {
+  private func run(
+    _ words: [String], prepared: [String], under policy: Policy? = nil, _ isComplete: (Act) -> Bool
+  ) throws -> Act {
     job += 1
     let directory = try TemporaryDirectory()
     defer { directory.remove() }
@@ -171,6 +189,8 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
+    if let policy { try sensor.enforce(policy, on: job, in: directory.path) }
+    defer { if policy != nil { try? sensor.endPolicy(on: job) } }
     var options = JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full))
     options.hashesFiles = hasher != nil
     let state = JobState(options: options)

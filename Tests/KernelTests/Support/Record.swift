@@ -35,6 +35,8 @@ struct Record: Sendable {
   var sock: mt_sock { view(\.sock, mt_sock()) }
   var unix: mt_unix { view(\.unix, mt_unix()) }
   var uring: mt_uring { view(\.uring, mt_uring()) }
+  var denial: mt_denial { view(\.denial, mt_denial()) }
+  var answer: mt_answer { view(\.answer, mt_answer()) }
   var security: mt_security { view(\.security, mt_security()) }
   var digest: mt_digest { view(\.digest, mt_digest()) }
   var io: mt_io { view(\.io, mt_io()) }

@@ -2,8 +2,10 @@
 /* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
 #include "hooks.h"
 #include "sockets.h"
+#include "hosts.h"
 
 #define ALLOW 1
+#define REFUSE 0
 
 /* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
 static __always_inline struct mt_process *current_process(struct actor *actor)
@@ -50,27 +52,87 @@ static __always_inline struct mt_sock *ask(struct record *record, __u32 type, st
 	return body;
 }
 
+/*
+ * Whether the policy lets a process speak to a peer; tells of it if it does not. Everything that is asked lies behind
+ * constants: where no policy can be in force and no names are wanted, the kernel throws this away.
+ */
+static __noinline int is_permitted(struct bpf_sock_addr *context, const struct mt_process *process,
+				   const struct actor *actor, struct peer *peer, __u32 operation)
+{
+	const struct mt_policy *policy = policy_of(actor->job, MT_SECTION_NETWORK);
+	int is_dns, is_tcp = context->protocol == IPPROTO_TCP;
+	struct verdict verdict = {};
+	struct watched *watched;
+	int by_name = 0;
+	__u32 what = 0;
+
+	peer->key.prefix = WHOLE_ADDRESS;
+	peer->key.policy = policy ? policy->id : 0;
+	peer->port = __builtin_bswap16(context->user_port);
+	peer->protocol = is_tcp ? MT_PROTOCOL_TCP : MT_PROTOCOL_UDP;
+	peer->subjects = process->subjects;
+	is_dns = !is_tcp && peer->port == PORT_DNS;
+	if (!policy && !is_dns)
+		return ALLOW;
+	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
+	if (policy) {
+		verdict = verdict_of(judge(peer, actor->job, &by_name), policy);
+		if (is_dns && is_resolver(policy->id, peer->key.address))
+			verdict = (struct verdict){};
+		/* Who speaks to somebody goes on speaking to it, whatever became of the name. */
+		if (verdict.action >= MT_DENY && !is_tcp && watched && (watched->watch & WATCH_DATAGRAM) &&
+		    watched->port == peer->port && is_same_address(watched->remote, peer->key.address))
+			return ALLOW;
+	}
+	if (verdict.action < MT_DENY) {
+		if (is_dns)
+			what = WATCH_QUERIES;
+		else if (is_tcp && policy && (by_name || (policy->flags & MT_POLICY_DENIES_NAMES)))
+			what = WATCH_NAME;
+		else if (by_name)
+			what = WATCH_DATAGRAM;
+		if (what && !watch(context->sk, what, actor, peer) && policy)
+			verdict.action = MT_DENY;
+		else if (!what && watched)
+			watched->watch &= WATCH_ANSWERS;
+	}
+	if (verdict.action != MT_ALLOW)
+		tell_denied(actor, peer, context->family, context->type, opaque((const void *)number_of(context->sk)),
+			    operation, &verdict);
+	return verdict.action < MT_DENY ? ALLOW : REFUSE;
+}
+
+#define HAS_PEERS (config.enforces || config.names)
+
 static __always_inline int connecting(struct bpf_sock_addr *context, __u32 family)
 {
 	struct flow flow = {};
-	int is_remembered = 0;
+	int is_remembered = 0, answer = ALLOW;
+	struct mt_process *process;
+	struct peer peer = {};
 	struct record record;
 	struct mt_sock *body;
 	__u64 sock;
 
-	if (!current_process(&flow.actor))
+	process = current_process(&flow.actor);
+	if (!process)
 		return ALLOW;
 	COUNT(MT_CONNECT, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
 		*(__u32 *)flow.remote = context->user_ip4;
+		set_v4(peer.key.address, context->user_ip4);
 	} else {
 		__u32 words[4] = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2],
 				  context->user_ip6[3]};
 
 		copy_v6(flow.remote, words);
+		copy_v6(peer.key.address, words);
 	}
-	if (context->protocol == IPPROTO_TCP) {
+	if (HAS_PEERS)
+		answer = is_permitted(context, process, &flow.actor, &peer, MT_OP_CONNECT);
+	/* What is refused is told, and gets nowhere. */
+	if (context->protocol == IPPROTO_TCP && answer == ALLOW) {
 		flow.sock = opaque((const void *)sock);
 		flow.remote_port = __builtin_bswap16(context->user_port);
 		flow.started = bpf_ktime_get_boot_ns();
@@ -78,12 +140,12 @@ static __always_inline int connecting(struct bpf_sock_addr *context, __u32 famil
 	}
 	body = ask(&record, MT_CONNECT, context, family, sock, &flow.actor);
 	if (!body)
-		return ALLOW;
+		return answer;
 	__builtin_memcpy(body->remote, flow.remote, sizeof(body->remote));
 	if (is_remembered)
 		HEADER(&record)->flags |= MT_FLAG_CONTINUED;
 	send(&record);
-	return ALLOW;
+	return answer;
 }
 
 SEC("cgroup/connect4")
@@ -102,11 +164,15 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 {
 	__u32 words[4] = {};
 	__u64 hash = hash_begin('u'), sock;
+	struct mt_process *process;
 	struct actor actor = {};
+	struct peer peer = {};
 	struct record record;
 	struct mt_sock *body;
+	int answer = ALLOW;
 
-	if (!current_process(&actor))
+	process = current_process(&actor);
+	if (!process)
 		return ALLOW;
 	COUNT(MT_UDP_SEND, seen);
 	sock = number_of(context->sk);
@@ -118,6 +184,13 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 		words[2] = context->user_ip6[2];
 		words[3] = context->user_ip6[3];
 	}
+	if (HAS_PEERS) {
+		if (family == AF_INET)
+			set_v4(peer.key.address, words[0]);
+		else
+			copy_v6(peer.key.address, words);
+		answer = is_permitted(context, process, &actor, &peer, MT_OP_SEND);
+	}
 	hash = hash_word(hash, actor.image ^ actor.tgid);
 	hash = hash_word(hash, sock);
 	hash = hash_word(hash, (__u64)words[0] << 32 | words[1]);
@@ -126,15 +199,15 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 	if (was_sent(hash)) {
 		COUNT(MT_UDP_SEND, deduplicated);
 		COUNT_JOB(actor.job, deduplicated);
-		return ALLOW;
+		return answer;
 	}
 	body = ask(&record, MT_UDP_SEND, context, family, sock, &actor);
 	if (!body)
-		return ALLOW;
+		return answer;
 	copy_v6(body->remote, words);
 	if (send(&record))
 		remember_open(hash);
-	return ALLOW;
+	return answer;
 }
 
 SEC("cgroup/sendmsg4")
@@ -149,6 +222,15 @@ int sendmsg6(struct bpf_sock_addr *context)
 	return sending(context, AF_INET6);
 }
 
+/* Who is bound to port 53 may be about to answer as a resolver. */
+static __always_inline void watch_answers(struct bpf_sock *context, const struct actor *actor)
+{
+	struct peer peer = {.port = PORT_DNS, .protocol = MT_PROTOCOL_UDP};
+
+	if (policy_of(actor->job, MT_SECTION_NETWORK))
+		watch(context, WATCH_ANSWERS, actor, &peer);
+}
+
 static __always_inline int binding(struct bpf_sock *context, __u32 family)
 {
 	struct actor actor = {};
@@ -157,6 +239,8 @@ static __always_inline int binding(struct bpf_sock *context, __u32 family)
 
 	if (!current_process(&actor))
 		return ALLOW;
+	if (config.enforces && context->protocol == IPPROTO_UDP && context->src_port == PORT_DNS)
+		watch_answers(context, &actor);
 	COUNT(MT_BIND, seen);
 	if (!begin(&record, MT_BIND, MT_CRITICAL, sizeof(*body), &actor))
 		return ALLOW;
@@ -175,6 +259,37 @@ static __always_inline int binding(struct bpf_sock *context, __u32 family)
 	}
 	send(&record);
 	return ALLOW;
+}
+
+/* Sockets of protocols that no cgroup hook asks about again: raw ones, pings, and what is neither TCP nor UDP. */
+SEC("cgroup/sock_create")
+int sock_create(struct bpf_sock *context)
+{
+	struct peer peer = {.key = {.prefix = WHOLE_ADDRESS}};
+	const struct mt_policy *policy;
+	struct mt_process *process;
+	struct actor actor = {};
+	struct verdict verdict;
+	__u32 protocol = context->protocol;
+	int by_name;
+
+	process = current_process(&actor);
+	policy = process ? policy_of(actor.job, MT_SECTION_NETWORK) : 0;
+	if (!policy)
+		return ALLOW;
+	if (context->type == SOCK_STREAM ? protocol == IPPROTO_TCP :
+	    context->type == SOCK_DGRAM	 ? protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE :
+					   0)
+		return ALLOW;
+	peer.protocol = MT_PROTOCOL_RAW;
+	if (context->type == SOCK_DGRAM && (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6))
+		peer.protocol = MT_PROTOCOL_ICMP;
+	peer.key.policy = policy->id;
+	peer.subjects = process->subjects;
+	verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
+	if (verdict.action != MT_ALLOW)
+		tell_denied(&actor, &peer, context->family, context->type, 0, MT_OP_SOCKET, &verdict);
+	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
 SEC("cgroup/post_bind4")

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a policy says of a peer: by its address, and by the names that resolvers gave it. Of all rules that hold the one
+ * with the least rank decides.
+ */
+#ifndef MARTLET_HOSTS_H
+#define MARTLET_HOSTS_H
+
+#include "network_types.h"
+#include "policy.h"
+#include "sockets.h"
+
+#define IPPROTO_ICMP 1
+#define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_UDPLITE 136
+#define SOCK_RAW 3
+#define PORT_DNS 53
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct mt_network_key);
+	__type(value, __u32);
+} networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct mt_name_key);
+	__type(value, struct mt_name);
+} names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct mt_network_set);
+} network_sets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct mt_resolver_key);
+	__type(value, __u32);
+} resolvers SEC(".maps");
+
+/* The names that a job was told for an address, as far as rules know them; until when. */
+struct lease {
+	__u64 name;    /* its hash */
+	__u64 expires; /* ns of CLOCK_BOOTTIME */
+	__u32 set;     /* 0: this place is free */
+	__u32 reserved;
+};
+#define LEASES 4
+struct lease_key {
+	__u64 job;     /* when it began: another job of this slot has nothing of it */
+	__u32 slot;
+	__u32 reserved;
+	__u8 address[16];
+};
+struct leases {
+	struct lease leases[LEASES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct lease_key);
+	__type(value, struct leases);
+} leases SEC(".maps");
+
+/* To whom a process wants to speak; in the order in which the maps' keys have it. */
+struct peer {
+	struct mt_network_key key;
+	__u64 subjects;
+	__u16 port;
+	__u16 protocol; /* enum mt_protocol */
+	__u32 is_name;  /* 1: a name is asked for: it may be if anything may be done with it */
+};
+#define WHOLE_ADDRESS 160 /* bits of a key: the policy and the address */
+
+/*
+ * What a rule says, as one number: rank, action and number of the rule, the rank first, so that of two the smaller one
+ * decides. The verifier follows a number where it would follow each way to fill a structure.
+ */
+#define RULING(rank, action, rule) ((__u64)(rank) << 48 | (__u64)(action) << 40 | (rule))
+#define NO_RULING (~0ull)
+
+static __always_inline int is_in_scope(__u64 subjects, __u64 scope)
+{
+	__u32 own = scope, above = scope >> 32;
+
+	return (!own || ((__u32)subjects & own)) && (!above || ((__u32)(subjects >> 32) & above));
+}
+
+/*
+ * What the rules of a set say, or NO_RULING. Global, and told numbers only: verified once. `is_name`: a name is asked
+ * for, which may be if anything may be done with it.
+ */
+__noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port, __u32 is_name)
+{
+	struct mt_network_set *set = bpf_map_lookup_elem(&network_sets, &id);
+	const struct mt_network_rule *rule;
+	__u64 best = NO_RULING, ruling;
+
+	if (!set)
+		return best;
+	for (__u32 i = 0; i < MT_SET_RULES; i++) {
+		if (i >= set->count)
+			break;
+		rule = &set->rules[i];
+		if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope))
+			continue;
+		if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff) :
+			      port < rule->low || port > rule->high)
+			continue;
+		ruling = RULING(rule->rank, rule->action, rule->rule);
+		if (ruling < best)
+			best = ruling;
+	}
+	return best;
+}
+
+static __always_inline __u64 ruling_for(__u32 set, const struct peer *peer)
+{
+	return ruling_of(set, peer->subjects, peer->protocol, peer->port, peer->is_name);
+}
+
+static __always_inline struct lease_key lease_key(__u32 slot, const __u8 address[16])
+{
+	struct lease_key key = {.job = incarnation_of(slot), .slot = slot};
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return key;
+}
+
+/* What the rules say of an address, and of what names a job's resolvers gave it; whether it is a name that decided. */
+static __always_inline __u64 judge(const struct peer *peer, __u32 slot, int *by_name)
+{
+	__u64 now = bpf_ktime_get_boot_ns(), best = NO_RULING, ruling;
+	struct lease_key key;
+	struct leases *found;
+	__u32 *set;
+
+	*by_name = 0;
+	set = bpf_map_lookup_elem(&networks, &peer->key);
+	if (set)
+		best = ruling_for(*set, peer);
+	key = lease_key(slot, peer->key.address);
+	found = bpf_map_lookup_elem(&leases, &key);
+	if (!found)
+		return best;
+	for (int i = 0; i < LEASES; i++) {
+		struct lease *lease = &found->leases[i];
+
+		if (!lease->set || lease->expires <= now)
+			continue;
+		ruling = ruling_for(lease->set, peer);
+		if (ruling < best) {
+			best = ruling;
+			*by_name = 1;
+		}
+	}
+	return best;
+}
+
+/* Whether the policy, or the machine where it names none, has its names from there. */
+static __always_inline int is_resolver(__u32 policy, const __u8 address[16])
+{
+	struct mt_resolver_key key = {.policy = policy};
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return bpf_map_lookup_elem(&resolvers, &key) != 0;
+}
+
+static __always_inline struct verdict verdict_of(__u64 ruling, const struct mt_policy *policy)
+{
+	if (ruling == NO_RULING)
+		return default_of(policy, MT_SECTION_NETWORK);
+	return (struct verdict){.rule = ruling, .action = (__u8)(ruling >> 40)};
+}
+
+static __always_inline int is_same_address(const __u8 a[16], const __u8 b[16])
+{
+	return ((const __u64 *)a)[0] == ((const __u64 *)b)[0] && ((const __u64 *)a)[1] == ((const __u64 *)b)[1];
+}
+
+/* IPv4 as IPv6. */
+static __always_inline void set_v4(__u8 to[16], __u32 address)
+{
+	__builtin_memset(to, 0, 16);
+	to[10] = to[11] = 0xff;
+	*(__u32 *)(to + 12) = address;
+}
+
+/*
+ * What is looked at of a socket's packets, in its own storage: it goes when the last packet has. All other sockets have
+ * none.
+ */
+enum watch {
+	WATCH_QUERIES = 1, /* it speaks to port 53 */
+	WATCH_NAME = 2,    /* its first bytes have to name a host that is allowed */
+	WATCH_ANSWERS = 4, /* it is bound to port 53 */
+	WATCH_DENIED = 8,  /* nothing of it leaves any more */
+	WATCH_DATAGRAM = 16, /* it may go on speaking to `remote` */
+};
+
+struct query {
+	__u64 name; /* its hash */
+	__u16 id;
+	__u16 is_asked;
+	__u32 set;
+};
+#define QUERIES 8
+
+struct watched {
+	struct actor actor;
+	__u64 subjects;
+	__u64 sock;
+	__u64 job;       /* when it began */
+	__u32 watch;     /* enum watch */
+	__u16 port;
+	__u16 protocol;
+	__u32 reserved;
+	__u32 next;      /* place in `queries` */
+	__u8 remote[16];
+	struct query queries[QUERIES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct watched);
+} watched_sockets SEC(".maps");
+
+/* Has the packets of a socket looked at from now on. Returns 0, counted, if there is no memory for it. */
+static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct actor *actor, const struct peer *peer)
+{
+	struct watched *watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+
+	if (!watched) {
+		count_full(MT_MAP_WATCHED);
+		return 0;
+	}
+	watched->actor = *actor;
+	watched->subjects = peer->subjects;
+	watched->sock = opaque((const void *)number_of(sk));
+	watched->job = incarnation_of(actor->job);
+	watched->port = peer->port;
+	watched->protocol = peer->protocol;
+	__builtin_memcpy(watched->remote, peer->key.address, sizeof(watched->remote));
+	watched->watch = (watched->watch & WATCH_ANSWERS) | what;
+	return 1;
+}
+
+/* Tells that a socket may not do what it wants. */
+static __always_inline void tell_denied(const struct actor *actor, const struct peer *peer, __u32 family, __u32 type,
+					__u64 sock, __u32 operation, const struct verdict *verdict)
+{
+	__u64 hash = denial_hash(actor, operation, verdict);
+	struct mt_denial *body;
+	struct record record;
+
+	hash = hash_word(hash, ((const __u64 *)peer->key.address)[0] ^ peer->port);
+	hash = hash_end(hash_word(hash, ((const __u64 *)peer->key.address)[1] ^ (__u64)peer->protocol << 32));
+	body = deny(&record, actor, hash, MT_SECTION_NETWORK, operation, verdict,
+		    verdict->action == MT_OBSERVE ? MT_EFFECT_TOLD : MT_EFFECT_PREVENTED);
+	if (!body)
+		return;
+	body->family = family;
+	body->type = type;
+	body->protocol = peer->protocol;
+	body->port = peer->port;
+	body->sock = sock;
+	__builtin_memcpy(body->remote, peer->key.address, sizeof(body->remote));
+	if (send(&record))
+		remember_open(hash);
+}
+
+#endif

@@ -1,0 +1,371 @@
+/*
+ * A toy resolver with listeners that count, and a client that tries ways to get to them: on the loopback interface only.
+ * The server is not meant to be watched.
+ */
+#include "actor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+#define SERVERS 8
+#define ZONE 256
+#define PATIENCE 700 /* ms, after which an answer does not come any more */
+
+static struct sockaddr_in v4(const char *address, unsigned port)
+{
+	struct sockaddr_in result = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+	if (inet_pton(AF_INET, address, &result.sin_addr) != 1) {
+		errno = EINVAL;
+		fail(address);
+	}
+	return result;
+}
+
+static struct sockaddr_in6 mapped(const char *address, unsigned port)
+{
+	struct sockaddr_in6 result = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	char text[64];
+
+	snprintf(text, sizeof text, "::ffff:%s", address);
+	inet_pton(AF_INET6, text, &result.sin6_addr);
+	return result;
+}
+
+/* A query's or an answer's name as text; returns what lies behind it, or 0. */
+static size_t name_at(const unsigned char *message, size_t size, char *text, size_t room)
+{
+	size_t at = 12, length = 0;
+
+	while (at < size && message[at]) {
+		if (at + 1 + message[at] >= size || length + message[at] + 2 > room)
+			return 0;
+		if (length)
+			text[length++] = '.';
+		memcpy(text + length, message + at + 1, message[at]);
+		length += message[at];
+		at += message[at] + 1;
+	}
+	text[length] = 0;
+	return at + 5;
+}
+
+static size_t make_query(unsigned char *message, const char *name, unsigned id)
+{
+	size_t at = 12;
+
+	memset(message, 0, 12);
+	message[0] = id >> 8;
+	message[1] = id;
+	message[2] = 1;
+	message[5] = 1;
+	while (*name) {
+		size_t length = strcspn(name, ".");
+
+		message[at++] = length;
+		memcpy(message + at, name, length);
+		at += length;
+		name += length + (name[length] == '.');
+	}
+	message[at++] = 0;
+	memcpy(message + at, "\0\1\0\1", 4);
+	return at + 4;
+}
+
+/* "name=1.2.3.4", or "name=alias>1.2.3.4" with a chain of aliases; the TTL behind a '/'. */
+static size_t answer(unsigned char *message, size_t end, const char *value)
+{
+	char copy[256], *part, *rest;
+	unsigned ttl = 60, count = 0;
+
+	snprintf(copy, sizeof copy, "%s", value);
+	if ((part = strchr(copy, '/'))) {
+		*part = 0;
+		ttl = strtoul(part + 1, 0, 10);
+	}
+	message[2] |= 0x80;
+	for (part = strtok_r(copy, ">", &rest); part; part = strtok_r(0, ">", &rest)) {
+		struct in_addr address;
+		int is_address = inet_pton(AF_INET, part, &address) == 1;
+		unsigned char name[270];
+		size_t size = is_address ? 4 : make_query(name, part, 0) - 12 - 4;
+
+		memcpy(message + end, "\xc0\x0c\0\0\0\1\0\0\0\0\0\0", 12);
+		message[end + 3] = is_address ? 1 : 5;
+		message[end + 8] = ttl >> 8;
+		message[end + 9] = ttl;
+		message[end + 10] = size >> 8;
+		message[end + 11] = size;
+		memcpy(message + end + 12, is_address ? (void *)&address : (void *)(name + 12), size);
+		end += 12 + size;
+		count++;
+	}
+	message[7] = count;
+	return end;
+}
+
+/* RESOLVER LISTENERS(comma) NAME=VALUE…: until the gate opens. Each connection that says something is answered a byte. */
+static void serve(int argc, char **argv)
+{
+	struct pollfd ready[2 + 2 * SERVERS + 64] = {{.fd = 0, .events = POLLIN}};
+	long received[SERVERS] = {0}, queries = 0;
+	int owner[2 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
+	char *addresses[SERVERS], *rest, key[64], text[300];
+	unsigned char message[4096];
+	struct sockaddr_in name = v4(argv[0], 53), from;
+	unsigned port = 0;
+	socklen_t size;
+
+	ready[1] = (struct pollfd){.fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket"), .events = POLLIN};
+	check(bind(ready[1].fd, (void *)&name, sizeof name), "bind to port 53");
+	for (char *address = strtok_r(argv[1], ",", &rest); address && servers < SERVERS; address = strtok_r(0, ",", &rest)) {
+		for (int kind = 0; kind < 2; kind++) {
+			int fd = check(socket(AF_INET, kind ? SOCK_DGRAM : SOCK_STREAM, 0), "socket");
+
+			name = v4(address, port);
+			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+			check(bind(fd, (void *)&name, sizeof name), "bind");
+			if (!kind)
+				check(listen(fd, 64), "listen");
+			size = sizeof name;
+			getsockname(fd, (void *)&name, &size);
+			port = ntohs(name.sin_port);
+			owner[count] = servers << 2 | (kind ? 1 : 2);
+			ready[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+		}
+		addresses[servers++] = address;
+	}
+	fact("port", port);
+	fact("waiting", 1);
+	for (;;) {
+		int now = count;
+
+		if (poll(ready, count, -1) < 0)
+			fail("poll");
+		if (ready[0].revents)
+			break;
+		for (int i = 1; i < now; i++) {
+			ssize_t length;
+
+			if (!ready[i].revents)
+				continue;
+			if (i == 1) {
+				size = sizeof from;
+				length = recvfrom(ready[i].fd, message, 2048, 0, (void *)&from, &size);
+				size_t end = length > 17 ? name_at(message, length, text, sizeof text) : 0;
+
+				queries++;
+				for (int j = 2; end && j < argc; j++) {
+					size_t known = strcspn(argv[j], "=");
+
+					if (strncasecmp(argv[j], text, known) || text[known])
+						continue;
+					end = answer(message, end, argv[j] + known + 1);
+					sendto(ready[i].fd, message, end, 0, (void *)&from, size);
+					break;
+				}
+			} else if ((owner[i] & 3) == 2) {
+				int fd = accept(ready[i].fd, 0, 0);
+
+				if (fd >= 0 && count < (int)(sizeof ready / sizeof *ready)) {
+					owner[count] = owner[i] & ~3;
+					ready[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+				}
+			} else {
+				size = sizeof from;
+				length = recvfrom(ready[i].fd, message, sizeof message, 0, (void *)&from, &size);
+				if (length > 0)
+					received[owner[i] >> 2] += length;
+				if (length > 0 && (owner[i] & 3) == 1)
+					sendto(ready[i].fd, "!", 1, 0, (void *)&from, size);
+				else if (length > 0)
+					send(ready[i].fd, "!", 1, MSG_NOSIGNAL);
+				else if ((owner[i] & 3) == 0)
+					close(ready[i].fd), ready[i].fd = -1;
+			}
+		}
+	}
+	for (int i = 0; i < servers; i++) {
+		snprintf(key, sizeof key, "received-%s", addresses[i]);
+		fact(key, received[i]);
+	}
+	fact("queries", queries);
+}
+
+static size_t put(unsigned char *to, size_t at, const void *bytes, size_t length)
+{
+	memcpy(to + at, bytes, length);
+	return at + length;
+}
+
+/* A ClientHello with a server name, behind `padding` bytes of another extension. */
+static size_t make_hello(unsigned char *to, const char *name, size_t padding)
+{
+	size_t length = strlen(name), extensions = 4 + padding + 9 + length, at = 0;
+	size_t body = 2 + 32 + 1 + 4 + 2 + 2 + extensions;
+
+	at = put(to, at, "\x16\x03\x01", 3);
+	to[at++] = (body + 4) >> 8, to[at++] = body + 4;
+	at = put(to, at, "\x01\x00", 2);
+	to[at++] = body >> 8, to[at++] = body;
+	at = put(to, at, "\x03\x03", 2);
+	memset(to + at, 7, 32), at += 32;
+	at = put(to, at, "\x00\x00\x02\x13\x01\x01\x00", 7);
+	to[at++] = extensions >> 8, to[at++] = extensions;
+	at = put(to, at, "\x00\x15", 2);
+	to[at++] = padding >> 8, to[at++] = padding;
+	memset(to + at, 0, padding), at += padding;
+	at = put(to, at, "\0\0", 2);
+	to[at++] = (length + 5) >> 8, to[at++] = length + 5;
+	to[at++] = (length + 3) >> 8, to[at++] = length + 3;
+	to[at++] = 0;
+	to[at++] = length >> 8, to[at++] = length;
+	return put(to, at, name, length);
+}
+
+/* What is said first: "plain", "tls:NAME", "padded:NAME", "split:NAME", "http:NAME"; then whether it is answered. */
+static void talk(char *outcome, size_t room, int fd, const char *what)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	unsigned char message[4096];
+	size_t length = 0;
+	const char *name = strchr(what, ':');
+
+	name = name ? name + 1 : "";
+	if (!strncmp(what, "tls:", 4) || !strncmp(what, "split:", 6))
+		length = make_hello(message, name, 16);
+	else if (!strncmp(what, "padded:", 7))
+		length = make_hello(message, name, 3000);
+	else if (!strncmp(what, "http:", 5))
+		length = snprintf((char *)message, sizeof message, "GET / HTTP/1.1\r\nAccept: */*\r\nHost: %s\r\n\r\n", name);
+	else
+		length = put(message, 0, "hello, world: nobody's name", 27);
+	if (!strncmp(what, "split:", 6)) {
+		send(fd, message, 60, MSG_NOSIGNAL);
+		poll(&ready, 1, PATIENCE);
+		if (send(fd, message + 60, length - 60, MSG_NOSIGNAL) < 0) {
+			snprintf(outcome, room, "%s", strerror(errno));
+			return;
+		}
+	} else if (send(fd, message, length, MSG_NOSIGNAL) < 0) {
+		snprintf(outcome, room, "%s", strerror(errno));
+		return;
+	}
+	snprintf(outcome, room, "%s", poll(&ready, 1, PATIENCE) > 0 && recv(fd, message, 1, 0) == 1 ? "answered" : "silence");
+}
+
+static void outcome_of(char *outcome, size_t room, long result)
+{
+	snprintf(outcome, room, "%s", result < 0 ? strerror(errno) : "done");
+}
+
+/* One try; its words are separated by spaces. */
+static void attempt(char *outcome, size_t room, char *words, const char *resolver, unsigned port)
+{
+	char *rest, *verb = strtok_r(words, " ", &rest), *target = strtok_r(0, " ", &rest), *what = strtok_r(0, " ", &rest);
+	unsigned char message[4096];
+	int fd = -1;
+
+	if (!strcmp(verb, "query")) {
+		struct sockaddr_in to = v4(what ? what : resolver, 53);
+		struct pollfd ready;
+		size_t length = make_query(message, target, getpid() & 0xffff);
+		ssize_t got = -1;
+
+		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+		ready = (struct pollfd){.fd = fd, .events = POLLIN};
+		if (connect(fd, (void *)&to, sizeof to) < 0 || send(fd, message, length, 0) < 0)
+			outcome_of(outcome, room, -1);
+		else if (poll(&ready, 1, PATIENCE) > 0 && (got = recv(fd, message, sizeof message, 0)) > 12)
+			snprintf(outcome, room, "%u answers", message[7]);
+		else
+			snprintf(outcome, room, "silence");
+	} else if (!strcmp(verb, "tcp") || !strcmp(verb, "mapped")) {
+		struct sockaddr_in to = v4(target, port);
+		struct sockaddr_in6 to6 = mapped(target, port);
+		int is_mapped = verb[0] == 'm';
+
+		fd = socket(is_mapped ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+		if (fd < 0 || connect(fd, is_mapped ? (void *)&to6 : (void *)&to, is_mapped ? sizeof to6 : sizeof to) < 0)
+			outcome_of(outcome, room, -1);
+		else
+			talk(outcome, room, fd, what ? what : "plain");
+	} else if (!strcmp(verb, "fastopen")) {
+		struct sockaddr_in to = v4(target, port);
+
+		fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+		outcome_of(outcome, room, sendto(fd, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&to, sizeof to));
+	} else if (!strcmp(verb, "sendto") || !strcmp(verb, "sendmmsg")) {
+		struct sockaddr_in to = v4(target, port);
+		struct iovec piece = {"datagram", 8};
+		struct mmsghdr messages[2] = {
+			{.msg_hdr = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &piece, .msg_iovlen = 1}},
+			{.msg_hdr = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &piece, .msg_iovlen = 1}}};
+
+		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+		outcome_of(outcome, room, verb[4] == 't' ? sendto(fd, "datagram", 8, 0, (void *)&to, sizeof to) :
+							   sendmmsg(fd, messages, 2, 0));
+	} else if (!strcmp(verb, "sendto6")) {
+		struct sockaddr_in6 to = mapped(target, port);
+
+		fd = socket(AF_INET6, SOCK_DGRAM, 0);
+		outcome_of(outcome, room, fd < 0 ? -1 : sendto(fd, "datagram", 8, 0, (void *)&to, sizeof to));
+	} else if (!strcmp(verb, "udp")) {
+		struct sockaddr_in to = v4(target, port);
+
+		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+		if (connect(fd, (void *)&to, sizeof to) < 0)
+			outcome_of(outcome, room, -1);
+		else
+			talk(outcome, room, fd, "plain");
+	} else if (!strcmp(verb, "answer")) {
+		struct sockaddr_in own = v4(target, 53), to = v4(what, 9);
+
+		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+		check(bind(fd, (void *)&own, sizeof own), "bind");
+		outcome_of(outcome, room, sendto(fd, "answer", 6, 0, (void *)&to, sizeof to));
+	} else if (!strcmp(verb, "socket")) {
+		if (!strcmp(target, "raw"))
+			fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+		else if (!strcmp(target, "ping"))
+			fd = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+		else if (!strcmp(target, "mptcp"))
+			fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+		else
+			fd = socket(AF_PACKET, SOCK_RAW, 0);
+		outcome_of(outcome, room, fd);
+	} else if (!strcmp(verb, "wait")) {
+		usleep(strtoul(target, 0, 10) * 1000);
+		outcome_of(outcome, room, 0);
+	} else {
+		errno = EINVAL;
+		fail(verb);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* RESOLVER PORT TRY…: tells "0", "1", … as text. */
+static void client(int argc, char **argv)
+{
+	char outcome[256], key[16];
+
+	for (int i = 2; i < argc; i++) {
+		attempt(outcome, sizeof outcome, argv[i], argv[0], strtoul(argv[1], 0, 10));
+		snprintf(key, sizeof key, "%d", i - 2);
+		fact_text(key, outcome);
+	}
+}
+
+const struct verb host_verbs[] = {{"hosts-server", serve}, {"hosts-client", client}, {0}};

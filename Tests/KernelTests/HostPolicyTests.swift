@@ -1,0 +1,234 @@
+import Glibc
+import KernelABI
+import KernelSensor
+import Observation
+import Policy
+import Testing
+
+extension KernelTests {
+  /// To whom a job may speak. A server outside all jobs counts what reaches it.
+  @Suite struct HostPolicy {
+    static let resolver = "127.0.0.77"
+    static let allowed = "127.0.0.2"
+    static let other = "127.0.0.3"
+
+    /// What came of a job's tries, and what the server says.
+    struct Outcome {
+      var act: Act
+      var server: [String: String]
+
+      subscript(_ index: Int) -> String {
+        String(decoding: hexadecimal(act.facts["\(index)"] ?? ""), as: UTF8.self)
+      }
+      func received(_ address: String) -> Int { server["received-\(address)"].flatMap { Int($0) } ?? -1 }
+      var denials: [Record] { act.all(.denial) }
+      func denials(_ operation: mt_operation) -> [Record] {
+        denials.filter { UInt32($0.denial.operation) == operation.rawValue }
+      }
+      var text: String { (0..<act.facts.count).map { "\($0): \(self[$0])" }.joined(separator: ", ") }
+    }
+
+    static func attempt(
+      _ tries: [String], under policy: Policy, zone: [String] = ["good.example.org=127.0.0.2"]
+    ) throws -> Outcome {
+      let directory = try TemporaryDirectory()
+      defer { directory.remove() }
+      var server = try Child(
+        findActor(), ["hosts-server", resolver, "\(allowed),\(other)"] + zone, directory: directory.path)
+      defer { server.end() }
+      let port = try #require(server.facts["port"])
+      let act = try Bench.act(["hosts-client", resolver, port] + tries, under: policy)
+      server.release()
+      while server.readOutput(waiting: -1) {}
+      return Outcome(act: act, server: server.facts)
+    }
+
+    static func policy(
+      _ allow: [NetworkRule], deny: [NetworkRule] = [], default action: PolicyAction = .deny
+    ) -> Policy {
+      var policy = Policy()
+      var network = NetworkSection()
+      network.defaultAction = action
+      network.deny = deny
+      network.allow = allow
+      network.resolvers = [address(resolver)]
+      for index in network.deny.indices { network.deny[index].head.number = UInt32(index + 1) }
+      for index in network.allow.indices { network.allow[index].head.number = UInt32(deny.count + index + 1) }
+      policy.network = network
+      return policy
+    }
+
+    static func address(_ text: String) -> IPAddress {
+      let parts = text.split(separator: ".").compactMap { UInt64($0) }
+      return IPAddress(high: 0, low: parts.reduce(0xffff) { $0 << 8 | $1 })
+    }
+
+    static func rule(_ peer: NetworkRule.Peer, _ action: PolicyAction = .allow, _ protocols: [NetworkProtocol] = [])
+      -> NetworkRule
+    {
+      var rule = NetworkRule(head: RuleHead(action: action))
+      rule.peer = peer
+      rule.protocols = protocols
+      return rule
+    }
+
+    static func host(_ wildcard: HostPattern.Wildcard, _ name: String) -> NetworkRule.Peer {
+      .host(HostPattern(wildcard, name))
+    }
+
+    /// The ways to an address that no rule allows: none arrives.
+    @Test func everyOtherWay() throws {
+      let tries = [
+        "tcp \(Self.other)", "mapped \(Self.other)", "fastopen \(Self.other)", "sendto \(Self.other)",
+        "sendmmsg \(Self.other)", "sendto6 \(Self.other)", "udp \(Self.other)", "socket raw", "socket ping",
+        "socket mptcp",
+      ]
+      let outcome = try Self.attempt(
+        tries + ["tcp \(Self.allowed)", "udp \(Self.allowed)"],
+        under: Self.policy([Self.rule(.network(IPNetwork(address: Self.address(Self.allowed), length: 128)))]))
+      // 5.10 of Debian has no MPTCP, which is refused as well.
+      for index in tries.indices where tries[index] != "socket ping" && outcome[index] != "Protocol not supported" {
+        #expect(outcome[index] == "Operation not permitted", "\(tries[index]): \(outcome.text)")
+      }
+      // Most systems let nobody ping by sockets of that kind.
+      #expect(["Operation not permitted", "Permission denied"].contains(outcome[8]))
+      #expect(outcome[tries.count] == "answered" && outcome[tries.count + 1] == "answered", "\(outcome.text)")
+      #expect(outcome.received(Self.other) == 0 && outcome.received(Self.allowed) > 0, "\(outcome.server)")
+      #expect(outcome.denials(MT_OP_CONNECT).count == 2 && !outcome.denials(MT_OP_SOCKET).isEmpty, "\(outcome.denials)")
+      #expect(outcome.denials(MT_OP_SEND).count == 1)
+      #expect(
+        outcome.denials.allSatisfy {
+          $0.denial.rule == 0 && UInt32($0.denial.effect) == MT_EFFECT_PREVENTED.rawValue
+            && UInt32($0.denial.action) == MT_DENY.rawValue
+        })
+    }
+
+    static let web = [
+      "good.example.org=127.0.0.2", "a.cdn.example.org=127.0.0.2", "a.b.cdn.example.org=127.0.0.2",
+      "cdn.example.org=127.0.0.2", "x.deep.example.org=127.0.0.2", "x.y.deep.example.org=127.0.0.2",
+      "alias.example.org=good.example.org>edge.example.net>127.0.0.2", "evil.example.com=127.0.0.3",
+      "brief.example.org=127.0.0.3/1", "shared.example.org=127.0.0.3",
+    ]
+
+    /// Names, and what they may be asked for.
+    @Test func names() throws {
+      let tries = [
+        "query GOOD.example.org", "query a.cdn.example.org", "query a.b.cdn.example.org", "query cdn.example.org",
+        "query x.deep.example.org", "query x.y.deep.example.org", "query deep.example.org", "query alias.example.org",
+        "query evil.example.com", "query notgood.example.org", "query example.org",
+      ]
+      let outcome = try Self.attempt(
+        tries + ["tcp \(Self.allowed)", "tcp \(Self.other)"],
+        under: Self.policy([
+          Self.rule(Self.host(.none, "good.example.org")), Self.rule(Self.host(.oneLabel, "cdn.example.org")),
+          Self.rule(Self.host(.anyLabels, "deep.example.org")), Self.rule(Self.host(.none, "alias.example.org")),
+        ]), zone: Self.web)
+      let answers = tries.indices.map { outcome[$0] }
+      let refused = "Operation not permitted"
+      #expect(
+        answers == [
+          "1 answers", "1 answers", refused, refused, "1 answers", "1 answers", refused, "3 answers", refused, refused,
+          refused,
+        ], "\(outcome.text)")
+      #expect(outcome[tries.count] == "answered" && outcome[tries.count + 1] == refused, "\(outcome.text)")
+      let denied = outcome.denials(MT_OP_QUERY).compactMap { $0.host }
+      #expect(
+        denied.sorted() == [
+          "a.b.cdn.example.org", "cdn.example.org", "deep.example.org", "evil.example.com", "example.org",
+          "notgood.example.org",
+        ], "\(denied)")
+      #expect(outcome.act.all(.answer).count == 5)
+      #expect(outcome.received(Self.other) == 0)
+      // What is not allowed never left: nobody else could have answered it.
+      #expect(outcome.server["queries"] == "5")
+    }
+
+    /// Without a look up there is no lease; and one ends, but not for who is speaking.
+    @Test func leases() throws {
+      let outcome = try Self.attempt(
+        ["tcp \(Self.other)", "query brief.example.org", "tcp \(Self.other)", "wait 1800", "tcp \(Self.other)"],
+        under: Self.policy([Self.rule(Self.host(.none, "brief.example.org"))]), zone: Self.web)
+      #expect(outcome[0] == "Operation not permitted" && outcome[1] == "1 answers", "\(outcome.text)")
+      #expect(outcome[2] == "answered" && outcome[4] == "Operation not permitted", "\(outcome.text)")
+    }
+
+    /// An address that has an allowed name besides others: what the connection asks for decides.
+    @Test(arguments: ["tls", "padded", "http"]) func firstBytes(kind: String) throws {
+      let outcome = try Self.attempt(
+        [
+          "query shared.example.org", "tcp \(Self.other) \(kind):shared.example.org",
+          "tcp \(Self.other) \(kind):evil.example.com", "tcp \(Self.other) \(kind):sHaReD.example.org",
+        ], under: Self.policy([Self.rule(Self.host(.none, "shared.example.org"))]), zone: Self.web)
+      #expect(outcome[1] == "answered" && outcome[2] == "silence" && outcome[3] == "answered", "\(outcome.text)")
+      let operation = kind == "http" ? MT_OP_HOST : MT_OP_SERVER_NAME
+      #expect(outcome.denials.count == 1 && outcome.denials(operation).first?.host == "evil.example.com")
+    }
+
+    /// A ClientHello that is cut is not let through on its first half.
+    @Test func cutHello() throws {
+      let outcome = try Self.attempt(
+        ["query shared.example.org", "tcp \(Self.other) split:evil.example.com"],
+        under: Self.policy([Self.rule(Self.host(.none, "shared.example.org"))]), zone: Self.web)
+      #expect(outcome[1] != "answered", "\(outcome.text)")
+      #expect(outcome.received(Self.other) == 0)
+    }
+
+    /// A process of the job that poses as the resolver is not heard, and neither is a resolver of its own choice.
+    @Test func otherResolvers() throws {
+      let outcome = try Self.attempt(
+        ["answer 127.0.0.9 127.0.0.1", "query shared.example.org \(Self.other)"],
+        under: Self.policy([Self.rule(Self.host(.none, "shared.example.org"))]), zone: Self.web)
+      #expect(outcome[0] == "Operation not permitted" && outcome[1] == "Operation not permitted", "\(outcome.text)")
+      let permissive = try Self.attempt(
+        ["answer 127.0.0.9 127.0.0.1"],
+        under: Self.policy([], default: .observe), zone: Self.web)
+      #expect(permissive[0] == "Operation not permitted" && permissive.denials(MT_OP_ANSWER).count == 1)
+    }
+
+    /// Data in names: as many as a wildcard allows get out, and no more.
+    @Test func tunnel() throws {
+      let names = (0..<200).map { "query n\($0 * 7919)x.cdn.example.org" }
+      let zone = ["n0x.cdn.example.org=127.0.0.2"] + (1..<200).map { "n\($0 * 7919)x.cdn.example.org=127.0.0.2" }
+      let outcome = try Self.attempt(
+        names, under: Self.policy([Self.rule(Self.host(.oneLabel, "cdn.example.org"))]), zone: zone)
+      let answered = names.indices.filter { outcome[$0] == "1 answers" }.count
+      #expect(answered == Int(MT_NAMES_PER_RULE), "\(outcome.text)")
+      #expect(outcome.denials(MT_OP_QUERY).count == 200 - answered)
+    }
+
+    /// What is only observed goes through, and is told.
+    @Test func observed() throws {
+      let outcome = try Self.attempt(
+        ["query evil.example.com", "tcp \(Self.other)", "sendto \(Self.other)"],
+        under: Self.policy([Self.rule(Self.host(.none, "good.example.org"))], default: .observe), zone: Self.web)
+      #expect(outcome[0] == "1 answers" && outcome[1] == "answered" && outcome[2] == "done", "\(outcome.text)")
+      #expect(outcome.denials.count == 3)
+      #expect(outcome.denials.allSatisfy { UInt32($0.denial.effect) == MT_EFFECT_TOLD.rawValue })
+    }
+
+    /// Cloud metadata is for who is allowed to have it, whatever the default is; nobody answers here.
+    @Test func metadata() throws {
+      let outcome = try Self.attempt(["tcp 169.254.169.254"], under: Self.policy([], default: .allow))
+      #expect(outcome[0] == "Operation not permitted")
+    }
+
+    /// Denied names with everything else allowed: also behind an address that was had elsewhere.
+    @Test func deniedNames() throws {
+      let outcome = try Self.attempt(
+        [
+          "query evil.example.com", "tcp \(Self.other) tls:evil.example.com", "tcp \(Self.other) tls:good.example.org",
+          "tcp \(Self.other)",
+        ],
+        under: Self.policy(
+          [], deny: [Self.rule(Self.host(.anyLabels, "example.com"), .deny)], default: .allow), zone: Self.web)
+      #expect(outcome[0] == "Operation not permitted" && outcome[1] == "silence", "\(outcome.text)")
+      #expect(outcome[2] == "answered" && outcome[3] == "answered", "\(outcome.text)")
+      #expect(outcome.denials.allSatisfy { $0.denial.rule == 1 } && outcome.denials.count == 2)
+    }
+  }
+}
+
+extension Record {
+  /// Of a `denial`.
+  fileprivate var host: String? { string(.name).map { String(decoding: $0, as: UTF8.self) } }
+}
