@@ -46,7 +46,7 @@ let package = Package(
 
     // User space, from the kernel outwards.
     .target(name: "CSystem"),
-    .target(name: "Observation", dependencies: ["KernelABI"], swiftSettings: strict),
+    .target(name: "Observation", dependencies: ["CCrypto", "KernelABI"], swiftSettings: strict),
     .target(name: "Configuration", dependencies: ["CYAML", "Observation"], swiftSettings: strict),
     .target(name: "Policy", dependencies: ["Configuration", "Observation"], swiftSettings: strict),
     .target(
@@ -55,13 +55,12 @@ let package = Package(
       swiftSettings: strict),
     .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation"], swiftSettings: strict),
     .target(
-      name: "EventLog", dependencies: ["CCrypto", "CZstd", "KernelABI", "Observation", "Jobs"],
-      swiftSettings: strict),
+      name: "EventLog", dependencies: ["CZstd", "KernelABI", "Observation", "Jobs"], swiftSettings: strict),
     .target(
       name: "Reporting", dependencies: ["Observation", "Jobs"], swiftSettings: strict),
     .target(name: "LiveView", dependencies: ["KernelSensor", "Reporting", "Observation"], swiftSettings: strict),
     .target(name: "Export", dependencies: ["CSystem", "KernelSensor", "Observation"], swiftSettings: strict),
-    .target(name: "Supervision", dependencies: ["CSystem"], swiftSettings: strict),
+    .target(name: "Supervision", dependencies: ["CSystem", "Observation"], swiftSettings: strict),
     .target(
       name: "Recording",
       dependencies: [
@@ -78,7 +77,7 @@ let package = Package(
       name: "martlet",
       dependencies: [
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "LiveView", "Export",
-        "Policy", "Supervision", "Recording", "Agent",
+        "Configuration", "Policy", "Supervision", "Recording", "Agent",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict, linkerSettings: oneFile),
 

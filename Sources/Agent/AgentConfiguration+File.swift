@@ -1,5 +1,4 @@
 public import Configuration
-internal import Glibc
 internal import KernelSensor
 internal import Observation
 internal import Supervision
@@ -22,16 +21,8 @@ internal import Supervision
 /// ```
 extension AgentConfiguration {
   /// Reads a file, all of it or nothing.
-  ///
-  /// - Throws: ``SystemError`` if it cannot be read, else ``ConfigurationError`` with all that is wrong in it.
-  public static func read(_ path: String) throws -> AgentConfiguration {
-    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard file >= 0 else { throw SystemError("open \(path)", code: errno) }
-    defer { close(file) }
-    // A byte more than may be there shows that there is too much.
-    let (bytes, error) = FileContents.read(file, atMost: YAMLReader.maximumBytes + 1)
-    guard error == 0 else { throw SystemError("read \(path)", code: error) }
-    return try form.read(bytes, file: path)
+  public static func read(_ path: String) throws(ConfigurationError) -> AgentConfiguration {
+    try form.read(path: path)
   }
 
   /// The JSON schema of such a file.

@@ -1,5 +1,6 @@
 internal import CSystem
 internal import Glibc
+internal import Observation
 internal import Supervision
 internal import Synchronization
 

@@ -90,6 +90,29 @@ extension Form where Value: CaseIterable & RawRepresentable, Value.RawValue == S
   }
 }
 
+extension Form where Value == ClosedRange<Int> {
+  /// A number, or two with a dash between them: `443`, `8000-8010`.
+  public static func integers(_ range: ClosedRange<Int>) -> Form {
+    Form(.either(.integer(range), .text(pattern: "^[0-9]+-[0-9]+$"))) { node, problems in
+      guard case .scalar(let text, let isPlain) = node.content,
+        let bounds = Optional(text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)),
+        bounds.count == 2 || isPlain, let first = decimal(bounds[0]), let last = decimal(bounds[bounds.count - 1])
+      else {
+        problems.add("has to be a number such as 443 or a range such as 8000-8010, not \(node.kind)", at: node.place)
+        return nil
+      }
+      for bound in [first, last] {
+        guard within(range, bound, shown: String(bound), at: node.place, &problems) != nil else { return nil }
+      }
+      guard first <= last else {
+        problems.add("\(quoted(text)) ends before it begins", at: node.place)
+        return nil
+      }
+      return first...last
+    }
+  }
+}
+
 /// nil, with a problem, if the value is outside of the range.
 private func within<Value: Comparable>(
   _ range: ClosedRange<Value>, _ value: Value, shown: String, unit: String = "", at place: Place,

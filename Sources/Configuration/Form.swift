@@ -38,15 +38,44 @@ public struct Form<Value: Sendable>: Sendable {
 extension Form {
   /// The same form for another type, and what is wrong with a value that has none.
   public func map<Other: Sendable>(_ transform: @escaping @Sendable (Value) throws(FormError) -> Other) -> Form<Other> {
+    mapWithPlace { value, _ throws(FormError) in try transform(value) }
+  }
+
+  /// Likewise of what remembers where it was written.
+  public func mapWithPlace<Other: Sendable>(
+    _ transform: @escaping @Sendable (Value, Place) throws(FormError) -> Other
+  ) -> Form<Other> {
     Form<Other>(schema) { [take] node, problems in
       guard let value = take(node, &problems) else { return nil }
       do throws(FormError) {
-        return try transform(value)
+        return try transform(value, node.place)
       } catch {
-        problems.add(error.message, at: node.place)
+        problems.add(error.message, at: error.place ?? node.place)
         return nil
       }
     }
+  }
+
+  /// The same form, whose schema has a pattern: what `map` asks for is not in it.
+  public func matching(_ pattern: String) -> Form where Value == String {
+    guard case .text(_, let limit) = schema else { return self }
+    return Form(.text(pattern: pattern, atMost: limit), take)
+  }
+
+  /// A word, number or text in the one form, anything else in the other.
+  public static func scalar(_ scalar: Form, or other: Form) -> Form {
+    Form(.either(scalar.schema, other.schema)) { node, problems in
+      if case .scalar(let text, let isPlain) = node.content, !(isPlain && text.isEmpty) {
+        return scalar.take(node, &problems)
+      }
+      return other.take(node, &problems)
+    }
+  }
+
+  /// A list of such values, or one of them by itself.
+  public static func oneOrMore<Element: Sendable>(of form: Form<Element>, atMost limit: Int) -> Form
+  where Value == [Element] {
+    scalar(form.map { [$0] }, or: list(of: form, atMost: limit))
   }
 
   /// A list of such values.
@@ -67,7 +96,9 @@ extension Form {
   }
 
   /// A map with these keys and no others; what is left out stays as it is in `initial`.
-  public static func record(_ initial: Value, _ fields: Field<Value>...) -> Form {
+  public static func record(_ initial: Value, _ fields: Field<Value>...) -> Form { record(initial, fields) }
+
+  public static func record(_ initial: Value, _ fields: [Field<Value>]) -> Form {
     let schema = JSONSchema.object(fields.map { ($0.name, $0.about, $0.schema, $0.isRequired) })
     return Form(schema) { node, problems in
       guard case .map(let entries) = node.content else {
@@ -97,8 +128,16 @@ extension Form {
 public struct FormError: Error, Sendable {
   /// Safe for a terminal.
   public let message: String
+  /// nil: that of the value.
+  public let place: Place?
 
-  public init(_ message: String) { self.message = message }
+  public init(_ message: String, at place: Place? = nil) {
+    self.message = message
+    self.place = place
+  }
+
+  /// Somebody's text as a part of a message.
+  public static func shown(_ text: String) -> String { quoted(text) }
 }
 
 /// One key of a ``Form/record(_:_:)``.

@@ -8,6 +8,7 @@ public indirect enum JSONSchema: Sendable {
   case text(pattern: String? = nil, atMost: Int? = nil)
   case words([String])
   case array(of: JSONSchema, atMost: Int)
+  case either(JSONSchema, JSONSchema)
   case object([(name: String, about: String, schema: JSONSchema, isRequired: Bool)])
 
   /// The schema of a file as a document.
@@ -44,6 +45,10 @@ public indirect enum JSONSchema: Sendable {
       json.member("type", "array")
       json.member("maxItems", limit)
       json.object("items") { element.write(to: &$0) }
+    case .either(let one, let other):
+      json.array("anyOf") { json in
+        for schema in [one, other] { json.object { schema.write(to: &$0) } }
+      }
     case .object(let fields):
       json.member("type", "object")
       json.member("additionalProperties", false)

@@ -1,3 +1,5 @@
+internal import Observation
+
 /// A SHA-256, the link between two frames.
 public struct FrameDigest: Sendable, Hashable {
   /// 32 bytes.

@@ -1,8 +1,8 @@
 internal import CSystem
-internal import EventLog
 internal import Glibc
 internal import Jobs
 internal import KernelABI
+internal import Observation
 
 /// Hashes one file after the other: that which the kernel told of, in the state that it was in, or none.
 ///

@@ -1,4 +1,5 @@
 import Glibc
+internal import Observation
 
 /// An entry of the user database; see passwd(5).
 struct Account: Equatable {

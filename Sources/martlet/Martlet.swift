@@ -17,7 +17,8 @@ struct Martlet: ParsableCommand {
       """,
     version: "martlet \(Version.current)",
     subcommands: [
-      RunCommand.self, AgentCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self, BenchCommand.self,
+      RunCommand.self, AgentCommand.self, PolicyCommand.self, LogCommand.self, DoctorCommand.self, TopCommand.self,
+      BenchCommand.self,
     ])
 
   @Flag(help: "Show whose work the binary holds, and under which licences.")

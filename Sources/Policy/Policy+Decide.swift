@@ -1,0 +1,199 @@
+/// What a policy says of something, and by what.
+public struct PolicyDecision: Sendable, Equatable {
+  public enum Basis: Sendable, Hashable {
+    /// The number of the rule.
+    case rule(UInt32)
+    /// What `files.protect` names.
+    case protected(FilesSection.Protected)
+    /// A question to one of the resolvers that are believed.
+    case resolver
+    /// No rule matched.
+    case sectionDefault
+    /// The policy does not have the section, or a policy cannot speak of it.
+    case notGoverned
+  }
+
+  public var action: PolicyAction
+  public var basis: Basis
+
+  /// As the kernel side calls it: 0 where no rule decided.
+  public var rule: UInt32 { if case .rule(let number) = basis { number } else { 0 } }
+  /// Whether it may be done, told or not.
+  public var isAllowed: Bool { action <= .observe }
+
+  public init(_ action: PolicyAction, by basis: Basis) {
+    self.action = action
+    self.basis = basis
+  }
+
+  static let notGoverned = PolicyDecision(.allow, by: .notGoverned)
+}
+
+/// Who does it.
+public struct PolicyActor: Sendable, Equatable {
+  /// Its image: a whole path.
+  public var executable: String
+  /// The images that it descends from, in any order.
+  public var ancestors: [String]
+
+  public init(executable: String, ancestors: [String] = []) {
+    self.executable = executable
+    self.ancestors = ancestors
+  }
+}
+
+/// Whom something is sent to.
+public struct PolicyDestination: Sendable, Equatable {
+  public var address: IPAddress
+  public var port: UInt16
+  public var networkProtocol: NetworkProtocol
+  /// What the address is known to be the answer for; lower case, no dots at the end.
+  public var names: [String]
+
+  public init(_ address: IPAddress, port: UInt16, _ networkProtocol: NetworkProtocol = .tcp, names: [String] = []) {
+    self.address = address
+    self.port = port
+    self.networkProtocol = networkProtocol
+    self.names = names
+  }
+}
+
+/// A file that an exec comes to: what is executed, a script's interpreter, and what ld.so is told to load are one each.
+public struct PolicyExecutable: Sendable, Equatable {
+  public var path: String
+  /// nil: not known; then no rule that names one matches.
+  public var sha256: [UInt8]?
+  /// memfd, or deleted.
+  public var isWithoutPlace = false
+  public var isWrittenDuringJob = false
+
+  public init(path: String) { self.path = path }
+}
+
+/// The kernel side decides the same; that it does is what its tests are for. Relative patterns match nothing here: see
+/// ``Policy/resolved(in:)``.
+extension Policy {
+  /// A connection, or a datagram.
+  ///
+  /// A question to a resolver (port 53 of one in `resolvers`; whoever asks fills in those of /etc/resolv.conf where the
+  /// list is empty) is allowed behind the `deny` rules: which names may be asked for is decided by itself.
+  public func decide(connect to: PolicyDestination, by actor: PolicyActor) -> PolicyDecision {
+    guard let network else { return .notGoverned }
+    func meant(_ rule: NetworkRule) -> Bool { rule.matches(to) && rule.head.scope.matches(actor) }
+    if let rule = network.deny.first(where: meant) { return rule.decision }
+    let isPacket = to.networkProtocol == .udp || to.networkProtocol == .tcp
+    if isPacket, to.port == 53, network.resolvers.contains(to.address) { return PolicyDecision(.allow, by: .resolver) }
+    return network.allow.first(where: meant)?.decision ?? PolicyDecision(network.defaultAction, by: .sectionDefault)
+  }
+
+  /// A question for the address of a name.
+  ///
+  /// It is denied by a rule that denies the name on all ports, and allowed by one that allows anything to it: a job that
+  /// may not connect to a name has no use for its address, and the question itself would carry data out.
+  public func decide(name: String, by actor: PolicyActor) -> PolicyDecision {
+    guard let network else { return .notGoverned }
+    if let rule = network.deny.first(where: { $0.denies(name: name) && $0.head.scope.matches(actor) }) {
+      return rule.decision
+    }
+    let rule = network.allow.first { $0.concerns(name: name) && $0.head.scope.matches(actor) }
+    return rule?.decision ?? PolicyDecision(network.defaultAction, by: .sectionDefault)
+  }
+
+  /// One file of an exec; see ``decide(exec:by:)``.
+  public func decide(execOf file: PolicyExecutable, by actor: PolicyActor) -> PolicyDecision {
+    guard let exec else { return .notGoverned }
+    return decide(exec.deny, exec.allow, exec.defaultAction, by: actor) { $0.matches(file) }
+  }
+
+  /// An exec: the gravest of what is said of its files, the first of equals.
+  public func decide(exec files: [PolicyExecutable], by actor: PolicyActor) -> PolicyDecision {
+    files.map { decide(execOf: $0, by: actor) }
+      .reduce(nil) { (gravest: PolicyDecision?, one) in
+        gravest.map { $0.action >= one.action ? $0 : one } ?? one
+      } ?? .notGoverned
+  }
+
+  /// A file that is changed, or opened for reading.
+  ///
+  /// - Parameter isProtected: whether it is in such a set, which is not in the policy but on the machine
+  public func decide(
+    _ access: FileRule.Access, _ path: String, by actor: PolicyActor,
+    isProtected: (FilesSection.Protected) -> Bool = { _ in false }
+  ) -> PolicyDecision {
+    guard let files else { return .notGoverned }
+    func meant(_ rule: FileRule) -> Bool {
+      rule.access == access && rule.path.matches(path) && rule.head.scope.matches(actor)
+    }
+    if let rule = (files.deny.first(where: meant) ?? files.allow.first(where: meant)) { return rule.decision }
+    let sets = files.protect.filter { access == .write || $0 == .credentials }
+    if let set = sets.first(where: isProtected) { return PolicyDecision(files.protectAction, by: .protected(set)) }
+    return PolicyDecision(.allow, by: .sectionDefault)
+  }
+
+  /// An access to another process' memory, registers or descriptors; `comm` is that process' name.
+  public func decide(memoryOf comm: String, by actor: PolicyActor) -> PolicyDecision {
+    guard let memory else { return .notGoverned }
+    return decide(memory.protect, [], .allow, by: actor) { $0.comm.utf8.elementsEqual(comm.utf8) }
+  }
+
+  public func decide(_ deed: SystemRule.Deed, by actor: PolicyActor) -> PolicyDecision {
+    guard let system else { return .notGoverned }
+    return decide(system.deny, system.allow, system.defaultAction, by: actor) { $0.deed == deed }
+  }
+
+  private func decide<Rule: PolicyRule>(
+    _ deny: [Rule], _ allow: [Rule], _ action: PolicyAction, by actor: PolicyActor, where matches: (Rule) -> Bool
+  ) -> PolicyDecision {
+    func meant(_ rule: Rule) -> Bool { matches(rule) && rule.head.scope.matches(actor) }
+    return (deny.first(where: meant) ?? allow.first(where: meant))?.decision
+      ?? PolicyDecision(action, by: .sectionDefault)
+  }
+}
+
+extension PolicyRule {
+  var decision: PolicyDecision { PolicyDecision(head.action, by: .rule(head.number)) }
+}
+
+extension RuleScope {
+  func matches(_ actor: PolicyActor) -> Bool {
+    let isExecutable = executables.isEmpty || executables.contains { $0.matches(actor.executable) }
+    return isExecutable
+      && (ancestors.isEmpty
+        || ancestors.contains { $0.matches(actor.executable) || actor.ancestors.contains(where: $0.matches) })
+  }
+}
+
+extension NetworkRule {
+  func matches(_ to: PolicyDestination) -> Bool {
+    switch peer {
+    case .any: break
+    case .host(let host): guard to.names.contains(where: host.matches) else { return false }
+    case .network(let network): guard network.contains(to.address) else { return false }
+    }
+    return speaks(to.networkProtocol) && (ports.isEmpty || ports.contains { $0.contains(to.port) })
+  }
+
+  func speaks(_ other: NetworkProtocol) -> Bool {
+    protocols.isEmpty ? other == .tcp || other == .udp : protocols.contains(other)
+  }
+
+  /// Whether it is for all that can be sent to the name.
+  func denies(name: String) -> Bool { concerns(name: name) && ports.isEmpty && speaks(.tcp) && speaks(.udp) }
+
+  /// Whether it is for something that can be sent to the name.
+  func concerns(name: String) -> Bool {
+    switch peer {
+    case .any: speaks(.tcp) || speaks(.udp) || speaks(.icmp)
+    case .host(let host): host.matches(name)
+    case .network: false
+    }
+  }
+}
+
+extension ExecRule {
+  func matches(_ file: PolicyExecutable) -> Bool {
+    if let path, file.isWithoutPlace || !path.matches(file.path) { return false }
+    if !sha256.isEmpty, !(file.sha256.map(sha256.contains) ?? false) { return false }
+    return (!memfd || file.isWithoutPlace) && (!writtenDuringJob || file.isWrittenDuringJob)
+  }
+}
