@@ -69,7 +69,8 @@ struct EventSerializer: ~Copyable {
     case .step: writeVariables(applied, to: &line)
     // The agent's own: they say where containers belong, and are in no job's log.
     case .daemon, .cgroup: break
-    case .denial, .answer: break
+    case .denial: writeDenial(record, applied, to: &line)
+    case .answer: writeAnswer(record, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)

@@ -309,7 +309,7 @@ struct FlowEntry: BitwiseCopyable {
   var received: UInt64 = 0
   var local = Address()
   var remote = Address()
-  /// A unix socket's.
+  /// A unix socket's; else the host that the remote address was given by when it was asked for.
   var path = Arena.Reference()
   var image: UInt32 = 0
   var type: UInt32 = 0

@@ -11,6 +11,7 @@ extension Fold {
     var remote: String
     var remotePort: UInt16
     var localPort: UInt16
+    var host: Name?
   }
 
   /// All flows in order of their start, equal ones as one.
@@ -25,7 +26,7 @@ extension Fold {
       let key = FlowKey(
         process: one.process, kind: one.kind, isInbound: one.isInbound, state: one.state,
         remote: one.isInbound || isServer && one.remoteAddress.isEmpty ? one.localAddress : one.remoteAddress,
-        remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0)
+        remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0, host: one.host)
       if let place = places[key], one.error == out[place].error {
         Self.merge(one, into: &out[place])
       } else {
@@ -85,12 +86,13 @@ extension Fold {
       out.remoteAddress = Self.unixAddress(arena[entry.path])
     } else {
       out.localAddress = Self.addressText(entry.family, entry.local)
+      if !entry.path.isEmpty { out.host = Name(bytes: Array(arena[entry.path])) }
       out.remoteAddress = out.kind == .listen || out.state == .bound ? "" : Self.addressText(entry.family, entry.remote)
     }
     return out
   }
 
-  private static func addressText(_ family: UInt16, _ address: Address) -> String {
+  static func addressText(_ family: UInt16, _ address: Address) -> String {
     withUnsafeBytes(of: address) { bytes in
       var text = ByteBuffer(capacity: 64)
       AddressText.append(family: family, bytes.loadUnaligned(as: AddressText.Bytes.self), to: &text)

@@ -104,7 +104,13 @@ extension Fold {
     let remote = Self.address(body.remote)
     if local != Address() { entry.pointee.local = local }
     if body.local_port != 0 { entry.pointee.localPort = body.local_port }
-    if remote != Address() { entry.pointee.remote = remote }
+    if remote != Address() {
+      entry.pointee.remote = remote
+      // As it was called when it was asked for; later answers are about later connections.
+      if entry.pointee.path.isEmpty, body.inbound == 0 {
+        entry.pointee.path = hostName(Self.peerAddress(body.family, remote))
+      }
+    }
     if body.remote_port != 0 { entry.pointee.remotePort = body.remote_port }
     if body.error != 0 { entry.pointee.error = body.error }
   }

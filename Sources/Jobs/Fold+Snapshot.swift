@@ -35,6 +35,8 @@ extension Fold {
     out.changes = changes.indices.map { summary(ofChange: $0) }
     out.flows = flowSummaries()
     out.actions = actions.indices.map { summary(ofAction: $0) }
+    out.denials = denials.indices.map { summary(ofDenial: $0) }
+    out.stopped = deniedBeyond &+ out.denials.reduce(0) { $1.effect == .observed ? $0 : $0 &+ $1.count }
     out.edges.channels += loopbackChannels()
     out.edges.copies = copies.indices.map { summary(ofCopy: $0) }
     return out

@@ -67,6 +67,12 @@ struct Fold: ~Copyable {
   var flowIndex = HashIndex()
   var actions = Pool(none: ActionEntry())
   var actionIndex = HashIndex()
+  var hosts = Pool(none: HostEntry())
+  var hostIndex = HashIndex()
+  var denials = Pool(none: DenialEntry())
+  var denialIndex = HashIndex()
+  /// Deeds that were stopped of which there was no room to keep more.
+  var deniedBeyond: UInt64 = 0
 
   var resolver: PathResolver
   var applied: Applied
@@ -124,11 +130,11 @@ struct Fold: ~Copyable {
       + files.bytes + accesses.bytes + transfers.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
-      + copies.bytes + flows.bytes + actions.bytes + arena.bytes
+      + copies.bytes + flows.bytes + actions.bytes + hosts.bytes + denials.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes + transferIndex.bytes + digests.bytes + digestIndex.bytes
+      + actionIndex.bytes + hostIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes + digestIndex.bytes
     return entries + others + indices
   }
 
@@ -214,7 +220,8 @@ struct Fold: ~Copyable {
     case .step: applyStep(record, process)
     // They say where containers belong, which is not the fold's business.
     case .daemon, .cgroup: break
-    case .denial, .answer: break
+    case .denial: applyDenial(record, process, image)
+    case .answer: applyAnswer(record)
     }
   }
 }

@@ -11,6 +11,8 @@ public struct JobOptions: Sendable {
     public var copies = 262_144
     /// That concern security, equal ones counted as one.
     public var actions = 65_536
+    public var hosts = 65_536
+    public var denials = 65_536
     /// Of everything together, in bytes. Files and names stop at three quarters of it, so that a flood of them
     /// does not hide a process or a connection.
     public var bytes = 256 << 20

@@ -164,6 +164,9 @@ public struct NotKept: Sendable, Hashable {
   public var copies: UInt64 = 0
   /// Actions that concern security.
   public var actions: UInt64 = 0
+  /// Addresses whose names were heard.
+  public var hosts: UInt64 = 0
+  public var denials: UInt64 = 0
   /// Strings (arguments, directories of work) left out of what was kept.
   public var strings: UInt64 = 0
   /// Versions of files that were to be hashed.

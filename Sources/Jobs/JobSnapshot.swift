@@ -11,6 +11,10 @@ public struct JobSnapshot: Sendable {
   public var changes: [PathChange] = []
   /// What concerns security, equal actions of a process as one, in order of the first.
   public var actions: [SecurityAction] = []
+  /// What the policy does not allow, in order of the first.
+  public var denials: [DenialSummary] = []
+  /// Of what the policy stopped, by preventing it or killing who did it.
+  public var stopped: UInt64 = 0
   /// Records folded, of all types.
   public var records: UInt64 = 0
   /// Successful opens seen by the fold, and how many distinct files they named.
@@ -197,6 +201,8 @@ public struct FlowSummary: Sendable {
   public var localPort: UInt16 = 0
   public var remoteAddress = ""
   public var remotePort: UInt16 = 0
+  /// What a resolver called the remote address before it was asked for; nil: nobody was heard to.
+  public var host: Name?
   /// IPPROTO_*.
   public var networkProtocol: UInt16 = 0
   public var startedAt: UInt64 = 0

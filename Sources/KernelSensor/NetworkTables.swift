@@ -158,15 +158,6 @@ struct NetworkTables: Equatable {
   }
 }
 
-extension IPNetwork {
-  func contains(_ other: IPNetwork) -> Bool {
-    guard length <= other.length else { return false }
-    let high: UInt64 = length == 0 ? 0 : ~0 << UInt64(64 - min(64, Int(length)))
-    let low: UInt64 = length <= 64 ? 0 : ~0 << UInt64(128 - Int(length))
-    return other.address.high & high == address.high & high && other.address.low & low == address.low & low
-  }
-}
-
 extension IPAddress {
   /// 16 bytes in network byte order.
   var bytes: [UInt8] {

@@ -149,24 +149,7 @@ enum Resolvers {
       let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
       guard words.count >= 2, words[0] == "nameserver" else { return nil }
       // A link-local address may name its interface.
-      return IPAddress(text: String(words[1].prefix { $0 != "%" }))
+      return IPAddress(words[1].prefix { $0 != "%" })
     }
-  }
-}
-
-extension IPAddress {
-  /// As inet_pton(3) reads it.
-  init?(text: String) {
-    var v4 = in_addr()
-    if inet_pton(AF_INET, text, &v4) == 1 {
-      self.init(high: 0, low: 0xffff_0000_0000 | UInt64(UInt32(bigEndian: v4.s_addr)))
-      return
-    }
-    var v6 = in6_addr()
-    guard inet_pton(AF_INET6, text, &v6) == 1 else { return nil }
-    let words = withUnsafeBytes(of: &v6) { bytes in
-      (0..<2).map { UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) }
-    }
-    self.init(high: words[0], low: words[1])
   }
 }

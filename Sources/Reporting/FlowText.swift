@@ -10,6 +10,11 @@ enum FlowText {
     isListener(flow) ? end(flow, flow.localAddress, flow.localPort) : remote(flow)
   }
 
+  /// The counterpart, with the name that it was given by.
+  static func named(_ flow: FlowSummary) -> String {
+    flow.host.map { "\($0.plainText) \(counterpart(flow))" } ?? counterpart(flow)
+  }
+
   static func isListener(_ flow: FlowSummary) -> Bool {
     if flow.kind == .listen { return true }
     switch flow.state {

@@ -72,7 +72,14 @@ extension HTMLReport {
             "<span class=\"arrow\" title=\"outbound\">→</span> "
           }
         html.markup(arrow)
-        html.code(FlowText.counterpart(flow), limit: 200, keep: .tail)
+        if let host = flow.host {
+          html.code(host.plainText, limit: 200)
+          html.markup(" <small>")
+          html.text(FlowText.counterpart(flow), limit: 200)
+          html.markup("</small>")
+        } else {
+          html.code(FlowText.counterpart(flow), limit: 200, keep: .tail)
+        }
         if flow.repeats > 0 {
           html.markup(" <small>")
           html.text("×\(Units.grouped(UInt64(flow.repeats) + 1))")

@@ -27,6 +27,7 @@ public enum HTMLReport {
     if let job = input.job { writeJob(job, input, tree, to: &html) }
     writeTimeline(timeline, input, to: &html)
     ProcessSection(tree: tree, timeline: timeline, clock: input.clock).write(to: &html)
+    writeDenials(input, tree, to: &html)
     writeSecurity(input, tree, to: &html)
     writeNetwork(input, tree, to: &html)
     writeFiles(input, tree, to: &html)

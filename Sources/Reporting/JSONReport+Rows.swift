@@ -76,6 +76,7 @@ extension JSONReport {
     json.member("localPort", flow.localPort)
     json.member("remoteAddress", flow.remoteAddress)
     json.member("remotePort", flow.remotePort)
+    if let host = flow.host { json.name("host", base64: "hostBase64", truncated: "hostTruncated", host) }
     json.member("protocol", flow.networkProtocol)
     json.member("startedAt", clock.rfc3339(flow.startedAt))
     json.optional("durationNanoseconds", flow.durationNanoseconds)

@@ -42,6 +42,14 @@ public enum JSONReport {
       json.newLine()
       json.lines("security", input.snapshot.actions) { write($1, clock: input.clock, to: &$0) }
       json.newLine()
+      if let policy = input.policy {
+        write(policy, to: &json)
+        json.newLine()
+      }
+      json.lines("denials", input.snapshot.denials) {
+        write($1, policy: input.policy, clock: input.clock, to: &$0)
+      }
+      json.newLine()
       json.lines("reasons", judgement.reasons) { json, reason in
         json.member("verdict", reason.verdict.rawValue)
         json.member("sentence", reason.sentence)

@@ -25,6 +25,7 @@ public enum MarkdownReport {
     if let job = input.job { text += self.job(job, tree: tree) }
     text += processes(input, tree)
     if input.snapshot.hashing != nil { text += programs(input.snapshot.processes) }
+    text += denials(input, tree)
     text += security(input.snapshot.actions, tree)
     text += network(input.snapshot.flows, tree)
     text += files(input.snapshot.files, tree)
@@ -109,12 +110,28 @@ public enum MarkdownReport {
       let arrow = FlowText.isListener(flow) ? "listen" : (flow.isInbound ? "in" : "out")
       let repeats = flow.repeats > 0 ? " ×\(Units.grouped(UInt64(flow.repeats) + 1))" : ""
       rows.append(
-        "| \(arrow) | \(MarkdownText.code(FlowText.counterpart(flow), limit: 80))\(repeats) | \(FlowText.kind(flow))"
+        "| \(arrow) | \(MarkdownText.code(FlowText.named(flow), limit: 80))\(repeats) | \(FlowText.kind(flow))"
           + " | \(MarkdownText.code(tree.label(ofProcess: flow.process), limit: 40)) | \(FlowText.state(flow))"
           + " | \(flow.sentBytes.map(Units.bytes) ?? "") | \(flow.receivedBytes.map(Units.bytes) ?? "") |\n")
     }
     return "### Network\n\n| | address | protocol | process | state | sent | received |\n"
       + "|---|---|---|---|---|--:|--:|\n" + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
+  }
+
+  private static func denials(_ input: ReportInput, _ tree: ProcessTree) -> String {
+    let denials = input.snapshot.denials
+    if denials.isEmpty { return "" }
+    var rows = Rows(budget: securityBytes)
+    for denial in denials {
+      let object = DenialText.object(denial) { tree.label(ofProcess: $0) }
+      rows.append(
+        "| \(denial.operation) | \(object.isEmpty ? "" : MarkdownText.code(object, limit: 120))"
+          + " | \(MarkdownText.code(tree.label(ofProcess: denial.process), limit: 40))"
+          + " | \(MarkdownText.escape(DenialText.rule(denial, input.policy), limit: 80))"
+          + " | \(DenialText.effect(denial)) |\n")
+    }
+    return "### Policy\n\n| what | to what | process | rule | effect |\n|---|---|---|---|---|\n"
+      + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
   }
 
   private static func security(_ actions: [SecurityAction], _ tree: ProcessTree) -> String {

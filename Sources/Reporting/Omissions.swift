@@ -19,6 +19,8 @@ struct Omissions {
       ("changes", "path changes", notKept.changes),
       ("copies", "copies", notKept.copies),
       ("actions", "actions that concern security", notKept.actions),
+      ("hosts", "names of addresses", notKept.hosts),
+      ("denials", "denials", notKept.denials),
       ("strings", "strings", notKept.strings),
       ("digests", "digests of files", notKept.digests),
     ]

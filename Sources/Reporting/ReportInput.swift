@@ -53,6 +53,22 @@ public struct ReportInput: Sendable {
     }
   }
 
+  /// A policy, as far as a report speaks of it.
+  public struct PolicyInForce: Sendable, Equatable {
+    /// As people call it; made safe for a report already.
+    public var file: String
+    /// SHA-256 of its canonical form, in hex.
+    public var digest: String
+    /// The line that each rule stands in, by its number.
+    public var lines: [UInt32: Int]
+
+    public init(file: String, digest: String, lines: [UInt32: Int]) {
+      self.file = file
+      self.digest = digest
+      self.lines = lines
+    }
+  }
+
   public var snapshot = JobSnapshot()
   public var completeness = Completeness()
   public var hooks: [Hook] = []
@@ -83,8 +99,8 @@ public struct ReportInput: Sendable {
   public var log: Log?
   /// Why the event log is not whole: a write that failed. Makes the run incomplete.
   public var logError: String?
-  /// Actions that the policy stopped.
-  public var blocked = 0
+  /// The policy that was in force; nil: none.
+  public var policy: PolicyInForce?
   /// Findings of the rules.
   public var findings = 0
 

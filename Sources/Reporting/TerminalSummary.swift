@@ -42,6 +42,14 @@ public enum TerminalSummary {
     row("files", files(tally, input))
     row("network", network(tally))
     for remote in remotes(input.snapshot.flows, tree: tree) { lines.append("             " + remote) }
+    for denial in input.snapshot.denials.prefix(maximumRemotes) {
+      let object = DenialText.object(denial) { tree.label(ofProcess: $0) }
+      let name = tree.label(ofProcess: denial.process)
+      let text = "\(denial.operation) \(object) by \(name): \(DenialText.effect(denial)), \(DenialText.rule(denial, input.policy))"
+      row("policy", safe(text, width + 40))
+    }
+    let others = input.snapshot.denials.count - maximumRemotes
+    if others > 0 { lines.append("             and \(Units.grouped(others)) more") }
     row("events", events(tally, input))
     for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
@@ -100,7 +108,7 @@ public enum TerminalSummary {
     }
     var lines = largest.prefix(maximumRemotes).map { flow in
       let name = safe(tree.label(ofProcess: flow.process), 24)
-      return "\(safe(FlowText.remote(flow), 64)) by \(name)"
+      return "\(safe(FlowText.named(flow), 80)) by \(name)"
     }
     if remote.count > maximumRemotes { lines.append("and \(Units.grouped(remote.count - maximumRemotes)) more") }
     return lines

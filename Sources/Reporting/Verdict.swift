@@ -47,8 +47,8 @@ public struct Judgement: Sendable, Equatable {
 
   public init(of input: ReportInput) {
     var reasons = Self.gaps(in: input).map { Reason(verdict: .incomplete, sentence: $0) }
-    if input.blocked > 0 {
-      let sentence = "The policy stopped \(Units.count(input.blocked, "action", "actions"))."
+    if input.snapshot.stopped > 0 {
+      let sentence = "The policy stopped \(Units.count(input.snapshot.stopped, "action", "actions"))."
       reasons.append(Reason(verdict: .blocked, sentence: sentence))
     }
     if input.findings > 0 {

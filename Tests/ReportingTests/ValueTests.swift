@@ -20,7 +20,7 @@ struct VerdictTests {
     ])
   func table(isIncomplete: Bool, blocked: Int, findings: Int, expected: [Verdict]) {
     var input = Sample.input()
-    input.blocked = blocked
+    input.snapshot.stopped = UInt64(blocked)
     input.findings = findings
     if isIncomplete { input.completeness.lateAttach = true }
     let judgement = Judgement(of: input)
