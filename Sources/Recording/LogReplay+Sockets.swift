@@ -31,7 +31,7 @@ extension LogReplay {
   }
 
   /// In network byte order, IPv4 in four bytes.
-  private static func address(_ text: String?) -> (family: UInt16, bytes: [UInt8])? {
+  static func address(_ text: String?) -> (family: UInt16, bytes: [UInt8])? {
     guard let text else { return nil }
     for (family, size) in [(AF_INET, 4), (AF_INET6, 16)] {
       var bytes = [UInt8](repeating: 0, count: size)

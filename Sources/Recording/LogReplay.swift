@@ -90,7 +90,9 @@ public struct LogReplay {
     case .io: io(line, &builder)
     case .digest: digest(line, &builder)
     // In no log.
-    case .daemon, .cgroup, .denial, .answer: return nil
+    case .daemon, .cgroup: return nil
+    case .denial: denial(line, &builder)
+    case .answer: answer(line, &builder)
     case .security: security(line, kind, &builder)
     }
     return builder

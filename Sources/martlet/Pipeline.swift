@@ -42,6 +42,7 @@ final class Pipeline: @unchecked Sendable {
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
   private let hasher: FileHasher?
+  private let denials: DenialMessages?
   private var log: EventLogWriter?
   private var recording: RunRecording?
   private var thread: pthread_t?
@@ -52,10 +53,11 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
-    hasher: FileHasher? = nil, onStatus: ((SensorStatus) -> Void)? = nil
+    hasher: FileHasher? = nil, denials: DenialMessages? = nil, onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
     self.hasher = hasher
+    self.denials = denials
     isCounted = sensorOptions.counts
     pace = RingPace(sensorOptions.wakeup)
     self.onStatus = onStatus
@@ -85,7 +87,7 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(state, log: log.take(), hasher)
+    var reader = Reader(state, log: log.take(), hasher, denials)
     var nextPublication: UInt64 = 0
     var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
@@ -161,7 +163,13 @@ private struct Reader: ~Copyable {
   var recorder: JobRecorder
   private(set) var malformed: UInt64 = 0
 
-  init(_ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?) {
+  /// What is told at once.
+  private var denials: DenialMessages?
+  private let state: JobState
+
+  init(_ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ denials: DenialMessages?) {
+    self.state = state
+    self.denials = denials
     recorder = JobRecorder(state: state, log: log, hasher: hasher)
   }
 
@@ -171,6 +179,7 @@ private struct Reader: ~Copyable {
       return
     }
     recorder.take(record)
+    if record.type == .denial { denials?.take(record, state.applied) }
   }
 }
 

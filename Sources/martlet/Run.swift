@@ -14,6 +14,8 @@ struct Run {
   /// The command and its arguments, as bytes.
   var arguments: [[UInt8]]
   var output: String
+  /// Path of the policy; nil: only the machine's own, if it has one.
+  var policy: String?
   var failOn: FailOn
   var user: String?
   var sensor: SensorOptions
@@ -63,6 +65,12 @@ struct Run {
     let colour = Self.wantsColour(environment)
     user?.apply(to: &environment)
 
+    let policy: PolicyInUse?
+    do {
+      policy = try PolicyInUse.read(self.policy)
+    } catch {
+      throw Refusal(message: "\(error.message)\nThe command was not run.")
+    }
     try Sensor.preflight()
     if let (problem, advice) = PidNamespace.objection {
       throw Refusal(message: "\(problem). \(advice). The command was not run.")
@@ -72,7 +80,7 @@ struct Run {
     let job: Job
     do {
       let command = Command(arguments: arguments, environment: environment, user: user)
-      job = try launch(command, into: directory, metrics: exporter, inherited: inherited, signals: signals)
+      job = try launch(command, into: directory, under: policy, metrics: exporter, inherited: inherited, signals: signals)
     } catch {
       directory.discard()
       throw error
@@ -94,12 +102,15 @@ struct Run {
   }
 
   private func launch(
-    _ command: Command, into directory: OutputDirectory, metrics exporter: MetricsExporter?, inherited: Inherited,
+    _ command: Command, into directory: OutputDirectory, under policy: PolicyInUse?, metrics exporter: MetricsExporter?, inherited: Inherited,
     signals: Signals
   ) throws -> Job {
-    let sensor = try Sensor(options: sensor)
+    var sensorOptions = self.sensor
+    sensorOptions.enforces = policy != nil
+    let sensor = try Sensor(options: sensorOptions)
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
+    report.policy = policy?.inForce
     report.forcedHooks = self.sensor.hooks.map { ReportInput.ForcedHooks($0, sensor) }
     var logOptions = EventLogOptions()
     logOptions.jobIdentifier = report.identifier
@@ -110,6 +121,7 @@ struct Run {
     let child = try Child(command, inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
+    if let policy { try sensor.enforce(policy.policy, on: 1, in: Self.directory) }
     var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
     jobOptions.countsBytes = sensor.countsBytes
     jobOptions.hashesFiles = self.sensor.hashesImages
@@ -118,7 +130,7 @@ struct Run {
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
       sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log, hasher: hasher,
-      onStatus: metrics.map { $0.publish })
+      denials: policy.map { DenialMessages($0.inForce) }, onStatus: metrics.map { $0.publish })
     try hasher?.start()
     try pipeline.start()
     report.startedAt = Clock.boottime
@@ -129,6 +141,13 @@ struct Run {
       throw Refusal(status: error.exitStatus, message: error.description)
     }
     return Job(child: child, pipeline: pipeline, report: report, metrics: metrics)
+  }
+
+  /// Where the command starts: what relative paths of a policy are relative to.
+  private static var directory: String {
+    guard let path = getcwd(nil, 0) else { return "/" }
+    defer { free(path) }
+    return String(cString: path)
   }
 
   private static func wantsColour(_ environment: Environment) -> Bool {

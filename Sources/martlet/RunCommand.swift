@@ -24,6 +24,12 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
+      "Keep to this policy: what it does not allow is stopped, or told, as it says. See docs/policy.md and "
+        + "'martlet doctor --policy'.", valueName: "file"))
+  var policy: String?
+
+  @Option(
+    help: ArgumentHelp(
       "Exit with 3 if the command succeeded and one of these applies: findings, blocked, incomplete. Separate "
         + "several by commas.", valueName: "verdicts"))
   var failOn = FailOn()
@@ -86,7 +92,8 @@ struct RunCommand: ParsableCommand {
     options.hashesImages = hashes
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
-      arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, failOn: failOn, user: user,
+      arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, policy: policy,
+      failOn: failOn, user: user,
       sensor: options, metrics: MetricsPlaces(file: metricsFile, listen: metricsListen),
       masker: try sensor.masker(),
       live: live)

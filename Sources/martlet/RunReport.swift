@@ -18,6 +18,10 @@ struct RunReport {
     get { input.forcedHooks }
     set { input.forcedHooks = newValue }
   }
+  var policy: ReportInput.PolicyInForce? {
+    get { input.policy }
+    set { input.policy = newValue }
+  }
   /// Read when the hooks had just been attached.
   private let attached = ProcessCost()
   private let ringBytes: UInt64
