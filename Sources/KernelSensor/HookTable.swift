@@ -137,6 +137,9 @@ extension HookFunction {
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
     HookFunction("network", "names and first bytes", .onRequest(.names), ["messages_leave", "messages_arrive"]),
     HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
+    HookFunction(
+      "network", "packet sockets", .onRequest(.policy), ["fentry_fd_install"],
+      ["sys_exit", "on_socket"], ["kprobe_fd_install"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
     HookFunction(
       "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],

@@ -64,6 +64,13 @@ extension Sensor {
   private func place(
     _ section: NetworkSection, of entry: inout mt_policy, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
+    if let missing = choices.first(where: {
+      $0.family == "network" && ($0.request == .names || $0.request == .policy) && $0.isMissing
+    }) {
+      throw SensorError(
+        .policyRefused, "The network section of the policy cannot be kept here: \(missing.function): \(missing.reasons)",
+        advice: "Take that section out of the policy, or use another kernel: 'martlet doctor' says what this one lacks")
+    }
     let tables = try NetworkTables(section) { _ in 0 }
     var sets: [NetworkTables.Rules: UInt32] = [:]
     func number(_ rules: NetworkTables.Rules?) throws(SensorError) -> UInt32 {

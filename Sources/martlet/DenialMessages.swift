@@ -31,8 +31,8 @@ struct DenialMessages {
     let place = policy.lines[body.rule].map { "\(policy.file):\($0)" } ?? "the default of its section \(section)"
     var object = [host, address.map { host.isEmpty ? $0 : "(\($0))" } ?? "", path].filter { !$0.isEmpty }
     if object.isEmpty, body.target_tgid != 0 { object = ["process \(body.target_tgid)"] }
-    let verb = record.denialEffect == .killed ? "killed" : "stopped"
-    var text = "the policy \(verb) \(DeniedOperation.name(body.operation)) \(object.joined(separator: " "))"
+    let verb = record.denialEffect == .killed ? "killed for" : "denied"
+    var text = "\(verb) \(DeniedOperation.name(body.operation)) \(object.joined(separator: " "))"
     text += " by process \(record.tgid): \(place)"
     if let advice = Self.advice(body, host: host, address: address) { text += "; to allow it: \(advice)" }
     return VisibleText.terminal(text, limit: 400)

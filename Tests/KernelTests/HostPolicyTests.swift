@@ -103,6 +103,17 @@ extension KernelTests {
         })
     }
 
+    /// Who gets a packet socket does not get to use it.
+    @Test func packetSocket() throws {
+      let outcome = try Self.attempt(["socket packet", "tcp \(Self.other)"], under: Self.policy([]))
+      #expect(outcome.act.facts["1"] == nil, "\(outcome.text)")
+      let denial = try #require(outcome.denials.first)
+      #expect(UInt32(denial.denial.operation) == MT_OP_SOCKET.rawValue && denial.denial.family == UInt16(AF_PACKET))
+      if outcome.act.facts["0"] == nil {
+        #expect(outcome.act.status == SIGKILL && UInt32(denial.denial.effect) == MT_EFFECT_KILLED.rawValue)
+      }
+    }
+
     static let web = [
       "good.example.org=127.0.0.2", "a.cdn.example.org=127.0.0.2", "a.b.cdn.example.org=127.0.0.2",
       "cdn.example.org=127.0.0.2", "x.deep.example.org=127.0.0.2", "x.y.deep.example.org=127.0.0.2",

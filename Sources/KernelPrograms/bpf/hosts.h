@@ -257,9 +257,15 @@ static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct a
 	return 1;
 }
 
+/* What becomes of what a verdict is about, where it is asked before the deed. */
+static __always_inline __u32 effect_of(const struct verdict *verdict)
+{
+	return verdict->action == MT_OBSERVE ? MT_EFFECT_TOLD : MT_EFFECT_PREVENTED;
+}
+
 /* Tells that a socket may not do what it wants. */
 static __always_inline void tell_denied(const struct actor *actor, const struct peer *peer, __u32 family, __u32 type,
-					__u64 sock, __u32 operation, const struct verdict *verdict)
+					__u64 sock, __u32 operation, const struct verdict *verdict, __u32 effect)
 {
 	__u64 hash = denial_hash(actor, operation, verdict);
 	struct mt_denial *body;
@@ -267,8 +273,7 @@ static __always_inline void tell_denied(const struct actor *actor, const struct 
 
 	hash = hash_word(hash, ((const __u64 *)peer->key.address)[0] ^ peer->port);
 	hash = hash_end(hash_word(hash, ((const __u64 *)peer->key.address)[1] ^ (__u64)peer->protocol << 32));
-	body = deny(&record, actor, hash, MT_SECTION_NETWORK, operation, verdict,
-		    verdict->action == MT_OBSERVE ? MT_EFFECT_TOLD : MT_EFFECT_PREVENTED);
+	body = deny(&record, actor, hash, MT_SECTION_NETWORK, operation, verdict, effect);
 	if (!body)
 		return;
 	body->family = family;

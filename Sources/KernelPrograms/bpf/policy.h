@@ -5,6 +5,13 @@
 
 #include "opens.h"
 
+#ifndef EPERM
+#define EPERM 1
+#endif
+#ifndef SIGKILL
+#define SIGKILL 9
+#endif
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MT_MAX_JOBS);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How data and descriptors get from file to file and from process to process. */
-#include "sockets.h"
+#include "packets.h"
 #include "syscalls.h"
 
 #define SOL_SOCKET 1
@@ -413,6 +413,8 @@ static __always_inline void socket_made(const struct actor *actor, __u64 sock, _
 	struct record record;
 	struct mt_sock *body;
 
+	if (config.enforces && family == AF_PACKET)
+		packet_socket_made(type, sock);
 	COUNT(MT_SOCKET, seen);
 	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), actor))
 		return;

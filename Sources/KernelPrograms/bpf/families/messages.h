@@ -545,7 +545,7 @@ static __always_inline void tell_name(struct record *record, struct inspection *
 	body->operation = operation;
 	body->section = MT_SECTION_NETWORK;
 	body->action = verdict->action;
-	body->effect = verdict->action == MT_OBSERVE ? MT_EFFECT_TOLD : MT_EFFECT_PREVENTED;
+	body->effect = effect_of(verdict);
 	body->port = watched->port;
 	body->protocol = watched->protocol;
 	body->sock = watched->sock;
@@ -707,7 +707,8 @@ int messages_leave(struct __sk_buff *skb)
 		verdict = (struct verdict){.action = MT_DENY};
 		__builtin_memcpy(peer.key.address, packet.to, 16);
 		peer.port = packet.destination;
-		tell_denied(&watched->actor, &peer, AF_INET6, SOCK_DGRAM, watched->sock, MT_OP_ANSWER, &verdict);
+		tell_denied(&watched->actor, &peer, AF_INET6, SOCK_DGRAM, watched->sock, MT_OP_ANSWER, &verdict,
+			    effect_of(&verdict));
 		return DROP;
 	}
 	return watched->watch & WATCH_QUERIES ? query_leaves(skb, &packet, watched) : PASS;

@@ -2,7 +2,7 @@
 /* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
 #include "hooks.h"
 #include "sockets.h"
-#include "hosts.h"
+#include "packets.h"
 
 #define ALLOW 1
 #define REFUSE 0
@@ -98,7 +98,7 @@ static __noinline int is_permitted(struct bpf_sock_addr *context, const struct m
 	}
 	if (verdict.action != MT_ALLOW)
 		tell_denied(actor, peer, context->family, context->type, opaque((const void *)number_of(context->sk)),
-			    operation, &verdict);
+			    operation, &verdict, effect_of(&verdict));
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
@@ -288,7 +288,8 @@ int sock_create(struct bpf_sock *context)
 	peer.subjects = process->subjects;
 	verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
 	if (verdict.action != MT_ALLOW)
-		tell_denied(&actor, &peer, context->family, context->type, 0, MT_OP_SOCKET, &verdict);
+		tell_denied(&actor, &peer, context->family, context->type, 0, MT_OP_SOCKET, &verdict,
+			    effect_of(&verdict));
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Packet sockets, which the cgroup's hook on new sockets is not asked about: they speak to the wire itself. */
+#ifndef MARTLET_PACKETS_H
+#define MARTLET_PACKETS_H
+
+#include "hosts.h"
+
+#define AF_PACKET 17
+
+static __always_inline struct verdict packet_verdict(const struct actor *actor, struct peer *peer)
+{
+	const struct mt_policy *policy = policy_of(actor->job, MT_SECTION_NETWORK);
+	const struct mt_process *process = policy ? process_of(actor->tgid) : 0;
+	int by_name;
+
+	if (!process)
+		return (struct verdict){};
+	peer->key.prefix = WHOLE_ADDRESS;
+	peer->key.policy = policy->id;
+	peer->protocol = MT_PROTOCOL_RAW;
+	peer->subjects = process->subjects;
+	return verdict_of(judge(peer, actor->job, &by_name), policy);
+}
+
+/* Where a socket is seen when it is made: who may not have it does not get to use it. Global, for one look at it. */
+__noinline int packet_socket_made(__u32 type, __u64 sock)
+{
+	struct task_struct *task = current_task();
+	struct mt_tag *tag = own_tag(task);
+	struct peer peer = {};
+	struct verdict verdict;
+	struct actor actor;
+
+	if (!tag)
+		return 0;
+	actor = actor_of(task, tag);
+	verdict = packet_verdict(&actor, &peer);
+	if (verdict.action == MT_ALLOW)
+		return 0;
+	if (verdict.action >= MT_DENY)
+		bpf_send_signal(SIGKILL);
+	tell_denied(&actor, &peer, AF_PACKET, type, sock, MT_OP_SOCKET, &verdict,
+		    verdict.action >= MT_DENY ? MT_EFFECT_KILLED : MT_EFFECT_TOLD);
+	return 0;
+}
+
+#endif
