@@ -35,6 +35,8 @@ public struct ObservedRun: Sendable {
   public private(set) var unknownTargets: UInt64 = 0
   /// What the job made itself.
   private(set) var created: Set<String> = []
+  /// What the job wrote, made or gave a name.
+  private(set) var written: Set<String> = []
   /// Changes of names: what was there is gone.
   private(set) var replaced: Set<String> = []
   private var positions: [Event: Int] = [:]
@@ -61,6 +63,8 @@ public struct ObservedRun: Sendable {
     positions = [:]
   }
 
+  private static func isWhole(_ path: String) -> Bool { path.utf8.first == UInt8(ascii: "/") }
+
   private mutating func add(_ deed: Event.Deed, by actor: PolicyActor, count: UInt64 = 1) {
     let event = Event(deed: deed, actor: actor)
     if let position = positions[event] {
@@ -84,7 +88,7 @@ public struct ObservedRun: Sendable {
         // A script is given by name, and its interpreter runs.
         if let given = image["filename"]?.text {
           let directory = image["workingDirectory"]?.text ?? "/"
-          let path = given.hasPrefix("/") ? given : directory + "/" + given
+          let path = Self.isWhole(given) ? given : directory + "/" + given
           if !given.isEmpty, path != file.path { files.append(PolicyExecutable(path: path)) }
         }
         let actor = before.map { processes.actor(process, image: $0) } ?? processes.parentActor(of: process)
@@ -139,11 +143,12 @@ public struct ObservedRun: Sendable {
   private mutating func addFiles(_ rows: [JSONValue], _ processes: ObservedProcesses) {
     for row in rows {
       let paths = ([row["path"]] + (row["otherPaths"]?.array ?? [])).compactMap { $0?.text }
-        .filter { $0.hasPrefix("/") }
+        .filter(Self.isWhole)
       for path in paths {
         if row["created"]?.bool == true { created.insert(path) }
         for (key, deed) in [("writers", Event.Deed.write(path)), ("readers", .read(path))] {
           let users = (key == "writers" ? row["writers"] : row["readers"])?.array ?? []
+          if key == "writers", !users.isEmpty { written.insert(path) }
           for user in users { add(deed, by: processes.actor(user.unsigned ?? 0, image: nil)) }
         }
       }
@@ -156,8 +161,9 @@ public struct ObservedRun: Sendable {
       let kind = row["kind"]?.text
       // A link's target stays as it is.
       let names = kind == "symlink" ? [row["path"]] : [row["path"], row["target"]]
-      for case let path? in names.map({ $0?.text }) where path.hasPrefix("/") {
+      for case let path? in names.map({ $0?.text }) where Self.isWhole(path) {
         add(.write(path), by: actor)
+        written.insert(path)
         if kind == "rename" { replaced.insert(path) }
         if kind == "mkdir" || kind == "mknod" || kind == "symlink" { created.insert(path) }
       }

@@ -28,7 +28,12 @@ public struct PolicyExplanation: Sendable {
         add("network", "connect to \(Self.text(to))", actor, count, policy.decide(connect: to, by: actor))
       case .exec(let files):
         let names = files.map { $0.path + ($0.isWithoutPlace ? " (without a place)" : "") }
-        add("exec", "execute \(names.joined(separator: " for "))", actor, count, policy.decide(exec: files, by: actor))
+        let known = files.map { file in
+          var file = file
+          file.isWrittenDuringJob = run.written.contains(file.path)
+          return file
+        }
+        add("exec", "execute \(names.joined(separator: " for "))", actor, count, policy.decide(exec: known, by: actor))
       case .read(let path): addFile(.read, path, actor, count, policy, run)
       case .write(let path): addFile(.write, path, actor, count, policy, run)
       case .memory(let comm):

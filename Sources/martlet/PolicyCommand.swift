@@ -12,7 +12,7 @@ struct PolicyCommand: ParsableCommand {
     discussion: "docs/policy.md describes the file.",
     subcommands: [
       PolicyCheckCommand.self, PolicyLearnCommand.self, PolicyDiffCommand.self, PolicyExplainCommand.self,
-      PolicySchemaCommand.self,
+      PolicyNarrowCommand.self, PolicySchemaCommand.self,
     ])
 }
 

@@ -214,6 +214,34 @@ struct PolicyExplainCommand: ParsableCommand {
   }
 }
 
+/// `martlet policy narrow`.
+struct PolicyNarrowCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "narrow",
+    abstract: "Prints what is in force where the policy of a machine and that of a repository both hold.",
+    discussion: """
+      Of everything the graver of what the two say counts; docs/policy.md says where rules cannot say that exactly. The \
+      exit status is 1 where the two cannot be one.
+      """)
+
+  @Argument(help: ArgumentHelp("The policy of the machine's owner.", valueName: "node"))
+  var node: String
+
+  @Argument(help: ArgumentHelp("The policy that can only narrow it.", valueName: "file"))
+  var file: String
+
+  func run() throws {
+    let (node, other) = (try Policy.command(node), try Policy.command(file))
+    do throws(NarrowingError) {
+      let both = try node.narrowed(by: other)
+      Message.write(both.yaml(comments: [:], header: ["digest: \(both.digest)"]), to: STDOUT_FILENO)
+    } catch {
+      Message.say(error.description)
+      throw ExitCode(1)
+    }
+  }
+}
+
 extension PolicyCommand {
   /// One object on standard output.
   static func print(_ body: (inout JSONOutput) -> Void) {

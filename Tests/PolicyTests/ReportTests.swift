@@ -309,6 +309,29 @@ struct PolicyDifferenceTests {
 
 @Suite("Explanations of runs")
 struct PolicyExplanationTests {
+  @Test("what the job wrote and executed, by hash, and without a place")
+  func executions() throws {
+    let run = try observed(
+      files: file("/w/tool"),
+      executions: """
+        ,{"id":14,"at":"","executable":"/w/tool"},\
+        {"id":15,"at":"","executable":"/bin/x","digest":"sha256:\(String(repeating: "0a", count: 32))"},\
+        {"id":16,"at":"","executable":"/memfd:y","isMemoryFile":true}
+        """)
+    let policy = try policy(
+      """
+      version: 1
+      exec:
+        deny:
+          - {writtenDuringJob: true}
+          - {sha256: "\(String(repeating: "0A", count: 32))", action: kill}
+          - {memfd: true, action: observe}
+      """)
+    let decisions = PolicyExplanation(policy, of: run).items.filter { $0.section == "exec" }.map(\.decision)
+    #expect(
+      decisions.suffix(3) == [.init(.deny, by: .rule(1)), .init(.kill, by: .rule(2)), .init(.observe, by: .rule(3))])
+  }
+
   @Test("each event with what decides it")
   func events() throws {
     let run = try observed(
