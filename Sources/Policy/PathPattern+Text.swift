@@ -9,44 +9,46 @@ extension PathPattern {
   /// Of a form that the kernel side cannot tell apart, or with characters that other tools' patterns give a meaning,
   /// it is none: a rule must not match something else than it seems to.
   public init(_ text: String) throws(FormError) {
+    let slash = UInt8(ascii: "/")
+    // Bytes: a slash or an asterisk with an accent is still one to the kernel, and none to Character.
     let written = Array(text.utf8)
     guard written.count <= PolicyLimits.path else {
       throw FormError("the pattern is longer than \(PolicyLimits.path) bytes")
     }
     guard !written.contains(0) else { throw FormError("the pattern holds a zero byte") }
-    if let name = text.hasPrefix("**/") ? text.dropFirst(3) : text.contains("/") ? nil : text[...] {
+    let hasStars = written.starts(with: "**/".utf8)
+    if hasStars || !written.contains(slash) {
+      let name = written.dropFirst(hasStars ? 3 : 0)
       try Self.check(component: name, of: text)
-      self.init(.named, String(name))
+      self.init(.named, String(decoding: name, as: UTF8.self))
       return
     }
-    let isRelative = !text.hasPrefix("/")
-    var rest = isRelative ? text.hasPrefix("./") ? text.dropFirst(2) : text[...] : text.dropFirst()
-    let form: Form
-    if rest == "**" || rest.hasSuffix("/**") {
-      form = .below
-      rest = rest.dropLast(rest == "**" ? 2 : 3)
-    } else if rest == "*" || rest.hasSuffix("/*") {
-      form = .children
-      rest = rest.dropLast(rest == "*" ? 1 : 2)
-    } else {
-      form = .file
+    let isRelative = written.first != slash
+    var rest = written.dropFirst(isRelative ? written.starts(with: "./".utf8) ? 2 : 0 : 1)
+    var form = Form.file
+    for (stars, meant) in [("**", Form.below), ("*", .children)] where form == .file {
+      let isAll = rest.elementsEqual(stars.utf8)
+      if isAll || (rest.count > stars.utf8.count + 1 && rest.ends(with: "/" + stars)) {
+        form = meant
+        rest = rest.dropLast(stars.utf8.count + (isAll ? 0 : 1))
+      }
     }
     if form == .file || !rest.isEmpty {
-      for component in rest.split(separator: "/", omittingEmptySubsequences: false) {
+      for component in rest.split(separator: slash, omittingEmptySubsequences: false) {
         try Self.check(component: component, of: text)
       }
     }
-    self.init(form, (isRelative ? "" : "/") + rest, isRelative: isRelative)
+    self.init(form, (isRelative ? "" : "/") + String(decoding: rest, as: UTF8.self), isRelative: isRelative)
   }
 
-  private static func check(component: Substring, of text: String) throws(FormError) {
-    if component.contains(where: { "*?[]{}/".contains($0) }) {
+  private static func check(component: ArraySlice<UInt8>, of text: String) throws(FormError) {
+    if component.contains(where: "*?[]{}/".utf8.contains) {
       throw FormError("\(FormError.shown(text)) is no pattern that can be enforced; there is \(forms)")
     }
-    guard component != ".", component != "..", !component.isEmpty else {
+    guard !component.isEmpty, !component.elementsEqual(".".utf8), !component.elementsEqual("..".utf8) else {
       throw FormError("\(FormError.shown(text)) has to be written without '.', '..', '//' and a '/' at its end")
     }
-    guard component.utf8.count <= PolicyLimits.component else {
+    guard component.count <= PolicyLimits.component else {
       throw FormError("a name in the pattern is longer than \(PolicyLimits.component) bytes")
     }
   }
@@ -129,4 +131,8 @@ extension Policy {
     }
     return policy
   }
+}
+
+extension ArraySlice<UInt8> {
+  fileprivate func ends(with text: String) -> Bool { suffix(text.utf8.count).elementsEqual(text.utf8) }
 }

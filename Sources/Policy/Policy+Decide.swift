@@ -30,7 +30,7 @@ public struct PolicyDecision: Sendable, Equatable {
 }
 
 /// Who does it.
-public struct PolicyActor: Sendable, Equatable {
+public struct PolicyActor: Sendable, Hashable {
   /// Its image: a whole path.
   public var executable: String
   /// The images that it descends from, in any order.
@@ -43,7 +43,7 @@ public struct PolicyActor: Sendable, Equatable {
 }
 
 /// Whom something is sent to.
-public struct PolicyDestination: Sendable, Equatable {
+public struct PolicyDestination: Sendable, Hashable {
   public var address: IPAddress
   public var port: UInt16
   public var networkProtocol: NetworkProtocol
@@ -59,7 +59,7 @@ public struct PolicyDestination: Sendable, Equatable {
 }
 
 /// A file that an exec comes to: what is executed, a script's interpreter, and what ld.so is told to load are one each.
-public struct PolicyExecutable: Sendable, Equatable {
+public struct PolicyExecutable: Sendable, Hashable {
   public var path: String
   /// nil: not known; then no rule that names one matches.
   public var sha256: [UInt8]?

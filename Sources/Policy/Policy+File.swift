@@ -40,7 +40,7 @@ extension Policy {
       \.policy.onSensorError)
   ).map { file throws(FormError) in
     var policy = file.policy
-    if let objection = PolicyLimits.objection(to: policy) { throw FormError(objection) }
+    if let objection = PolicyLimits.objection(to: policy) { throw objection }
     policy.number()
     return policy
   }

@@ -1,3 +1,5 @@
+internal import Configuration
+
 /// Why two policies cannot be one.
 public struct NarrowingError: Error, Sendable, Equatable, CustomStringConvertible {
   public let description: String
@@ -61,8 +63,8 @@ extension Policy {
     }
     both = both.withoutPlaces
     both.number()
-    if let objection = PolicyLimits.objection(toAll: both) {
-      throw NarrowingError("the policies cannot be put together: \(objection)")
+    if let objection = PolicyLimits.objection(to: both) {
+      throw NarrowingError("the policies cannot be put together: \(objection.message)")
     }
     return both
   }

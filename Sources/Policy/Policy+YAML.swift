@@ -59,11 +59,22 @@ extension Policy {
       sections.append(section)
     }
     var lines = header.map(PolicyText.comment) + ["version: 1"]
-    lines += sections.enumerated().sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }
-      .flatMap(\.element.lines)
+    lines += Self.sorted(sections).flatMap(\.lines)
     if requirePrevention { lines.append("requirePrevention: true") }
     if onSensorError != .open { lines.append("onSensorError: \(onSensorError.rawValue)") }
     return lines.map { $0 + "\n" }.joined()
+  }
+
+  /// By the numbers of their first rules. What has none stays in front of what is behind it.
+  private static func sorted(_ sections: [Section]) -> [Section] {
+    var next = UInt32.max
+    var keys: [UInt32] = []
+    for section in sections.reversed() {
+      if section.first != 0 { next = section.first }
+      keys.append(next)
+    }
+    return zip(keys.reversed(), sections).enumerated()
+      .sorted { ($0.element.0, $0.offset) < ($1.element.0, $1.offset) }.map(\.element.1)
   }
 }
 
@@ -74,11 +85,12 @@ private struct Section {
 
   init(_ name: String) { self.name = name }
 
-  /// Of its first rule; those without one go to the end.
-  var first: UInt32 { parts.map(\.first).filter { $0 != 0 }.min() ?? .max }
+  /// The number of its first rule; 0: it has none.
+  var first: UInt32 { parts.map(\.first).filter { $0 != 0 }.min() ?? 0 }
 
   var lines: [String] {
     if parts.isEmpty { return ["\(name): {}"] }
+    // What has no rules comes first.
     let sorted = parts.enumerated().sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }
     return ["\(name):"] + sorted.flatMap(\.element.lines).map { "  " + $0 }
   }
@@ -105,9 +117,16 @@ enum PolicyText {
     { rule in self.rule(rule, usual: usual) }
   }
 
-  static func rule(_ rule: some PolicyRule, usual: PolicyAction?) -> String {
+  static func rule(_ rule: some PolicyRule, usual: PolicyAction) -> String {
+    text(rule, rule.head.action == usual ? nil : rule.head.action)
+  }
+
+  /// What a rule is for, without what it does.
+  static func condition(_ rule: some PolicyRule) -> String { text(rule, nil) }
+
+  private static func text(_ rule: some PolicyRule, _ action: PolicyAction?) -> String {
     var members = members(of: rule)
-    if rule.head.action != usual { members.append("action: \(rule.head.action.rawValue)") }
+    if let action { members.append("action: \(action.rawValue)") }
     func add(_ key: String, _ patterns: [PathPattern]) {
       if !patterns.isEmpty { members.append("\(key): \(list(patterns.map(\.written)))") }
     }

@@ -7,10 +7,10 @@ enum SectionForm {
     .field("default", "What becomes of connections that no rule is for; allow if left out.", .word, \.defaultAction),
     .field(
       "deny", "Rules that are asked first, in their order; the first that matches decides.",
-      rules(NetworkText.form.rule(DenyVerb.self), atMost: PolicyLimits.networkRules), \.deny),
+      .list(of: NetworkText.form.rule(DenyVerb.self), atMost: PolicyLimits.networkRules), \.deny),
     .field(
       "allow", "Rules that are asked then.",
-      rules(NetworkText.form.rule(AllowVerb.self), atMost: PolicyLimits.networkRules), \.allow),
+      .list(of: NetworkText.form.rule(AllowVerb.self), atMost: PolicyLimits.networkRules), \.allow),
     .field(
       "resolvers", "Addresses whose answers about names are believed; those of /etc/resolv.conf if left out.",
       .list(of: .address, atMost: PolicyLimits.resolvers), \.resolvers))
@@ -60,14 +60,8 @@ enum SectionForm {
     return rules(.scalar(word, or: DeedText.form.rule(verb)))
   }
 
-  /// A list of rules that fits the kernel's.
-  private static func rules<Rule: PolicyRule>(
-    _ form: Form<Rule>, atMost limit: Int = PolicyLimits.rules
-  ) -> Form<[Rule]> {
-    Form<[Rule]>.list(of: form, atMost: limit).map { rules throws(FormError) in
-      if let objection = PolicyLimits.objection(toPatterns: rules.flatMap(\.patterns)) { throw FormError(objection) }
-      return rules
-    }
+  private static func rules<Rule: PolicyRule>(_ form: Form<Rule>) -> Form<[Rule]> {
+    .list(of: form, atMost: PolicyLimits.rules)
   }
 }
 
@@ -124,10 +118,10 @@ struct RuleForm<Text: RuleText>: Sendable {
         \.common.action),
       .field(
         "executables", "The rule is for these images alone: path patterns.",
-        .list(of: .pathPattern, atMost: PolicyLimits.pathPatterns), \.common.scope.executables),
+        .list(of: .pathPattern, atMost: PolicyLimits.scopePatterns), \.common.scope.executables),
       .field(
         "ancestors", "The rule is for what descends from these images, and for them.",
-        .list(of: .pathPattern, atMost: PolicyLimits.pathPatterns), \.common.scope.ancestors),
+        .list(of: .pathPattern, atMost: PolicyLimits.scopePatterns), \.common.scope.ancestors),
     ]
     return Form<Text>.record(Text(), fields + common).mapWithPlace { text, place throws(FormError) in
       let action = text.common.action.flatMap(PolicyAction.init(rawValue:)) ?? V.initial

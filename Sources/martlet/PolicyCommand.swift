@@ -8,9 +8,12 @@ import Policy
 struct PolicyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "policy",
-    abstract: "Checks policies: what a job may connect to, execute, change and do.",
+    abstract: "Checks, learns, compares and explains policies: what a job may connect to, execute, change and do.",
     discussion: "docs/policy.md describes the file.",
-    subcommands: [PolicyCheckCommand.self, PolicySchemaCommand.self])
+    subcommands: [
+      PolicyCheckCommand.self, PolicyLearnCommand.self, PolicyDiffCommand.self, PolicyExplainCommand.self,
+      PolicyNarrowCommand.self, PolicySchemaCommand.self,
+    ])
 }
 
 /// `martlet policy check`.
@@ -35,15 +38,12 @@ struct PolicyCheckCommand: ParsableCommand {
       (file: file, result: Result { () throws(ConfigurationError) in try Policy.read(file) })
     }
     if json {
-      var output = JSONOutput()
-      output.object { output in
+      PolicyCommand.print { output in
         output.member("schema", "martlet.policy-check/v1")
         output.array("files") { output in
           for (file, result) in results { output.object { Self.write(file, result, to: &$0) } }
         }
       }
-      output.endDocument()
-      _ = output.bytes.withUnsafeBytes { Message.write($0, to: STDOUT_FILENO) }
     } else {
       for (file, result) in results {
         switch result {

@@ -196,10 +196,10 @@ struct PolicyYAMLTests {
             - {deed: bpf}
           deny:
             - {deed: mount, action: kill}
+        network: {}
         exec:
           deny:
             - {path: "./it's \\"x\\"", executables: [/a/b, "x y", "é:\\U0000202e"]}
-        network: {}
 
         """)
     #expect(try policy(one.yaml).withoutPlaces == one.withoutPlaces)

@@ -118,6 +118,6 @@ struct NarrowingTests {
     }
     let error = #expect(throws: NarrowingError.self) { try narrowed(files("a"), files("b")) }
     #expect(
-      error?.description == "the policies cannot be put together: there would be 80 rules under files.deny; 64 at most")
+      error?.description == "the policies cannot be put together: files for writing has 80 rules; 63 at most")
   }
 }

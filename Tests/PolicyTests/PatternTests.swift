@@ -91,6 +91,7 @@ struct PathPatternTests {
     "anything else says which forms there are",
     arguments: [
       "*", "**", "/a/*/b", "/a/b*", "*.txt", "**/*.txt", "**/a/b*", "/a/**/b", "a?", "/a/[bc]", "/{a,b}", "**/a/b",
+      "/a/*\u{301}",
     ])
   func refused(text: String) {
     let message = refusal { () throws(FormError) in try PathPattern(text) }
@@ -99,7 +100,9 @@ struct PathPatternTests {
 
   @Test(
     "paths that are not written as the kernel would",
-    arguments: ["/", "/a/", "//a", "/a//b", "/a/../b", "/a/./b", "../a", "..", ".", "./", "**/", "/a/b\0"])
+    arguments: [
+      "/", "/a/", "//a", "//**", "/a//b", "/a/../b", "/a/./b", "../a", "..", ".", "./", "**/", "/a/b\0", "a/\u{301}b/",
+    ])
   func unclear(text: String) { #expect(refusal { () throws(FormError) in try PathPattern(text) } != nil) }
 
   @Test func aNameThatIsTooLong() {

@@ -221,15 +221,20 @@ struct PolicyFileTests {
   @Test("what the kernel side has no room for is refused")
   func limits() {
     func list(_ count: Int, _ rule: (Int) -> String) -> String { (0..<count).map(rule).joined(separator: ", ") }
-    let limit = PolicyLimits.pathPatterns
-    let executables = "version: 1\nnetwork: {deny: [{executables: [\(list(limit) { "a\($0)" })]}, {ports: 1%}]}"
-    #expect(problems(executables.replacing("%", with: "")).isEmpty)
+    let limit = PolicyLimits.scopePatterns
+    let executables =
+      "version: 1\nnetwork: {deny: [{executables: [\(list(limit) { "a\($0)" })]}]}\nexec: {deny: [{ancestors: [%]}]}"
+    #expect(problems(executables.replacing("%", with: "a1")).isEmpty)
     #expect(
-      problems(executables.replacing("%", with: ", ancestors: [b]"))
-        == ["2:17: its rules have \(limit + 1) path patterns; \(limit) at most in one list"])
-    #expect(
-      problems("version: 1\nfiles: {deny: [\(list(PolicyLimits.rules + 1) { "{write: a\($0)}" })]}")
-        == ["2:15: has 65 elements; at most 64 are allowed"])
+      problems(executables.replacing("%", with: "b"))
+        == ["3:15: executables and ancestors name more than \(limit) different patterns in all"])
+    func files(_ deny: Int, _ allow: Int) -> String {
+      let lists = (list(deny) { "{write: a\($0)}" }, list(allow) { "{write: b\($0)}" })
+      return "version: 1\nfiles:\n  deny: [\(lists.0), {read: c}]\n  allow: [\(lists.1)]"
+    }
+    #expect(problems(files(62, 1)).isEmpty)
+    #expect(problems(files(61, 3)) == ["4:37: files for writing has 64 rules; 63 at most"])
+    #expect(problems(files(64, 0)) == ["3:9: has 65 elements; at most 63 are allowed"])
     // Each a host of 100 bytes.
     let label = String(repeating: "a", count: 48)
     func hosts(_ count: Int) -> String {

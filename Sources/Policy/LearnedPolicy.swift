@@ -1,0 +1,224 @@
+internal import Configuration
+
+/// The narrowest policy, of what is asked for here, under which runs would have passed that were observed.
+///
+/// - network: what was connected to, by the name that was asked for where the report knows it, else by address; with ports
+///   and protocols. Nothing else.
+/// - exec: everything, but files without a place where none was seen.
+/// - files: `sources`, `pipelines` and `credentials` are protected where nothing of them was touched, as far as a report
+///   tells; see ``ObservedRun/isIn(_:_:)``.
+/// - memory: the CI's own process that starts the steps, where nobody's memory was got at.
+/// - system: the deeds that were seen, and no others.
+///
+/// It is never wider than what was observed, without a comment in the file that says so.
+public struct LearnedPolicy: Sendable {
+  public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
+    public let description: String
+  }
+
+  public private(set) var policy = Policy()
+  /// By the number of the rule.
+  public private(set) var comments: [UInt32: [String]] = [:]
+  /// For the file's begin.
+  public private(set) var notes: [String] = []
+
+  /// How many names that differ in their first label become a pattern.
+  static let rotating = 3
+  /// CI systems' processes that hold a job's secrets and start its steps.
+  private static let workers: Set<String> = ["Runner.Worker", "Agent.Worker"]
+  /// Ports that the kernel gives away by itself (net.ipv4.ip_local_port_range): others at the next run.
+  private static let ephemeral: ClosedRange<UInt16> = 32768...60999
+
+  public var yaml: String { policy.yaml(comments: comments, header: notes) }
+
+  /// - Throws: if the kernel side would not have room for the policy
+  public init(from runs: [ObservedRun]) throws(Failure) {
+    notes = ["Learned from \(runs.count) run\(runs.count == 1 ? "" : "s") by 'martlet policy learn'."]
+    for run in runs where !run.isComplete {
+      notes.append("\(run.name) is incomplete: what it did not see is denied here.")
+    }
+    var network = Network()
+    var deeds: Set<SystemRule.Deed> = []
+    var executesWithoutPlace = false
+    var memory: Set<String> = []
+    for run in runs {
+      for (event, _) in run.events {
+        switch event.deed {
+        case .connect(let to): network.add(to)
+        case .exec(let files): executesWithoutPlace = executesWithoutPlace || files.contains(where: \.isWithoutPlace)
+        case .system(let deed): deeds.insert(deed)
+        case .memory(let comm): memory.insert(comm)
+        case .read, .write: break
+        }
+      }
+    }
+    let rules = network.rules()
+    var section = NetworkSection()
+    section.defaultAction = .deny
+    section.allow = rules.map(\.rule)
+    policy.network = section
+
+    if !executesWithoutPlace {
+      var rule = ExecRule(head: RuleHead(action: .deny))
+      rule.memfd = true
+      var section = ExecSection()
+      section.deny = [rule]
+      policy.exec = section
+    }
+    protectFiles(runs)
+    let workers = Self.workers.intersection(runs.compactMap(\.firstComm))
+    if memory.isEmpty, runs.allSatisfy({ $0.unknownTargets == 0 }), !workers.isEmpty {
+      var section = MemorySection()
+      section.protect = workers.sorted().map { MemoryRule(head: RuleHead(action: .deny), comm: $0) }
+      policy.memory = section
+    }
+    var system = SystemSection()
+    system.defaultAction = .deny
+    system.allow = SystemRule.Deed.allCases.filter(deeds.contains).map {
+      SystemRule(head: RuleHead(action: .allow), deed: $0)
+    }
+    policy.system = system
+    policy.number()
+    for (index, rule) in rules.enumerated() where !rule.comment.isEmpty {
+      comments[policy.network?.allow[index].head.number ?? 0] = rule.comment
+    }
+    if let objection = PolicyLimits.objection(to: policy) {
+      throw Failure(description: "no policy can hold what was observed: \(objection.message)")
+    }
+  }
+
+  private mutating func protectFiles(_ runs: [ObservedRun]) {
+    var section = FilesSection()
+    for set in FilesSection.Protected.allCases {
+      let touched = runs.lazy.compactMap { run in
+        run.events.lazy.compactMap { event, _ in Self.touches(event, set, of: run) }.first.map { ($0, run) }
+      }.first
+      if let (path, run) = touched {
+        notes.append("\(set.rawValue) are not protected: \(run.name) touched \(path).")
+      } else {
+        section.protect.append(set)
+      }
+    }
+    policy.files = section
+  }
+
+  /// The path of an event that a policy which protects the set would deny.
+  private static func touches(
+    _ event: ObservedRun.Event, _ set: FilesSection.Protected, of run: ObservedRun
+  ) -> String? {
+    switch event.deed {
+    case .write(let path): run.isIn(set, path) ? path : nil
+    case .read(let path): set == .credentials && run.isIn(set, path) ? path : nil
+    default: nil
+    }
+  }
+
+  /// Whom was connected to.
+  private struct Network {
+    struct Key: Hashable {
+      var host: String?
+      var address: IPAddress?
+      var spoken: NetworkProtocol
+    }
+
+    var ports: [Key: Set<UInt16>] = [:]
+
+    mutating func add(_ to: PolicyDestination) {
+      let spoken = to.networkProtocol
+      let host = to.names.first
+      let key = Key(host: host, address: host == nil && spoken != .raw ? to.address : nil, spoken: spoken)
+      ports[key, default: []].insert(to.port)
+    }
+
+    /// Hosts first, then addresses.
+    func rules() -> [(rule: NetworkRule, comment: [String])] {
+      let named = ports.filter { $0.key.host != nil }
+      var rules: [(order: String, rule: NetworkRule, comment: [String])] = []
+      // Siblings that are spoken to in the same way.
+      var families: [Family: [String]] = [:]
+      for (key, ports) in named {
+        guard let host = key.host else { continue }
+        let parent = host.split(separator: ".").dropFirst().joined(separator: ".")
+        families[Family(parent: parent, ports: ports, spoken: key.spoken), default: []].append(host)
+      }
+      for (family, hosts) in families {
+        let hosts = hosts.sorted()
+        let pattern = hosts.count >= LearnedPolicy.rotating ? try? HostPattern("*." + family.parent) : nil
+        if let pattern {
+          let comment = ["Folded, and wider than what was seen: \(hosts.joined(separator: ", "))"]
+          let rule = Self.rule(.host(pattern), family.ports, family.spoken)
+          rules.append((Self.order("a", family.parent, rule), rule, comment))
+        } else {
+          for host in hosts {
+            let rule = Self.rule(.host(HostPattern(.none, host)), family.ports, family.spoken)
+            rules.append((Self.order("a", host, rule), rule, []))
+          }
+        }
+      }
+      for (key, ports) in ports where key.host == nil {
+        guard let address = key.address else {
+          rules.append(("c", Self.rule(.any, [], .raw), ["Raw sockets can send to whomever."]))
+          continue
+        }
+        rules.append(Self.rule(address, ports, key.spoken))
+      }
+      return rules.sorted { $0.order < $1.order }.map { ($0.rule, $0.comment) }
+    }
+
+    private struct Family: Hashable {
+      var parent: String
+      var ports: Set<UInt16>
+      var spoken: NetworkProtocol
+    }
+
+    private static func rule(
+      _ address: IPAddress, _ ports: Set<UInt16>, _ spoken: NetworkProtocol
+    ) -> (order: String, rule: NetworkRule, comment: [String]) {
+      let isLoopback = address.v4.map { $0 >> 24 == 127 } ?? (address == IPAddress(high: 0, low: 1))
+      let passing = ports.filter(LearnedPolicy.ephemeral.contains)
+      var rule = rule(.network(IPNetwork(address)), ports, spoken)
+      var comment: [String] = []
+      if isLoopback, !passing.isEmpty {
+        let fixed = Self.ranges(ports.subtracting(passing))
+        rule.ports = fixed + [LearnedPolicy.ephemeral]
+        comment = ["Wider than what was seen, as these ports differ from run to run: \(Self.text(passing))"]
+      }
+      if rule.ports.count > PolicyLimits.ports, let first = ports.min(), let last = ports.max() {
+        rule.ports = [first...last]
+        comment = ["Wider than what was seen, which was too much for a rule: \(ports.count) ports"]
+      }
+      return (order("b", address.description, rule), rule, comment)
+    }
+
+    /// Of no importance but that it is always the same.
+    private static func order(_ kind: String, _ peer: String, _ rule: NetworkRule) -> String {
+      "\(kind) \(peer) \(rule.protocols.map(\.rawValue)) \(rule.ports)"
+    }
+
+    private static func rule(
+      _ peer: NetworkRule.Peer, _ ports: Set<UInt16>, _ spoken: NetworkProtocol
+    ) -> NetworkRule {
+      var rule = NetworkRule(head: RuleHead(action: .allow))
+      rule.peer = peer
+      rule.protocols = [spoken]
+      if spoken == .tcp || spoken == .udp { rule.ports = ranges(ports) }
+      return rule
+    }
+
+    /// Neighbours become a range.
+    private static func ranges(_ ports: Set<UInt16>) -> [ClosedRange<UInt16>] {
+      ports.sorted().reduce(into: []) { ranges, port in
+        if let last = ranges.last, last.upperBound &+ 1 == port, port != 0 {
+          ranges[ranges.count - 1] = last.lowerBound...port
+        } else {
+          ranges.append(port...port)
+        }
+      }
+    }
+
+    private static func text(_ ports: Set<UInt16>) -> String {
+      let shown = ports.sorted().prefix(8).map(String.init).joined(separator: ", ")
+      return ports.count > 8 ? shown + " and \(ports.count - 8) more" : shown
+    }
+  }
+}

@@ -1,0 +1,25 @@
+extension FilesSection.Protected {
+  /// Where CI systems look for their pipelines, relative to the directory that the job starts in.
+  public static let pipelineFiles: [PathPattern] =
+    [
+      ".gitlab-ci.yml", "Jenkinsfile", "azure-pipelines.yml", "azure-pipelines.yaml", "bitbucket-pipelines.yml",
+      ".travis.yml", ".drone.yml", ".woodpecker.yml", ".woodpecker.yaml", ".cirrus.yml", "appveyor.yml",
+      ".appveyor.yml", "cloudbuild.yaml", "buildspec.yml", ".pre-commit-config.yaml",
+    ].map { PathPattern(.file, $0, isRelative: true) }
+    + [
+      ".github/workflows", ".github/actions", ".gitlab/ci", ".circleci", ".buildkite", ".woodpecker", ".tekton",
+      ".semaphore", ".forgejo/workflows", ".gitea/workflows",
+    ].map { PathPattern(.below, $0, isRelative: true) }
+
+  /// What holds credentials, relative to a home directory.
+  public static let credentialFiles: [PathPattern] =
+    [".ssh", ".aws", ".azure", ".config/gcloud", ".kube", ".gnupg", ".config/op", ".terraform.d"].map {
+      PathPattern(.below, $0, isRelative: true)
+    }
+    + [
+      ".netrc", ".npmrc", ".pypirc", ".git-credentials", ".config/git/credentials", ".config/gh/hosts.yml",
+      ".docker/config.json", ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml",
+      ".m2/settings-security.xml", ".gradle/gradle.properties", ".vault-token", ".pgpass", ".my.cnf",
+      ".config/pip/pip.conf", ".config/containers/auth.json",
+    ].map { PathPattern(.file, $0, isRelative: true) }
+}
