@@ -57,6 +57,11 @@ struct RunCommand: ParsableCommand {
         + "Costs time for each new program; see docs/benchmarks.md."))
   var hashes = false
 
+  @Flag(
+    inversion: .prefixedNo,
+    help: ArgumentHelp("Tell by which names the command found the addresses that it speaks to: its resolvers' answers."))
+  var names = true
+
   @Option(
     help: ArgumentHelp(
       "Keep metrics about martlet itself in this file, for the textfile collector of Prometheus' node_exporter.",
@@ -90,6 +95,7 @@ struct RunCommand: ParsableCommand {
     options.counts = !uncounted
     options.countsBytes = bytes
     options.hashesImages = hashes
+    options.names = names
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, policy: policy,
