@@ -93,7 +93,8 @@ let package = Package(
     .testTarget(
       name: "ReportingTests", dependencies: ["Observation", "Jobs", "Reporting"], swiftSettings: strict),
     .testTarget(
-      name: "KernelSensorTests", dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation"],
+      name: "KernelSensorTests",
+      dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation", "Policy"],
       exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
     .testTarget(
       name: "LiveViewTests", dependencies: ["KernelSensor", "LiveView", "Observation"], swiftSettings: strict),

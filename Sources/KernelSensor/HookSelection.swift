@@ -112,6 +112,8 @@ struct HookSelection {
     var functions: [HookFunction] = []
     var used: Set<String> = []
     for var function in table {
+      // Objects for old kernels lack some of what a way can do without.
+      function.ways = function.ways.map { way in way.filter { !$0.isOptional || names[$0.program] != nil } }
       function.ways.removeAll { way in way.contains { names[$0.program] == nil } }
       for way in function.ways { used.formUnion(way.map(\.program)) }
       // One interrupt is all that these make up for.

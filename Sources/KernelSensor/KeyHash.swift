@@ -1,9 +1,10 @@
 import KernelABI
 
-/// The programs' keyed hash (`hash_begin` to `hash_end` of `bpf/maps.h`), of what the value of a key's variable is.
+/// The programs' keyed hash (`hash_begin` to `hash_end` of `bpf/maps.h`).
 struct KeyHash {
   let seed: (UInt64, UInt64)
 
+  /// Of the value of a key's variable.
   func ofValue(_ value: [UInt8]) -> UInt64 {
     var hash = begin("k")
     for start in stride(from: 0, to: value.count, by: 8) {
@@ -19,6 +20,11 @@ struct KeyHash {
   /// Of a host's name, as `families/messages.h` takes it: from its end, byte by byte.
   func ofHost(_ name: String) -> UInt64 {
     end(name.utf8.reversed().reduce(begin("h")) { mixing(UInt64($1), into: $0) })
+  }
+
+  /// Of a path or a name, which the programs look at byte by byte.
+  func ofPath(_ path: some Sequence<UInt8>) -> UInt64 {
+    end(path.reduce(begin("P")) { hash, byte in mixing(UInt64(byte), into: hash) })
   }
 
   private func begin(_ domain: Unicode.Scalar) -> UInt64 { seed.0 ^ (UInt64(domain.value) &* 0x9e37_79b9_7f4a_7c15) }

@@ -94,20 +94,6 @@ final class LoadedObjects {
     }
   }
 
-  /// Loads what is wanted, of which it is known that it can be, to have the verifier say how many instructions of
-  /// each program it looked at.
-  func counts(_ selection: HookSelection, _ settings: ObjectSettings) throws(SensorError) -> [String: Int] {
-    do throws(Obstacle) {
-      // BPF_LOG_STATS of the kernel's bpf_verifier.h.
-      try load(selection, settings, logLevel: 4)
-    } catch {
-      switch error {
-      case .program(_, _, _, let error), .map(_, _, let error), .other(let error): throw error
-      }
-    }
-    return LibbpfLog.verifiedInstructions(in: LibbpfLog.text)
-  }
-
   private static func open(_ name: String, _ bytes: [UInt8]) throws(SensorError) -> OpaquePointer {
     LibbpfLog.start()
     let object = name.withCString { name in
@@ -290,6 +276,18 @@ extension LoadedObjects {
       }
     }
     do throws(SensorError) { try noteRows() } catch { throw .other(error) }
+  }
+
+  /// Attaches a program that was left for later, once; nothing happens if it was not chosen.
+  func attachLate(_ name: String) throws(SensorError) {
+    guard let program = programs.first(where: { $0.name.name == name }), !links.contains(where: { $0.program == name })
+    else { return }
+    guard let link = bpf_program__attach(program.handle) else {
+      throw SensorError(
+        .attachFailed, "Could not attach \(name) to \(program.name.section)", errno: errno,
+        advice: Sensor.rejectionAdvice)
+    }
+    links.append((name, link))
   }
 
   /// Makes happen what the attached programs are there for, and looks whether they ran.

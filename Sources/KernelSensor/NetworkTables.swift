@@ -43,13 +43,15 @@ struct NetworkTables: Equatable {
 
   /// - Parameter scope: the bits of `mt_process.subjects` that a scope is for
   /// - Throws: if more rules hold for one peer than the kernel side looks at
-  init(_ section: NetworkSection, scope: (RuleScope) -> UInt64) throws(SensorError) {
+  init(
+    _ section: NetworkSection, scope: (RuleScope) throws(SensorError) -> UInt64
+  ) throws(SensorError) {
     var everyone: Rules = []
     var byNetwork: [IPNetwork: Rules] = [:]
     var byHost: [HostPattern: Rules] = [:]
     let all = section.deny + section.allow
     for (rank, rule) in all.enumerated() {
-      let entries = Self.entries(of: rule, rank: UInt16(rank), scope: scope(rule.head.scope))
+      let entries = Self.entries(of: rule, rank: UInt16(rank), scope: try scope(rule.head.scope))
       switch rule.peer {
       case .any: everyone += entries
       case .network(let network): byNetwork[network, default: []] += entries

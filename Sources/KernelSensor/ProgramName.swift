@@ -20,7 +20,9 @@ struct ProgramName: Sendable, Hashable {
   static func isTail(_ name: String) -> Bool { name.hasPrefix("on_") }
   /// Whether user space runs it instead.
   var isCalled: Bool { section == "raw_tp" }
-  var isAttached: Bool { !isTail && !isCalled }
+  /// Whether it waits until a policy asks for it, see ``LoadedObjects/attachLate(_:)``.
+  var isLate: Bool { name == "guard_sys_enter" }
+  var isAttached: Bool { !isTail && !isCalled && !isLate }
   /// Whether user space has it look at everything of a kind.
   var isIterator: Bool { kind == "iter" }
   /// The names of those that take turns at this program, the first first, see hooks.h.
@@ -45,7 +47,7 @@ struct ProgramName: Sendable, Hashable {
     return switch kind {
     case "tp_btf": ("btf_trace_\(target)", true)
     case "lsm": ("bpf_lsm_\(target)", false)
-    case "fentry", "fexit", "kprobe", "kretprobe": (target, false)
+    case "fentry", "fexit", "fmod_ret", "kprobe", "kretprobe": (target, false)
     default: nil
     }
   }
@@ -60,7 +62,8 @@ struct ProgramName: Sendable, Hashable {
   var deed: mt_deed? {
     if !isAttached { return nil }
     return switch target {
-    case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_committed_creds":
+    case "sched_process_fork", "sched_process_exec", "sched_process_exit", "bprm_committed_creds",
+      "bprm_check_security", "security_bprm_check", "task_alloc", "security_task_alloc":
       MT_DEED_PROCESS
     case "sys_enter", "sys_exit": MT_DEED_CALL
     case "file_open", "security_file_open", "file_free_security", "security_file_free": MT_DEED_OPEN

@@ -7,6 +7,9 @@ extension Sensor {
   /// Puts a policy in force for a job, all of it at once: its rules are in the kernel before the job is under it. The
   /// one that was in force for it goes.
   ///
+  /// Which images rules are for is known of what is executed from here on: a job is to be put under its policy before
+  /// its first exec.
+  ///
   /// - Parameters:
   ///   - policy: with numbered rules
   ///   - slot: the job's
@@ -14,11 +17,13 @@ extension Sensor {
   public func enforce(_ policy: Policy, on slot: UInt16, in directory: String) throws(SensorError) {
     var key = UInt32(try checked(slot))
     lastPolicy &+= 1
-    var entry = mt_policy()
-    entry.id = lastPolicy
-    var placed = PlacedPolicy()
+    var placed = PlacedPolicy(id: lastPolicy)
     do throws(SensorError) {
-      if let network = policy.network { try place(network, of: &entry, noting: &placed) }
+      let tables = try tables(of: policy, in: directory)
+      var entry = tables.entry
+      entry.id = lastPolicy
+      try place(tables, in: directory, noting: &placed)
+      if let network = policy.network { try place(network, tables.scopes, of: &entry, noting: &placed) }
       try Self.set(&entry, at: &key, of: objects.map("policies"), named: "policies")
     } catch {
       remove(placed)
@@ -45,11 +50,13 @@ extension Sensor {
       guard let map = objects.maps[map] else { continue }
       for key in keys { _ = key.withUnsafeBytes { bpf_map_delete_elem(map, $0.baseAddress) } }
     }
+    forgetFiles(of: placed)
   }
 }
 
 /// What a policy has put into the kernel's maps.
 struct PlacedPolicy {
+  let id: UInt32
   /// By map.
   var keys: [String: [[UInt8]]] = [:]
 
@@ -62,16 +69,18 @@ struct PlacedPolicy {
 
 extension Sensor {
   private func place(
-    _ section: NetworkSection, of entry: inout mt_policy, noting placed: inout PlacedPolicy
+    _ section: NetworkSection, _ scopes: ScopeNumbers, of entry: inout mt_policy, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
     if let missing = choices.first(where: {
       $0.family == "network" && ($0.request == .names || $0.request == .policy) && $0.isMissing
     }) {
       throw SensorError(
-        .policyRefused, "The network section of the policy cannot be kept here: \(missing.function): \(missing.reasons)",
+        .policyRefused,
+        "The network section of the policy cannot be kept here: \(missing.function): \(missing.reasons)",
         advice: "Take that section out of the policy, or use another kernel: 'martlet doctor' says what this one lacks")
     }
-    let tables = try NetworkTables(section) { _ in 0 }
+    var scopes = scopes
+    let tables = try NetworkTables(section) { scope throws(SensorError) in try scopes.mask(of: scope) }
     var sets: [NetworkTables.Rules: UInt32] = [:]
     func number(_ rules: NetworkTables.Rules?) throws(SensorError) -> UInt32 {
       guard let rules, !rules.isEmpty else { return 0 }
@@ -108,7 +117,7 @@ extension Sensor {
       placed.note($0, in: "resolvers")
     }
     entry.other_names = try number(tables.otherNames)
-    if tables.deniesNames { entry.flags |= UInt8(MT_POLICY_DENIES_NAMES.rawValue) }
+    if tables.deniesNames { entry.flags |= UInt16(MT_POLICY_DENIES_NAMES.rawValue) }
     force(MT_SECTION_NETWORK, section.defaultAction, in: &entry)
   }
 

@@ -57,7 +57,8 @@ public final class Sensor {
   var watchedCgroups: Set<UInt64> = []
   /// How many slots jobs can be made in.
   var openSlots = 0
-
+  /// Files that the kernel side had no room for, of all policies: they are protected by their paths alone.
+  var unprotectedInodes: UInt64 = 0
   /// By slot.
   var placedPolicies: [UInt16: PlacedPolicy] = [:]
   /// Numbers that were given last.
@@ -246,9 +247,11 @@ public final class Sensor {
 
   /// What became of the events, as the kernel side counts it, summed over all CPUs.
   public func counters() throws(SensorError) -> SensorCounters {
-    try SensorCounters(
+    var counters = try SensorCounters(
       counters: objects.map("counters"), mapFull: objects.map("map_full"), mapUsed: objects.maps["map_used"],
       possibleCPUs: possibleCPUs)
+    counters.mapFull[Int(MT_MAP_INODES.rawValue)] += unprotectedInodes
+    return counters
   }
 
   /// Events that the kernel did not show to a program because it was running on that CPU already: an interrupt's

@@ -69,7 +69,11 @@ public struct MapStatistics: Sendable, Equatable {
   /// Names of kernel maps, by `mt_map`.
   public static let names = [
     "tags", "processes", "writers", "sockets", "directories", "open_files", "jobs", "talks", "rule_cgroups",
-    "watched_sockets",
+    "watched_sockets", "policy_writes", "policy_inodes",
+  ]
+
+  private static let maybeAbsent: Set = [
+    "open_files", "jobs", "talks", "rule_cgroups", "watched_sockets", "policy_writes", "policy_inodes",
   ]
 
   /// By `mt_map`, without those that this sensor does not have: open files where no bytes are counted, slots where no jobs
@@ -80,9 +84,7 @@ public struct MapStatistics: Sendable, Equatable {
       // Directories are an array whose places are taken again and again: it has no fill.
       let used = index == Int(MT_MAP_DIRECTORIES.rawValue) ? nil : counters.mapUsed?[index]
       return MapStatistics(name: name, capacity: capacity(name), used: used, refused: refused)
-    }.filter {
-      $0.capacity != nil || !["open_files", "jobs", "talks", "rule_cgroups", "watched_sockets"].contains($0.name)
-    }
+    }.filter { $0.capacity != nil || !maybeAbsent.contains($0.name) }
   }
 }
 

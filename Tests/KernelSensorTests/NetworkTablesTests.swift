@@ -7,7 +7,8 @@ import Testing
 @Suite struct NetworkTablesTests {
   static func lookUp(_ tables: NetworkTables, _ address: IPAddress) -> NetworkTables.Rules {
     let host = IPNetwork(address: address, length: 128)
-    return tables.networks.filter { $0.network.contains(host) }.max { $0.network.length < $1.network.length }?.rules ?? []
+    return tables.networks.filter { $0.network.contains(host) }.max { $0.network.length < $1.network.length }?.rules
+      ?? []
   }
 
   /// As `set_of_name` of families/messages.h.
@@ -28,7 +29,9 @@ import Testing
     return rule.map { ($0.action, $0.rule) } ?? (section.defaultAction, 0)
   }
 
-  static let hosts = ["example.org", "a.example.org", "b.a.example.org", "c.b.a.example.org", "other.test", "x.other.test"]
+  static let hosts = [
+    "example.org", "a.example.org", "b.a.example.org", "c.b.a.example.org", "other.test", "x.other.test",
+  ]
 
   static func randomRule(_ random: inout Seeded, _ action: PolicyAction) -> NetworkRule {
     var rule = NetworkRule(head: RuleHead(action: action))
@@ -101,7 +104,8 @@ import Testing
   }
 
   @Test func resolvConf() {
-    let text = "# nameserver 192.0.2.9\nsearch example.org\nnameserver 192.0.2.1\nnameserver\tfe80::1%eth0\nnameserver x\n"
+    let text =
+      "# nameserver 192.0.2.9\nsearch example.org\nnameserver 192.0.2.1\nnameserver\tfe80::1%eth0\nnameserver x\n"
     #expect(Resolvers.addresses(in: text).map(\.description) == ["192.0.2.1", "fe80::1"])
   }
 }

@@ -21,7 +21,7 @@ extension KernelTests {
     }
 
     /// Of the actor's own file, and what else is behind it.
-    private static func actorsDigest(and more: String = "") throws -> [UInt8] {
+    static func actorsDigest(and more: String = "") throws -> [UInt8] {
       let file = open(try findActor(), O_RDONLY | O_CLOEXEC)
       try #require(file >= 0)
       defer { close(file) }

@@ -92,7 +92,7 @@ enum mt_type {
 	MT_DIGEST = 38,      /* critical; mt_digest; what a file's contents hash to, or why that is not known; only if asked for */
 	MT_DAEMON = 39,      /* critical; mt_daemon; BYTES: what a job's process and a daemon that is in no job tell each other */
 	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH, ARGV: a container's cgroup was made, or has gone; of no job */
-	MT_DENIAL = 41,      /* critical; mt_denial; NAME, PATH: something that the policy does not allow, or only observes */
+	MT_DENIAL = 41,      /* critical; mt_denial; NAME, PATH, COMM: something that the policy does not allow, or only observes */
 	MT_ANSWER = 42,      /* critical; mt_answer; BYTES: what a resolver told a process of the job */
 	MT_TYPE_COUNT = 43,
 };
@@ -387,7 +387,9 @@ enum mt_map {
 	MT_MAP_TALKS = 7,        /* requests to daemons whose answers are listened to */
 	MT_MAP_CGROUPS = 8,
 	MT_MAP_WATCHED = 9,      /* sockets whose packets are looked at */
-	MT_MAP_COUNT = 10,
+	MT_MAP_WRITTEN = 10,      /* files that a job has written and may not execute */
+	MT_MAP_INODES = 11,      /* files that a policy protects whatever they are called */
+	MT_MAP_COUNT = 12,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is

@@ -29,7 +29,7 @@ enum mt_section {
 /* What was done about it. */
 enum mt_effect {
 	MT_EFFECT_TOLD = 0,      /* nothing: it was, or will be, done */
-	MT_EFFECT_PREVENTED = 1, /* it was not done */
+	MT_EFFECT_PREVENTED = 1, /* it was not done; of MT_KILL the process was killed as well */
 	MT_EFFECT_KILLED = 2,    /* the process was sent SIGKILL when it was done, or being done */
 };
 
@@ -55,8 +55,17 @@ enum mt_operation {
 	MT_OP_SECURITY = 64,
 };
 
+/* What a policy wants to be looked at; nothing of it costs a job whose policy does not. */
 enum mt_policy_flag {
 	MT_POLICY_DENIES_NAMES = 1, /* a connection has to say whom it wants, wherever it goes */
+	MT_POLICY_SCOPES = 2,  /* which images rules are for */
+	MT_POLICY_EXEC = 4,    /* paths that are executed */
+	MT_POLICY_WRITTEN = 8, /* which files the job writes: it may not execute them */
+	MT_POLICY_DIGESTS = 16, /* what executed files hash to, which a program that may sleep finds out */
+	MT_POLICY_WRITES = 32, /* which files are changed… */
+	MT_POLICY_READS = 64,  /* …or read */
+	MT_POLICY_MEMORY = 128,
+	MT_POLICY_SYSTEM = 256,
 };
 
 /* Array by job slot: the policy that is in force. */
@@ -64,14 +73,95 @@ struct mt_policy {
 	mt_u32 id;               /* of its rules in the maps, 0: none is in force */
 	mt_u8 defaults[MT_SECTION_COUNT]; /* enum mt_action */
 	mt_u8 sections;          /* those that are in force, a bit each */
-	mt_u8 flags;             /* enum mt_policy_flag */
-	mt_u8 reserved;
+	mt_u16 flags;            /* enum mt_policy_flag */
 	mt_u32 other_names;      /* set of network rules for names that `names` does not have, 0: none */
+};
+
+/* Lists of at most 64 rules, those that deny before those that allow: a bit each, the first the lowest. */
+enum mt_rule_list {
+	MT_RULES_SCOPES = 0,   /* no rules, but the patterns of scopes: the lower 32 bits */
+	MT_RULES_EXEC = 1,
+	MT_RULES_WRITE = 2,
+	MT_RULES_READ = 3,
+	MT_RULES_WITH_PATHS = 4, /* how many of them have a place in mt_path_masks */
+	MT_RULES_MEMORY = 4,
+	MT_RULES_SYSTEM = 5,
+};
+
+/* The words of MT_RULES_SYSTEM, beside the names of daemons' sockets: the first byte of a text that has no other. */
+enum mt_system_word {
+	MT_WORD_MODULE = 1,
+	MT_WORD_BPF = 2,
+	MT_WORD_MOUNT = 3,
+	MT_WORD_NAMESPACE = 4,
+};
+
+/* The last bit of MT_RULES_WRITE and MT_RULES_READ: what `protect` names, which any rule comes before. */
+#define MT_RULE_PROTECTED 63
+
+/* Which rules of a list a word matches: the name of a process, a deed, a digest. */
+struct mt_word_key {
+	mt_u32 policy;
+	mt_u32 list;             /* enum mt_rule_list */
+	mt_u8 text[32];          /* zeros behind its end */
+};
+
+/* MT_RULES_EXEC: which rules there are, and which of them ask for what; all that a rule asks for has to hold. */
+struct mt_exec_needs {
+	mt_u64 rules;
+	mt_u64 path;
+	mt_u64 digest;
+	mt_u64 memfd;
+	mt_u64 written;
+};
+
+/* A file that is protected whatever it is called, or that a policy's job has written. */
+struct mt_inode_key {
+	mt_u64 ino;
+	mt_u32 dev;
+	mt_u32 policy;
+};
+
+struct mt_inode_masks {
+	mt_u64 write, read;      /* of MT_RULES_WRITE and MT_RULES_READ */
+};
+
+/* Of what a keyed hash in `policy_paths` is. */
+enum mt_path_form {
+	MT_PATH_FILE = 0,      /* a whole path */
+	MT_PATH_CHILDREN = 1,  /* the path of the directory that a file is in */
+	MT_PATH_BELOW = 2,     /* the path of a directory that it is below */
+	MT_PATH_NAMED = 3,     /* a last component */
+	MT_PATH_ABOVE = 4,     /* a directory that lies above what one of the others may match: it may not be renamed */
+};
+
+struct mt_path_key {
+	mt_u64 hash;
+	mt_u32 policy;
+	mt_u32 form;             /* enum mt_path_form */
+};
+
+/* Which rules of each list a path matches. */
+struct mt_path_masks {
+	mt_u64 lists[MT_RULES_WITH_PATHS];
+};
+
+struct mt_rule_key {
+	mt_u32 policy;
+	mt_u16 list;             /* enum mt_rule_list */
+	mt_u16 bit;
+};
+
+struct mt_policy_rule {
+	mt_u64 scope;            /* as mt_process.subjects; in a half with bits one of them has to be set, 0: everyone */
+	mt_u32 number;
+	mt_u8 action;            /* enum mt_action */
+	mt_u8 reserved[3];
 };
 
 /*
  * Something that a policy does not allow, or only observes: told once for each (image, operation, rule, target). NAME:
- * the host, if one is known; PATH: the file.
+ * the host, if one is known, or what a daemon's socket is called; PATH: the file, whole; COMM: of a protected process.
  */
 struct mt_denial {
 	mt_u32 rule;             /* its number in the policy; 0: the section's default */
@@ -94,6 +184,13 @@ struct mt_denial {
 
 _Static_assert(sizeof(struct mt_policy) == 16, "policy layout");
 _Static_assert(sizeof(struct mt_denial) == 88, "denial layout");
+_Static_assert(sizeof(struct mt_path_key) == 16, "path key layout");
+_Static_assert(sizeof(struct mt_path_masks) == 32, "path masks layout");
+_Static_assert(sizeof(struct mt_word_key) == 40, "word key layout");
+_Static_assert(sizeof(struct mt_exec_needs) == 40, "exec needs layout");
+_Static_assert(sizeof(struct mt_inode_key) == 16, "inode key layout");
+_Static_assert(sizeof(struct mt_rule_key) == 8, "rule key layout");
+_Static_assert(sizeof(struct mt_policy_rule) == 16, "rule layout");
 
 #endif
 #endif

@@ -285,7 +285,7 @@ struct task_struct {
 
 struct linux_binprm {
 	struct file *file;
-	const char *filename;
+	const char *filename, *interp;
 	int argc, envc;
 };
 

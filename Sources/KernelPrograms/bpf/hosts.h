@@ -90,13 +90,6 @@ struct peer {
 #define RULING(rank, action, rule) ((__u64)(rank) << 48 | (__u64)(action) << 40 | (rule))
 #define NO_RULING (~0ull)
 
-static __always_inline int is_in_scope(__u64 subjects, __u64 scope)
-{
-	__u32 own = scope, above = scope >> 32;
-
-	return (!own || ((__u32)subjects & own)) && (!above || ((__u32)(subjects >> 32) & above));
-}
-
 /*
  * What the rules of a set say, or NO_RULING. Global, and told numbers only: verified once. `is_name`: a name is asked
  * for, which may be if anything may be done with it.

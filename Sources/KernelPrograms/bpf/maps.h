@@ -126,6 +126,10 @@ struct workspace {
 	__u64 argument;
 	__u32 call_flags;
 	__u32 literal;        /* 1: second is text, not a path to be resolved */
+	/* Of the path: the policy's rules that it matches, see families/guard_paths.h. */
+	struct mt_path_masks matched, matched_above;
+	/* Of the look at a name: bytes left of it, where the component in work ends, and how many more are left out. */
+	__u32 name_left, name_start, name_skipped, reserved;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

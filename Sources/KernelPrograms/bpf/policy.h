@@ -33,6 +33,20 @@ static __always_inline const struct mt_policy *policy_of(__u32 slot, __u32 secti
 	return policy && policy->id && (policy->sections & 1 << section) ? policy : 0;
 }
 
+/* Whether images with these `subjects` are in the scope that a rule's `mask` says. */
+static __always_inline int is_in_scope(__u64 subjects, __u64 mask)
+{
+	__u64 both = subjects & mask;
+
+	return (!(__u32)mask || (__u32)both) && (!(mask >> 32) || both >> 32);
+}
+
+/* The same of a process; one that is not known is in the scope of what holds for everyone. */
+static __always_inline int in_scope(const struct mt_process *process, __u64 mask)
+{
+	return is_in_scope(process ? process->subjects : 0, mask);
+}
+
 /* What a section says of what no rule matches. */
 static __always_inline struct verdict default_of(const struct mt_policy *policy, __u32 section)
 {
@@ -47,6 +61,31 @@ static __always_inline __u64 denial_hash(const struct actor *actor, __u32 operat
 	return hash_word(hash, (__u64)verdict->rule << 32 | verdict->action << 16 | operation);
 }
 
+/* Whether this was told before, which is counted: it is not told again. */
+static __always_inline int was_denied(const struct actor *actor, __u64 hash)
+{
+	COUNT(MT_DENIAL, seen);
+	if (!was_sent(hash))
+		return 0;
+	COUNT(MT_DENIAL, deduplicated);
+	COUNT_JOB(actor->job, deduplicated);
+	return 1;
+}
+
+/* Fills the body of a denial's record, which has been begun. */
+static __always_inline struct mt_denial *describe_denial(struct record *record, __u32 section, __u32 operation,
+							 const struct verdict *verdict, __u32 effect)
+{
+	struct mt_denial *body = BODY(record, struct mt_denial);
+
+	body->rule = verdict->rule;
+	body->operation = operation;
+	body->section = section;
+	body->action = verdict->action;
+	body->effect = effect;
+	return body;
+}
+
 /*
  * Starts the record of a denial, or returns 0: it was told before, which is counted, or is lost. The caller adds what it
  * is about, sends it, and remembers the hash.
@@ -54,23 +93,9 @@ static __always_inline __u64 denial_hash(const struct actor *actor, __u32 operat
 static __always_inline struct mt_denial *deny(struct record *record, const struct actor *actor, __u64 hash, __u32 section,
 					      __u32 operation, const struct verdict *verdict, __u32 effect)
 {
-	struct mt_denial *body;
-
-	COUNT(MT_DENIAL, seen);
-	if (was_sent(hash)) {
-		COUNT(MT_DENIAL, deduplicated);
-		COUNT_JOB(actor->job, deduplicated);
+	if (was_denied(actor, hash) || !begin(record, MT_DENIAL, MT_CRITICAL, sizeof(struct mt_denial), actor))
 		return 0;
-	}
-	if (!begin(record, MT_DENIAL, MT_CRITICAL, sizeof(*body), actor))
-		return 0;
-	body = BODY(record, struct mt_denial);
-	body->rule = verdict->rule;
-	body->operation = operation;
-	body->section = section;
-	body->action = verdict->action;
-	body->effect = effect;
-	return body;
+	return describe_denial(record, section, operation, verdict, effect);
 }
 
 #endif

@@ -22,5 +22,11 @@
 #include "families/security.h"
 #include "families/credentials.h"
 #include "families/system.h"
+#include "families/guard_paths.h"
+#include "families/guard_exec.h"
+#include "families/guard_memory.h"
+#include "families/guard_files.h"
+#include "families/guard_system.h"
+#include "families/guard_calls.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

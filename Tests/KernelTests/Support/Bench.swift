@@ -31,6 +31,9 @@ final class Bench {
   /// Another one, which keeps policies.
   nonisolated(unsafe) static let enforcing: Result<Bench, any Error> = Result { try Bench(enforces: true) }
 
+  /// Whether its programs are those for old kernels.
+  static var isOld: Bool { get throws { try enforcing.get().sensor.features != Set(KernelFeature.allCases) } }
+
   private let hasher: FileHasher?
 
   private init(
@@ -114,6 +117,26 @@ final class Bench {
     return act
   }
 
+  /// Runs an actor under a policy.
+  ///
+  /// - Parameters:
+  ///   - mayFail: the actor may say that it cannot do what it is told
+  ///   - rules: makes the policy, whose rules have numbers
+  static func guarded(
+    _ words: [String], prepared: [String] = [], mayFail: Bool = false,
+    location: SourceLocation = #_sourceLocation, _ rules: (inout Policy) -> Void
+  ) throws -> Act {
+    let bench = try enforcing.get()
+    var policy = Policy()
+    rules(&policy)
+    let act = try bench.run(["guarded"] + words, prepared: prepared, under: policy) { _ in true }
+    try #require(
+      mayFail || (act.facts["failed"] == nil && act.facts["unsupported"] == nil), "\(failure(act))",
+      sourceLocation: location)
+    #expect(bench.malformed == [], sourceLocation: location)
+    return act
+  }
+
   /// As ``act(_:prepared:location:until:)``, and nil where the kernel lacks `feature`, after a look whether it does.
   static func act(
     _ words: String..., needs feature: Feature, prepared: [String] = [], location: SourceLocation = #_sourceLocation
@@ -189,8 +212,6 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
-    if let policy { try sensor.enforce(policy, on: job, in: directory.path) }
-    defer { if policy != nil { try? sensor.endPolicy(on: job) } }
     var options = JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full))
     options.hashesFiles = hasher != nil
     let state = JobState(options: options)

@@ -311,10 +311,10 @@ static const __u8 uring_types[64] = {
 	[IORING_OP_TEE] = MT_URING, [IORING_OP_ACCEPT] = MT_URING, [IORING_OP_CONNECT] = MT_URING,
 };
 
-static __always_inline void submit_path_op(struct record *record, struct task_struct *task, __u16 job,
-					   struct io_kiocb *io, __u32 opcode)
+/* Fills in what an operation on names names. */
+static __always_inline void request_of(struct workspace *work, struct io_kiocb *io, __u32 opcode)
 {
-	struct workspace *request = clear(record->work);
+	struct workspace *request = clear(work);
 
 	request->first.is_kernel = 1;
 	request->second.is_kernel = 1;
@@ -350,7 +350,6 @@ static __always_inline void submit_path_op(struct record *record, struct task_st
 		request->first.string = REQUEST_NAME(io, io_mkdir, filename);
 		request->argument = READ(io, struct io_mkdir, mode);
 	}
-	send_path_op(record, task, job);
 }
 
 static __always_inline void submit_other(struct record *record, __u16 job, struct io_kiocb *io, __u32 opcode)
@@ -405,7 +404,8 @@ static __always_inline int submitted(struct io_kiocb *io, int ends)
 		record.size = sizeof(struct mt_header) + sizeof(struct mt_uring);
 		submit_other(&record, actor.job, io, opcode);
 	} else {
-		submit_path_op(&record, task, actor.job, io, opcode);
+		request_of(record.work, io, opcode);
+		send_path_op(&record, task, actor.job);
 	}
 	return 0;
 }

@@ -90,6 +90,7 @@ static __always_inline void forked(struct task_struct *parent, struct task_struc
 	fresh.image = made->image;
 	fresh.leader_start = made->leader_start;
 	fresh.job = tag->job;
+	fresh.subjects = process ? process->subjects : 0;
 	list_process(child_tgid, &fresh);
 	inherit_writers(process, actor.tgid, child_tgid);
 
