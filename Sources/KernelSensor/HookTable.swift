@@ -140,8 +140,8 @@ extension HookFunction {
     HookFunction("network", "names and first bytes", .onRequest(.names), ["messages_leave", "messages_arrive"]),
     HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
     HookFunction(
-      "network", "packet sockets", .onRequest(.policy), ["fentry_fd_install"],
-      ["sys_exit", "on_socket"], ["kprobe_fd_install"]),
+      "network", "packet sockets", .onRequest(.policy), ["guard_lsm_socket_create"], ["guard_fmod_socket_create"],
+      ["fentry_fd_install"], ["sys_exit", "on_socket"], ["kprobe_fd_install"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
     HookFunction(
       "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],

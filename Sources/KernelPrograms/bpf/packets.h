@@ -3,6 +3,7 @@
 #ifndef MARTLET_PACKETS_H
 #define MARTLET_PACKETS_H
 
+#include "guards.h"
 #include "hosts.h"
 
 #define AF_PACKET 17
@@ -22,14 +23,15 @@ static __always_inline struct verdict packet_verdict(const struct actor *actor, 
 	return verdict_of(judge(peer, actor->job, &by_name), policy);
 }
 
-/* Where a socket is seen when it is made: who may not have it does not get to use it. Global, for one look at it. */
-__noinline int packet_socket_made(__u32 type, __u64 sock)
+/* Returns whether it is refused. */
+static __always_inline int look_at_packet_socket(__u32 type, __u64 sock, __u32 how)
 {
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
 	struct peer peer = {};
 	struct verdict verdict;
 	struct actor actor;
+	__u32 effect;
 
 	if (!tag)
 		return 0;
@@ -37,11 +39,15 @@ __noinline int packet_socket_made(__u32 type, __u64 sock)
 	verdict = packet_verdict(&actor, &peer);
 	if (verdict.action == MT_ALLOW)
 		return 0;
-	if (verdict.action >= MT_DENY)
-		bpf_send_signal(SIGKILL);
-	tell_denied(&actor, &peer, AF_PACKET, type, sock, MT_OP_SOCKET, &verdict,
-		    verdict.action >= MT_DENY ? MT_EFFECT_KILLED : MT_EFFECT_TOLD);
-	return 0;
+	effect = carry_out(&verdict, how);
+	tell_denied(&actor, &peer, AF_PACKET, type, sock, MT_OP_SOCKET, &verdict, effect);
+	return effect == MT_EFFECT_PREVENTED;
+}
+
+/* Where a socket is seen when it is made: who may not have it does not get to use it. Global, for one look at it. */
+__noinline int packet_socket_made(__u32 type, __u64 sock)
+{
+	return look_at_packet_socket(type, sock, 0);
 }
 
 #endif

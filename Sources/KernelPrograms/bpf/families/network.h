@@ -293,6 +293,15 @@ int sock_create(struct bpf_sock *context)
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
+/* Packet sockets, before they are made; not those of the kernel itself. */
+static __always_inline int asked_for_socket(const __u64 *arguments, __u32 how)
+{
+	if (ARGUMENT(arguments, 0, __u32) != AF_PACKET || ARGUMENT(arguments, 3, __u32))
+		return 0;
+	return look_at_packet_socket(ARGUMENT(arguments, 1, __u32), 0, how);
+}
+GUARD(socket_create, asked_for_socket)
+
 SEC("cgroup/post_bind4")
 int post_bind4(struct bpf_sock *context)
 {
