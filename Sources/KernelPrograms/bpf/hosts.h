@@ -96,10 +96,12 @@ struct peer {
  */
 __noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port, __u32 is_name)
 {
-	struct mt_network_set *set = bpf_map_lookup_elem(&network_sets, &id);
 	const struct mt_network_rule *rule;
 	__u64 best = NO_RULING, ruling;
+	struct mt_network_set *set;
 
+	/* Up to 6.7 what is global is verified whether it is called or not: here nothing that a sensor does without. */
+	set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
 	if (!set)
 		return best;
 	for (__u32 i = 0; i < MT_SET_RULES; i++) {
@@ -256,27 +258,35 @@ static __always_inline __u32 effect_of(const struct verdict *verdict)
 	return verdict->action == MT_OBSERVE ? MT_EFFECT_TOLD : MT_EFFECT_PREVENTED;
 }
 
-/* Tells that a socket may not do what it wants. */
-static __always_inline void tell_denied(const struct actor *actor, const struct peer *peer, __u32 family, __u32 type,
-					__u64 sock, __u32 operation, const struct verdict *verdict, __u32 effect)
+/* What a socket may not do. */
+struct socket_denial {
+	__u64 sock;
+	__u32 family, type;
+	__u32 operation, effect;
+	struct verdict verdict;
+};
+
+/* Tells of it. A function of its own, for its stack is not needed by who decides. */
+static __noinline int tell_denied(const struct actor *actor, const struct peer *peer, const struct socket_denial *denial)
 {
-	__u64 hash = denial_hash(actor, operation, verdict);
+	__u64 hash = denial_hash(actor, denial->operation, &denial->verdict);
 	struct mt_denial *body;
 	struct record record;
 
 	hash = hash_word(hash, ((const __u64 *)peer->key.address)[0] ^ peer->port);
 	hash = hash_end(hash_word(hash, ((const __u64 *)peer->key.address)[1] ^ (__u64)peer->protocol << 32));
-	body = deny(&record, actor, hash, MT_SECTION_NETWORK, operation, verdict, effect);
+	body = deny(&record, actor, hash, MT_SECTION_NETWORK, denial->operation, &denial->verdict, denial->effect);
 	if (!body)
-		return;
-	body->family = family;
-	body->type = type;
+		return 0;
+	body->family = denial->family;
+	body->type = denial->type;
 	body->protocol = peer->protocol;
 	body->port = peer->port;
-	body->sock = sock;
+	body->sock = denial->sock;
 	__builtin_memcpy(body->remote, peer->key.address, sizeof(body->remote));
 	if (send(&record))
 		remember_open(hash);
+	return 0;
 }
 
 #endif

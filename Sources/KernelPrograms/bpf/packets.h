@@ -28,20 +28,20 @@ static __always_inline int look_at_packet_socket(__u32 type, __u64 sock, __u32 h
 {
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
+	struct socket_denial denial = {
+		.sock = sock, .family = AF_PACKET, .type = type, .operation = MT_OP_SOCKET};
 	struct peer peer = {};
-	struct verdict verdict;
 	struct actor actor;
-	__u32 effect;
 
 	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
-	verdict = packet_verdict(&actor, &peer);
-	if (verdict.action == MT_ALLOW)
+	denial.verdict = packet_verdict(&actor, &peer);
+	if (denial.verdict.action == MT_ALLOW)
 		return 0;
-	effect = carry_out(&verdict, how);
-	tell_denied(&actor, &peer, AF_PACKET, type, sock, MT_OP_SOCKET, &verdict, effect);
-	return effect == MT_EFFECT_PREVENTED;
+	denial.effect = carry_out(&denial.verdict, how);
+	tell_denied(&actor, &peer, &denial);
+	return denial.effect == MT_EFFECT_PREVENTED;
 }
 
 /* Where a socket is seen when it is made: who may not have it does not get to use it. Global, for one look at it. */

@@ -689,7 +689,6 @@ int messages_leave(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct packet packet = {};
 	struct watched *watched;
-	struct verdict verdict;
 	struct peer peer;
 
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
@@ -704,11 +703,13 @@ int messages_leave(struct __sk_buff *skb)
 		return PASS;
 	if ((watched->watch & WATCH_ANSWERS) && packet.source == PORT_DNS && policy_of(watched->actor.job, MT_SECTION_NETWORK)) {
 		peer = peer_of(watched);
-		verdict = (struct verdict){.action = MT_DENY};
+		struct socket_denial denial = {
+			.sock = watched->sock, .family = AF_INET6, .type = SOCK_DGRAM, .operation = MT_OP_ANSWER,
+			.effect = MT_EFFECT_PREVENTED, .verdict = {.action = MT_DENY}};
+
 		__builtin_memcpy(peer.key.address, packet.to, 16);
 		peer.port = packet.destination;
-		tell_denied(&watched->actor, &peer, AF_INET6, SOCK_DGRAM, watched->sock, MT_OP_ANSWER, &verdict,
-			    effect_of(&verdict));
+		tell_denied(&watched->actor, &peer, &denial);
 		return DROP;
 	}
 	return watched->watch & WATCH_QUERIES ? query_leaves(skb, &packet, watched) : PASS;

@@ -53,35 +53,49 @@ static __always_inline struct mt_sock *ask(struct record *record, __u32 type, st
 }
 
 /*
- * Whether the policy lets a process speak to a peer; tells of it if it does not. Everything that is asked lies behind
- * constants: where no policy can be in force and no names are wanted, the kernel throws this away.
+ * Whether the policy lets the current process speak to a peer; tells of it if it does not. Only where a policy can be in
+ * force or names are wanted.
  */
-static __noinline int is_permitted(struct bpf_sock_addr *context, const struct mt_process *process,
-				   const struct actor *actor, struct peer *peer, __u32 operation)
+static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 family, __u32 operation)
 {
-	const struct mt_policy *policy = policy_of(actor->job, MT_SECTION_NETWORK);
 	int is_dns, is_tcp = context->protocol == IPPROTO_TCP;
+	const struct mt_policy *policy;
+	struct mt_process *process;
+	struct peer peer = {};
+	struct actor actor = {};
 	struct verdict verdict = {};
 	struct watched *watched;
 	int by_name = 0;
 	__u32 what = 0;
 
-	peer->key.prefix = WHOLE_ADDRESS;
-	peer->key.policy = policy ? policy->id : 0;
-	peer->port = __builtin_bswap16(context->user_port);
-	peer->protocol = is_tcp ? MT_PROTOCOL_TCP : MT_PROTOCOL_UDP;
-	peer->subjects = process->subjects;
-	is_dns = !is_tcp && peer->port == PORT_DNS;
+	process = current_process(&actor);
+	if (!process)
+		return ALLOW;
+	if (family == AF_INET) {
+		set_v4(peer.key.address, context->user_ip4);
+	} else {
+		__u32 words[4] = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2],
+				  context->user_ip6[3]};
+
+		copy_v6(peer.key.address, words);
+	}
+	policy = policy_of(actor.job, MT_SECTION_NETWORK);
+	peer.key.prefix = WHOLE_ADDRESS;
+	peer.key.policy = policy ? policy->id : 0;
+	peer.port = __builtin_bswap16(context->user_port);
+	peer.protocol = is_tcp ? MT_PROTOCOL_TCP : MT_PROTOCOL_UDP;
+	peer.subjects = process->subjects;
+	is_dns = !is_tcp && peer.port == PORT_DNS;
 	if (!policy && !is_dns)
 		return ALLOW;
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
-		verdict = verdict_of(judge(peer, actor->job, &by_name), policy);
-		if (is_dns && is_resolver(policy->id, peer->key.address))
+		verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
+		if (is_dns && is_resolver(policy->id, peer.key.address))
 			verdict = (struct verdict){};
 		/* Who speaks to somebody goes on speaking to it, whatever became of the name. */
 		if (verdict.action >= MT_DENY && !is_tcp && watched && (watched->watch & WATCH_DATAGRAM) &&
-		    watched->port == peer->port && is_same_address(watched->remote, peer->key.address))
+		    watched->port == peer.port && is_same_address(watched->remote, peer.key.address))
 			return ALLOW;
 	}
 	if (verdict.action < MT_DENY) {
@@ -91,46 +105,54 @@ static __noinline int is_permitted(struct bpf_sock_addr *context, const struct m
 			what = WATCH_NAME;
 		else if (by_name)
 			what = WATCH_DATAGRAM;
-		if (what && !watch(context->sk, what, actor, peer) && policy)
+		if (what && !watch(context->sk, what, &actor, &peer) && policy)
 			verdict.action = MT_DENY;
 		else if (!what && watched)
 			watched->watch &= WATCH_ANSWERS;
 	}
-	if (verdict.action != MT_ALLOW)
-		tell_denied(actor, peer, context->family, context->type, opaque((const void *)number_of(context->sk)),
-			    operation, &verdict, effect_of(&verdict));
+	if (verdict.action != MT_ALLOW) {
+		struct socket_denial denial = {
+			.sock = opaque((const void *)number_of(context->sk)), .family = context->family,
+			.type = context->type, .operation = operation, .effect = effect_of(&verdict), .verdict = verdict};
+
+		tell_denied(&actor, &peer, &denial);
+	}
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
 #define HAS_PEERS (config.enforces || config.names)
 
-static __always_inline int connecting(struct bpf_sock_addr *context, __u32 family)
+/* One for each kind of context, whose other fields may not be read; not inlined, for all that is done would not fit one stack. */
+static __noinline int permitted4(struct bpf_sock_addr *context, __u32 operation)
+{
+	return is_permitted(context, AF_INET, operation);
+}
+
+static __noinline int permitted6(struct bpf_sock_addr *context, __u32 operation)
+{
+	return is_permitted(context, AF_INET6, operation);
+}
+
+static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 family, int answer)
 {
 	struct flow flow = {};
-	int is_remembered = 0, answer = ALLOW;
-	struct mt_process *process;
-	struct peer peer = {};
+	int is_remembered = 0;
 	struct record record;
 	struct mt_sock *body;
 	__u64 sock;
 
-	process = current_process(&flow.actor);
-	if (!process)
+	if (!current_process(&flow.actor))
 		return ALLOW;
 	COUNT(MT_CONNECT, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
 		*(__u32 *)flow.remote = context->user_ip4;
-		set_v4(peer.key.address, context->user_ip4);
 	} else {
 		__u32 words[4] = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2],
 				  context->user_ip6[3]};
 
 		copy_v6(flow.remote, words);
-		copy_v6(peer.key.address, words);
 	}
-	if (HAS_PEERS)
-		answer = is_permitted(context, process, &flow.actor, &peer, MT_OP_CONNECT);
 	/* What is refused is told, and gets nowhere. */
 	if (context->protocol == IPPROTO_TCP && answer == ALLOW) {
 		flow.sock = opaque((const void *)sock);
@@ -148,31 +170,37 @@ static __always_inline int connecting(struct bpf_sock_addr *context, __u32 famil
 	return answer;
 }
 
+static __noinline int tell_connect4(struct bpf_sock_addr *context, int answer)
+{
+	return tell_connect(context, AF_INET, answer);
+}
+
+static __noinline int tell_connect6(struct bpf_sock_addr *context, int answer)
+{
+	return tell_connect(context, AF_INET6, answer);
+}
+
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *context)
 {
-	return connecting(context, AF_INET);
+	return tell_connect4(context, HAS_PEERS ? permitted4(context, MT_OP_CONNECT) : ALLOW);
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *context)
 {
-	return connecting(context, AF_INET6);
+	return tell_connect6(context, HAS_PEERS ? permitted6(context, MT_OP_CONNECT) : ALLOW);
 }
 
-static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
+static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family, int answer)
 {
 	__u32 words[4] = {};
 	__u64 hash = hash_begin('u'), sock;
-	struct mt_process *process;
 	struct actor actor = {};
-	struct peer peer = {};
 	struct record record;
 	struct mt_sock *body;
-	int answer = ALLOW;
 
-	process = current_process(&actor);
-	if (!process)
+	if (!current_process(&actor))
 		return ALLOW;
 	COUNT(MT_UDP_SEND, seen);
 	sock = number_of(context->sk);
@@ -183,13 +211,6 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 		words[1] = context->user_ip6[1];
 		words[2] = context->user_ip6[2];
 		words[3] = context->user_ip6[3];
-	}
-	if (HAS_PEERS) {
-		if (family == AF_INET)
-			set_v4(peer.key.address, words[0]);
-		else
-			copy_v6(peer.key.address, words);
-		answer = is_permitted(context, process, &actor, &peer, MT_OP_SEND);
 	}
 	hash = hash_word(hash, actor.image ^ actor.tgid);
 	hash = hash_word(hash, sock);
@@ -213,13 +234,13 @@ static __always_inline int sending(struct bpf_sock_addr *context, __u32 family)
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *context)
 {
-	return sending(context, AF_INET);
+	return tell_send(context, AF_INET, HAS_PEERS ? permitted4(context, MT_OP_SEND) : ALLOW);
 }
 
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *context)
 {
-	return sending(context, AF_INET6);
+	return tell_send(context, AF_INET6, HAS_PEERS ? permitted6(context, MT_OP_SEND) : ALLOW);
 }
 
 /* Who is bound to port 53 may be about to answer as a resolver. */
@@ -287,9 +308,13 @@ int sock_create(struct bpf_sock *context)
 	peer.key.policy = policy->id;
 	peer.subjects = process->subjects;
 	verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
-	if (verdict.action != MT_ALLOW)
-		tell_denied(&actor, &peer, context->family, context->type, 0, MT_OP_SOCKET, &verdict,
-			    effect_of(&verdict));
+	if (verdict.action != MT_ALLOW) {
+		struct socket_denial denial = {
+			.family = context->family, .type = context->type, .operation = MT_OP_SOCKET,
+			.effect = effect_of(&verdict), .verdict = verdict};
+
+		tell_denied(&actor, &peer, &denial);
+	}
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
