@@ -153,6 +153,7 @@ public struct Agent {
   ) {
     var surroundings = surroundings
     var waiting: [ControlServer.Question] = []
+    var reporting: [UInt64: ControlServer.Question] = [:]
     var stopping: [ControlServer.Question] = []
     var deadline: UInt64 = 0
     while true {
@@ -161,7 +162,7 @@ public struct Agent {
         log.say("not all reports could be written in time: the next agent closes what is left")
         break
       }
-      let extra = [signals, reader.doorbell.descriptor, worker.finished.descriptor]
+      let extra = [signals, reader.doorbell.descriptor, worker.finished.descriptor, worker.desk.doorbell.descriptor]
       var polled = server.polled(extra)
       var timeout = server.timeout(now: now)
       if deadline != 0 {
@@ -176,6 +177,18 @@ public struct Agent {
         case .status:
           if waiting.isEmpty { reader.askStatus() }
           waiting.append(question)
+        case .report(let job, let given, let wantsFiles):
+          guard job == nil || question.isTrusted || given.map(token.matches) ?? false else {
+            server.answer(question, ControlAnswer.error("a job is named by root, or with the agent's token"))
+            continue
+          }
+          guard let whose = job.map(ReportRequest.Whose.named) ?? question.peer.map(ReportRequest.Whose.process) else {
+            server.answer(question, ControlAnswer.error("it is not known which process asks"))
+            continue
+          }
+          reporting[question.number] = question
+          reader.ask(
+            ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
         case .stop(let given):
           guard token.matches(given) else {
             log.say("somebody asked to stop with a wrong token")
@@ -192,6 +205,7 @@ public struct Agent {
         for question in waiting { server.answer(question, status.json(surroundings, isTrusted: question.isTrusted)) }
         waiting = []
       }
+      answer(&reporting, &server, worker)
       if wantsEnd, deadline == 0 {
         deadline = ControlServer.now + Self.patience
         Self.notify("STOPPING=1")
@@ -204,6 +218,8 @@ public struct Agent {
       reader.join()
       worker.join()
     }
+    answer(&reporting, &server, worker)
+    for question in reporting.values { server.answer(question, ControlAnswer.error("the agent was stopped")) }
     let counts = worker.counts
     for question in stopping {
       server.answer(
@@ -216,6 +232,19 @@ public struct Agent {
         })
     }
     server.finish(milliseconds: 200)
+  }
+
+  private func answer(
+    _ reporting: inout [UInt64: ControlServer.Question], _ server: inout ControlServer, _ worker: ReportWorker
+  ) {
+    for (ticket, answer) in worker.desk.take() {
+      guard let question = reporting.removeValue(forKey: ticket) else { continue }
+      switch answer {
+      case .refused(let reason): server.answer(question, ControlAnswer.error(reason))
+      case .made(let report):
+        server.answer(question, report.json(hasFiles: report.descriptors != nil), report.descriptors)
+      }
+    }
   }
 
   private func end(_ reader: AgentReader, _ worker: ReportWorker) {

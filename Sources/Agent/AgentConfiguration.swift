@@ -46,6 +46,8 @@ public struct AgentConfiguration: Sendable {
   public var limits = AgentLimits()
   /// Hash what jobs execute, and the files that they leave behind.
   public var hashes = false
+  /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.
+  public var beginsHere = false
 
   public init() {}
 

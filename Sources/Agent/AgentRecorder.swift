@@ -34,7 +34,7 @@ struct AgentRecorder: ~Copyable {
   private let workspace: FoldWorkspace
   private let workshop: FrameWorkshop
   let worker: ReportWorker
-  private let hasher: FileHasher?
+  let hasher: FileHasher?
 
   var counts = AgentCounts()
   var containers = AgentContainers()
@@ -152,7 +152,7 @@ struct AgentRecorder: ~Copyable {
       place.initialize(
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
-          rule: rule, reason: reason, isKeyed: isKeyed,
+          rule: rule, reason: reason, isKeyed: isKeyed, beginsHere: settings.configuration.beginsHere,
           // A claim may have waited in its ring while the last one was made.
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
@@ -241,8 +241,9 @@ struct AgentRecorder: ~Copyable {
     guard now >= keptAt &+ Self.second / 10 else { return }
     keptAt = now
     let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
+    let isReportDue = isReportDue(now: now)
     // A reading takes some million instructions: without jobs there is little that could change.
-    if isFinishing || now >= reading.at &+ (open.isEmpty ? 10 : 1) * Self.second {
+    if isFinishing || isReportDue || now >= reading.at &+ (open.isEmpty ? 10 : 1) * Self.second {
       read(sensor)
       limitMemory()
     }
@@ -251,6 +252,7 @@ struct AgentRecorder: ~Copyable {
       job.pointee.recorder.flush(now: now)
       look(at: job, sensor, now: now)
     }
+    if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
     giveBack(sensor, now: now)
   }
@@ -271,6 +273,7 @@ struct AgentRecorder: ~Copyable {
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
       }
       job.pointee.closedAt = now
+      job.pointee.goesOnHashing()
     } catch {
       settings.log.say("the job in slot \(slot) cannot be closed: \(error)")
     }
@@ -369,6 +372,7 @@ struct AgentRecorder: ~Copyable {
   /// No record comes any more: every job is closed, whatever of it lives.
   mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
     read(sensor)
+    for slot in open where jobs[Int(slot)]?.pointee.closedAt == 0 { jobs[Int(slot)]?.pointee.goesOnHashing() }
     while mt_boottime_ns() &- detachedAt < Self.lastHashes {
       // Not lazily: each of them has to be asked for.
       let isHashed = open.map { slot in

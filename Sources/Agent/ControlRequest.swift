@@ -4,10 +4,14 @@ internal import Observation
 ///
 ///     {"command":"status"}
 ///     {"command":"stop","token":"…"}
+///     {"command":"report"}
+///     {"command":"report","job":"0123…","token":"…","files":true}
 enum ControlRequest: Equatable {
   case ready
   case status
   case stop(token: [UInt8])
+  /// Of the named job, or else of that which the asking process is in.
+  case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
 
   /// Bytes of a request, its line feed included.
   static let limit = 4096
@@ -18,6 +22,14 @@ enum ControlRequest: Equatable {
     case request(ControlRequest)
     /// Why not, in words.
     case refused(String)
+  }
+
+  /// The answer depends on which process asks: see ``PeerProcess``.
+  var asksWho: Bool {
+    switch self {
+    case .ready, .status, .stop: false
+    case .report(let job, _, _): job == nil
+    }
   }
 
   /// Any bytes give an answer. What stands behind the line is not looked at.
@@ -35,7 +47,12 @@ enum ControlRequest: Equatable {
     case "stop":
       guard let token = value["token"]?.bytes else { return .refused("stop takes a token") }
       return .request(.stop(token: token))
-    default: return .refused("there are the commands ready, status and stop")
+    case "report":
+      if let job = value["job"], job.text?.isEmpty ?? true { return .refused("job takes the id of a job") }
+      return .request(
+        .report(
+          job: value["job"]?.text, token: value["token"]?.bytes, wantsFiles: value["files"]?.bool ?? false))
+    default: return .refused("there are the commands ready, status, report and stop")
     }
   }
 }

@@ -36,7 +36,7 @@ public enum TerminalSummary {
       lines.append("  " + style.dim(label) + padding + value)
     }
     row("command", safe(CommandLine.text(input.command), width))
-    let status = input.waitStatus.map { ExitStatus(waitStatus: $0).text } ?? "not known"
+    let status = input.result ?? "not known"
     row("result", "\(status) after \(Units.duration(input.durationNanoseconds))")
     row("processes", processes(tally))
     row("files", files(tally, input))
