@@ -189,6 +189,19 @@ public struct Agent {
           reporting[question.number] = question
           reader.ask(
             ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
+        case .run(let process, let wantsColour, let wantsHashes):
+          do throws(RunRefusal) {
+            guard let peer = question.peer else { throw RunRefusal("it is not known which process asks") }
+            guard !wantsHashes || configuration.hashes else { throw RunRefusal("the agent hashes nothing (--hashes)") }
+            let report = ReportRequest(
+              ticket: question.number, whose: .process(peer), wantsFiles: true, at: mt_boottime_ns(),
+              summary: .init(hasColour: wantsColour))
+            reader.ask(RunRequest(report: report, peer: peer, process: try GivenProcess(process, of: peer)))
+            reporting[question.number] = question
+          } catch {
+            server.answer(question, ControlAnswer.error(error.description))
+          }
+        case .kept(let path): worker.put(.remove(path: path))
         case .stop(let given):
           guard token.matches(given) else {
             log.say("somebody asked to stop with a wrong token")
@@ -238,11 +251,19 @@ public struct Agent {
     _ reporting: inout [UInt64: ControlServer.Question], _ server: inout ControlServer, _ worker: ReportWorker
   ) {
     for (ticket, answer) in worker.desk.take() {
-      guard let question = reporting.removeValue(forKey: ticket) else { continue }
+      guard let question = reporting[ticket] else { continue }
+      if case .watched(let identifier) = answer {
+        server.answer(question, ControlAnswer.line { $0.member("watched", identifier) }, then: .another)
+        continue
+      }
+      reporting[ticket] = nil
       switch answer {
+      case .watched: break
       case .refused(let reason): server.answer(question, ControlAnswer.error(reason))
       case .made(let report):
-        server.answer(question, report.json(hasFiles: report.descriptors != nil), report.descriptors)
+        // Made for who asks alone, who says when it can go.
+        let then: ControlServer.Next = report.summary == nil ? .end : .receipt(.kept(path: report.path))
+        server.answer(question, report.json(hasFiles: report.descriptors != nil), report.descriptors, then: then)
       }
     }
   }

@@ -49,6 +49,8 @@ struct AgentJob: ~Copyable {
   weak var reportInMaking: ReportInMaking?
   /// Of its first process, effective; nil: not told.
   private(set) var user: UInt32?
+  /// A user has asked for it to be watched.
+  private(set) var isRun = false
   /// What it did before the agent is not asked for.
   private let beginsHere: Bool
   /// Slots of containers that live.
@@ -153,6 +155,14 @@ struct AgentJob: ~Copyable {
   mutating func adopted(at time: UInt64) {
     if span.from != nil { span.from = time }
     for index in unseen.indices where unseen[index].reason == .adopted { unseen[index].until = time }
+  }
+
+  /// A process that is to be watched, and that no record tells of.
+  mutating func begin(with pid: UInt32, of user: UInt32) {
+    first[pid] = 0
+    firstSeen = 1
+    self.user = user
+    isRun = true
   }
 
   // MARK: - Containers

@@ -21,7 +21,11 @@ final class AgentReader: @unchecked Sendable {
   private var recorder: AgentRecorder?
   private var thread: pthread_t?
   private let wantsStatus = Atomic<Bool>(false)
-  private let requests = Mutex<[ReportRequest]>([])
+  private enum Request: Sendable {
+    case report(ReportRequest)
+    case run(RunRequest)
+  }
+  private let requests = Mutex<[Request]>([])
   private let wantsEnd = Atomic<Bool>(false)
   private let isOver = Atomic<Bool>(false)
   private let answer = Mutex<AgentStatus?>(nil)
@@ -54,7 +58,13 @@ final class AgentReader: @unchecked Sendable {
 
   /// Has a job's report made; the worker's desk has the answer, whatever it is.
   func ask(_ request: ReportRequest) {
-    requests.withLock { $0.append(request) }
+    requests.withLock { $0.append(.report(request)) }
+    interrupt.interrupt()
+  }
+
+  /// Has a process watched; the desk has an answer when it is, and another when its report is there.
+  func ask(_ request: RunRequest) {
+    requests.withLock { $0.append(.run(request)) }
     interrupt.interrupt()
   }
 
@@ -110,6 +120,11 @@ final class AgentReader: @unchecked Sendable {
       defer { requests = [] }
       return requests
     }
-    for request in taken { recorder.take(request, sensor) }
+    for request in taken {
+      switch request {
+      case .report(let request): recorder.take(request, sensor)
+      case .run(let request): recorder.take(request, sensor)
+      }
+    }
   }
 }

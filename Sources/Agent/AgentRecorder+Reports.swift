@@ -43,7 +43,11 @@ extension AgentRecorder {
 
   private func isDue(_ job: Place, now: UInt64) -> Bool {
     job.pointee.closedAt == 0 && job.pointee.reportInMaking == nil && now >= job.pointee.nextReportAt
-      && job.pointee.requests.contains { now >= $0.at &+ Self.settling }
+      && job.pointee.requests.contains { Self.isDue($0, now: now) }
+  }
+
+  private static func isDue(_ request: ReportRequest, now: UInt64) -> Bool {
+    request.summary == nil && now >= request.at &+ settling
   }
 
   /// Makes one of those that are due, as the rings are not read meanwhile.
@@ -58,8 +62,8 @@ extension AgentRecorder {
 
   private mutating func makeReport(of job: Place, _ sensor: Sensor, now: UInt64) {
     let slot = job.pointee.slot
-    let served = job.pointee.requests.filter { now >= $0.at &+ Self.settling }
-    job.pointee.requests.removeAll { now >= $0.at &+ Self.settling }
+    let served = job.pointee.requests.filter { Self.isDue($0, now: now) }
+    job.pointee.requests.removeAll { Self.isDue($0, now: now) }
     job.pointee.goesOnHashing()
     do {
       var counts = try sensor.jobCounts(slot)

@@ -125,8 +125,8 @@ struct AgentRecorder: ~Copyable {
   }
 
   /// Some hundred microseconds: a directory and a file are made.
-  private mutating func openJob(
-    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, at time: UInt64
+  mutating func openJob(
+    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, root: UInt32 = 0, at time: UInt64
   ) -> Bool {
     let identifier = JobIdentifier.make()
     let clock = WallClock(offset: Clock.wallOffset)
@@ -144,8 +144,10 @@ struct AgentRecorder: ~Copyable {
         JournalEntry(
           job: identifier, directory: directory.temporaryName, name: name, rule: rule?.name ?? "unknown",
           provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot))
-      var options = JobOptions(rootProcess: 0, masker: settings.masker)
+      var options = JobOptions(rootProcess: root, masker: settings.masker)
       options.limits.bytes = settings.configuration.limits.bytesPerJob
+      // Who reads the report of what was given to us is not root, who would see where any path leads.
+      options.resolvesPaths = root == 0
       options.hashesFiles = settings.configuration.hashes
       let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log, hasher: hasher)
       let place = Place.allocate(capacity: 1)

@@ -4,6 +4,7 @@ internal import Observation
 ///
 ///     {"command":"status"}
 ///     {"command":"stop","token":"…"}
+///     {"command":"run","process":4711}
 ///     {"command":"report"}
 ///     {"command":"report","job":"0123…","token":"…","files":true}
 enum ControlRequest: Equatable {
@@ -12,6 +13,10 @@ enum ControlRequest: Equatable {
   case stop(token: [UInt8])
   /// Of the named job, or else of that which the asking process is in.
   case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
+  /// A child of the asking process is to be watched; see ``GivenProcess``.
+  case run(process: UInt32, wantsColour: Bool, wantsHashes: Bool)
+  /// What a `run` came to is with who asked for it. Nobody sends that: it is how the server tells of a receipt.
+  case kept(path: String)
 
   /// Bytes of a request, its line feed included.
   static let limit = 4096
@@ -27,7 +32,8 @@ enum ControlRequest: Equatable {
   /// The answer depends on which process asks: see ``PeerProcess``.
   var asksWho: Bool {
     switch self {
-    case .ready, .status, .stop: false
+    case .ready, .status, .stop, .kept: false
+    case .run: true
     case .report(let job, _, _): job == nil
     }
   }
@@ -52,7 +58,15 @@ enum ControlRequest: Equatable {
       return .request(
         .report(
           job: value["job"]?.text, token: value["token"]?.bytes, wantsFiles: value["files"]?.bool ?? false))
-    default: return .refused("there are the commands ready, status, report and stop")
+    case "run":
+      guard let process = value["process"]?.unsigned, (1...UInt64(Int32.max)).contains(process) else {
+        return .refused("run takes the number of a process")
+      }
+      return .request(
+        .run(
+          process: UInt32(process), wantsColour: value["colour"]?.bool ?? false,
+          wantsHashes: value["hashes"]?.bool ?? false))
+    default: return .refused("there are the commands ready, status, report, run and stop")
     }
   }
 }

@@ -20,6 +20,15 @@ struct ControlServer: ~Copyable {
     var peer: PeerProcess?
   }
 
+  /// What follows an answer.
+  enum Next: Equatable {
+    case end
+    /// Another answer, whenever it comes: the connection has no deadline, nor does it count against those of its user.
+    case another
+    /// The client says something when it has kept what it was given; then this is asked.
+    case receipt(ControlRequest)
+  }
+
   private struct Connection {
     var number: UInt64
     var descriptor: Int32
@@ -29,6 +38,7 @@ struct ControlServer: ~Copyable {
     /// A request that waits until it is known who asks.
     var unasked: (request: ControlRequest, peer: PeerProcess)?
     var answer: ArraySlice<UInt8>?
+    var next = Next.end
     /// What goes with the answer's first byte.
     var attached: HeldDescriptors?
     var isAsking = false
@@ -82,7 +92,7 @@ struct ControlServer: ~Copyable {
 
   /// Milliseconds until a connection's time is up; -1: there is none.
   func timeout(now: UInt64) -> Int32 {
-    guard let next = connections.map(\.deadline).min() else { return -1 }
+    guard let next = connections.map(\.deadline).min(), next != .max else { return -1 }
     return next <= now ? 0 : Int32(clamping: (next - now) / 1_000_000 + 1)
   }
 
@@ -102,10 +112,16 @@ struct ControlServer: ~Copyable {
   }
 
   /// Sends an answer, as far as it goes at once. The client may be gone.
-  mutating func answer(_ question: Question, _ bytes: [UInt8], _ attached: HeldDescriptors? = nil) {
+  mutating func answer(
+    _ question: Question, _ bytes: [UInt8], _ attached: HeldDescriptors? = nil, then next: Next = .end
+  ) {
     guard let index = connections.firstIndex(where: { $0.number == question.number }) else { return }
     connections[index].answer = bytes[...]
     connections[index].attached = attached
+    connections[index].next = next
+    connections[index].isAsking = false
+    if next == .another { connections[index].deadline = .max }
+    if case .receipt = next { connections[index].deadline = Self.now + 6 * Self.patience }
     if !send(index) { drop(index) }
   }
 
@@ -138,6 +154,8 @@ struct ControlServer: ~Copyable {
   static func isTrusted(_ user: UInt32) -> Bool { user == 0 || user == geteuid() }
 
   private func hasRoom(for user: UInt32) -> Bool {
+    // Of those that wait for the end of a command there are as many as may run.
+    let connections = connections.filter { $0.deadline != .max }
     if connections.count >= Self.limit { return false }
     if Self.isTrusted(user) { return true }
     return connections.count { $0.peer.uid == user } < Self.userLimit
@@ -154,6 +172,11 @@ struct ControlServer: ~Copyable {
     if connections[index].answer != nil { return send(index) }
     // Nothing was to be read: it has gone.
     if connections[index].isAsking { return false }
+    if case .receipt(let request) = connections[index].next {
+      var byte: UInt8 = 0
+      if recv(connections[index].descriptor, &byte, 1, 0) == 1 { ask(index, request, peer: nil, &questions) }
+      return false
+    }
     if connections[index].unasked != nil { return identify(index, &questions) }
     var buffer = [UInt8](repeating: 0, count: ControlRequest.limit)
     let count = recv(connections[index].descriptor, &buffer, buffer.count, 0)
@@ -226,7 +249,11 @@ struct ControlServer: ~Copyable {
     if count < 0 { return count == -Int(EAGAIN) || count == -Int(EINTR) }
     connections[index].attached = nil
     connections[index].answer = answer.dropFirst(count)
-    return count < answer.count
+    if count < answer.count { return true }
+    if connections[index].next == .end { return false }
+    connections[index].answer = nil
+    connections[index].isAsking = connections[index].next == .another
+    return true
   }
 
   static var now: UInt64 {

@@ -15,6 +15,7 @@ final class PeerProcess: Sendable {
   let pid: UInt32
   /// Effective, when it connected.
   let user: UInt32
+  let group: UInt32
   let pidfd: Int32
   private let challenge = ControlToken.make()
 
@@ -26,6 +27,7 @@ final class PeerProcess: Sendable {
     guard pidfd >= 0 else { throw SystemError("tell which process asks", code: -pidfd) }
     pid = UInt32(peer.pid)
     user = peer.uid
+    group = peer.gid
     let code = mt_local_tell_senders(socket)
     // `pidfd` is closed by deinit.
     guard code == 0 else { throw SystemError("tell who sends", code: -code) }

@@ -21,6 +21,12 @@ struct ReportRequest: Sendable {
   var wantsFiles: Bool
   /// CLOCK_BOOTTIME: everything until then has to be in it.
   var at: UInt64
+  /// When the job is over, not sooner: what it came to for a terminal, with colour or without, comes with it.
+  var summary: Summary?
+
+  struct Summary: Sendable {
+    var hasColour: Bool
+  }
 
   var asker: AskedReport.Asker {
     switch whose {
@@ -42,6 +48,8 @@ struct MadeReport: Sendable {
   /// Until when it tells, RFC 3339, and how many processes of the job lived then; nil: to the job's end.
   var until: String?
   var processes: UInt64 = 0
+  /// What `run` says at the end.
+  var summary: String?
   /// Of ``files``, for reading; nil: not wanted, or not to be handed over.
   var descriptors: HeldDescriptors?
 
@@ -57,6 +65,7 @@ struct MadeReport: Sendable {
       json.member(named: "logHead", logHead)
       json.member(named: "until", until)
       json.member("processes", processes)
+      if let summary { json.member("summary", summary) }
       json.array("files") { json in if hasFiles { for name in Self.files { json.member(nil, name) } } }
     }
   }
@@ -81,6 +90,8 @@ struct MadeReport: Sendable {
 final class ReportDesk: Sendable {
   enum Answer: Sendable {
     case made(MadeReport)
+    /// A process is watched from now on, as this job.
+    case watched(String)
     /// Why not, in words.
     case refused(String)
   }

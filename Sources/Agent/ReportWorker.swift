@@ -15,6 +15,8 @@ final class ReportWorker: @unchecked Sendable {
     case soFar(JobSoFar)
     /// Somebody wants the report of a job that is no longer open.
     case answer(ReportRequest, job: String)
+    /// Who wanted a report has it.
+    case remove(path: String)
     /// A job that an agent before this one left unfinished.
     case recover(JournalEntry, seenAgainAt: UInt64)
   }
@@ -144,6 +146,7 @@ final class ReportWorker: @unchecked Sendable {
         case .report(let job): write(job, workspace)
         case .soFar(let job): write(job)
         case .answer(let request, let job): answer(request, job: job)
+        case .remove(let path): remove(path)
         case .recover(let entry, let time): recover(entry, seenAgainAt: time)
         }
         // Not held any longer: each job's memory is free when its report is written.
@@ -213,20 +216,37 @@ final class ReportWorker: @unchecked Sendable {
       made.until = input.clock.rfc3339(until.at)
       made.processes = until.processes
     }
-    answer(requests, made)
+    answer(requests, made) { wanted in
+      let text = TerminalSummary.write(input, reportDirectory: nil, colour: wanted.hasColour)
+      return String(decoding: text, as: UTF8.self)
+    }
   }
 
-  private func answer(_ requests: [ReportRequest], _ made: MadeReport) {
+  private func answer(
+    _ requests: [ReportRequest], _ made: MadeReport, summary: (ReportRequest.Summary) -> String? = { _ in nil }
+  ) {
     do throws(SystemError) {
       let wanting = requests.filter(\.wantsFiles)
       let held = wanting.isEmpty ? nil : try MadeReport.open(made.path)
       for request in requests {
         var made = made
+        made.summary = request.summary.flatMap(summary)
         made.descriptors = request.wantsFiles ? held : nil
         desk.answer(request, .made(made))
       }
     } catch {
       refuse(requests, error.description)
+    }
+  }
+
+  /// A report that was made for somebody who has a copy of it.
+  private func remove(_ path: String) {
+    for name in MadeReport.files { unlink("\(path)/\(name)") }
+    guard rmdir(path) == 0 else { return log.say("\(SystemError("remove \(path)", code: errno))") }
+    state.withLock { counts in
+      for index in counts.recent.indices where counts.recent[index].path == path {
+        counts.recent[index].path = "(handed over)"
+      }
     }
   }
 

@@ -54,8 +54,13 @@ public enum TerminalSummary {
     for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
     if let log = input.log { row("log head", safe(log.head, 64)) }
-    if let reportDirectory { row("report", safe(reportDirectory, 4096) + "/report.html") }
+    if let reportDirectory { lines.append(reportRow(reportDirectory, colour: colour)) }
     return Array((lines.joined(separator: "\n") + "\n").utf8)
+  }
+
+  /// The last line, without its end.
+  public static func reportRow(_ directory: String, colour: Bool) -> String {
+    "  " + Style(isOn: colour).dim("report") + "     " + safe(directory, 4096) + "/report.html"
   }
 
   static func symbol(_ verdict: Verdict) -> String {

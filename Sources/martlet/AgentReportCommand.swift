@@ -92,10 +92,8 @@ struct AgentReportCommand: ParsableCommand {
       Message.write("\(verdict)\(until)\(head); report \(shown)\n", to: STDOUT_FILENO)
     }
     let verdicts = Set(answer["verdicts"]?.array?.compactMap(\.text) ?? [verdict])
-    let matched = failOn.verdicts.filter { verdicts.contains($0.rawValue) }
-    guard !matched.isEmpty else { return }
-    Message.say("exit status 3: --fail-on \(matched.map(\.rawValue).sorted().joined(separator: ","))")
-    throw ExitCode.verdictMatched
+    let status = failOn.exitStatus(of: verdicts)
+    if status != 0 { throw ExitCode(status) }
   }
 
   private static func notHandedOver(_ path: String) -> StartFailure {

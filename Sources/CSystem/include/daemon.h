@@ -67,6 +67,9 @@ long mt_local_send(int socket, const void *bytes, size_t size, const int *descri
 /* One datagram to a socket by name, as sd_notify(3) sends it: '@' stands for an abstract name's NUL. */
 int mt_local_notify(const char *name, const char *message);
 
+/* From now on no program that this process and its children execute gives them what they have not got. */
+int mt_gain_no_privileges(void);
+
 /* Locks the file for this process; -EWOULDBLOCK if another has it. */
 int mt_lock_file(int descriptor);
 
