@@ -186,7 +186,8 @@ public struct Agent {
             server.answer(question, ControlAnswer.error("it is not known which process asks"))
             continue
           }
-          reporting[question.number] = question
+          // Who does not wait keeps no process' descriptor open.
+          reporting[question.number] = question.withoutPeer
           reader.ask(
             ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
         case .run(let process, let wantsColour, let wantsHashes):
@@ -197,7 +198,7 @@ public struct Agent {
               ticket: question.number, whose: .process(peer), wantsFiles: true, at: mt_boottime_ns(),
               summary: .init(hasColour: wantsColour))
             reader.ask(RunRequest(report: report, peer: peer, process: try GivenProcess(process, of: peer)))
-            reporting[question.number] = question
+            reporting[question.number] = question.withoutPeer
           } catch {
             server.answer(question, ControlAnswer.error(error.description))
           }

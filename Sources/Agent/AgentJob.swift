@@ -47,7 +47,7 @@ struct AgentJob: ~Copyable {
   var nextReportAt: UInt64 = 0
   /// There as long as one is being written.
   weak var reportInMaking: ReportInMaking?
-  /// Of its first process, effective; nil: not told.
+  /// Of its first process, effective; nil: not told, or others have joined it of another user, by its key.
   private(set) var user: UInt32?
   /// A user has asked for it to be watched.
   private(set) var isRun = false
@@ -111,7 +111,7 @@ struct AgentJob: ~Copyable {
 
   private mutating func noticeClaim(_ record: RecordView) {
     first[record.tgid] = record.leaderStart
-    if firstSeen == 0 { user = record.claim.uid }
+    user = firstSeen == 0 || user == record.claim.uid ? record.claim.uid : nil
     firstSeen += 1
     firstEndedAt = 0
     noticeStep(record.claim.step, at: record.time)

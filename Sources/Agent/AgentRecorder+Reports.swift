@@ -13,6 +13,9 @@ extension AgentRecorder {
   /// A job's reports take no more than this share of the reader's time, a second apart at least.
   private static let share: UInt64 = 20
 
+  /// Requests that wait for one job's next report.
+  private static let maximumRequests = 1000
+
   /// Somebody wants a report. The answer goes to the desk, now or when it is there.
   mutating func take(_ request: ReportRequest, _ sensor: Sensor) {
     switch request.whose {
@@ -27,15 +30,23 @@ extension AgentRecorder {
       var request = request
       // A job's other users, as those within a container, may know that it is watched, and not what its user's processes did.
       request.wantsFiles = request.wantsFiles && (peer.user == job.pointee.user || ControlServer.isTrusted(peer.user))
-      job.pointee.requests.append(request)
+      put(request, job)
     case .named(let identifier):
       for slot in open where jobs[Int(slot)]?.pointee.identifier == identifier {
-        jobs[Int(slot)]?.pointee.requests.append(request)
+        if let job = jobs[Int(slot)] { put(request, job) }
         return
       }
       // It may have ended.
       worker.put(.answer(request, job: identifier))
+    case .found: break
     }
+  }
+
+  private func put(_ request: ReportRequest, _ job: Place) {
+    guard job.pointee.requests.count < Self.maximumRequests else {
+      return worker.desk.answer(request, .refused("the job's report is asked for too often"))
+    }
+    job.pointee.requests.append(request.found)
   }
 
   /// Whether a report is due that is not a job's last.

@@ -51,7 +51,7 @@ extension AgentRecorder {
     guard begun, let job = jobs[Int(place.slot)] else { throw RunRefusal("there is no place to write") }
     job.pointee.begin(with: process.pid, of: peer.user)
     job.pointee.recorder.limit(bytes: min(limits.bytesPerJob, Self.runBytes))
-    job.pointee.requests.append(request.report)
+    job.pointee.requests.append(request.report.found)
     return job.pointee.identifier
   }
 }

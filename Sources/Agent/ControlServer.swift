@@ -18,6 +18,12 @@ struct ControlServer: ~Copyable {
     var isTrusted: Bool
     /// Who asks, if the request depends on it.
     var peer: PeerProcess?
+
+    var withoutPeer: Question {
+      var question = self
+      question.peer = nil
+      return question
+    }
   }
 
   /// What follows an answer.

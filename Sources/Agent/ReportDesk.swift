@@ -12,6 +12,8 @@ struct ReportRequest: Sendable {
     case process(PeerProcess)
     /// Somebody names it who may: root, the agent's own user, or who has the token.
     case named(String)
+    /// It is known: what is left of the two, so that nothing is held for who does not wait for an answer.
+    case found(by: AskedReport.Asker)
   }
 
   /// Whom the answer is for.
@@ -28,10 +30,18 @@ struct ReportRequest: Sendable {
     var hasColour: Bool
   }
 
+  /// Its job is known.
+  var found: ReportRequest {
+    var found = self
+    found.whose = .found(by: asker)
+    return found
+  }
+
   var asker: AskedReport.Asker {
     switch whose {
     case .process: .job
     case .named: .other
+    case .found(let asker): asker
     }
   }
 }

@@ -191,6 +191,26 @@ class Reports(AgentCase):
             with open(self.path("work", case)) as file:
                 self.assertIn(reason, json.load(file)["error"])
 
+    def test_who_makes_a_job_for_others_to_join_reads_nothing_of_theirs(self):
+        """A build's number can be guessed, and its key be taken first."""
+        self.start_agent()
+        asking = self.script("asking.sh", self.go_on("goon") + "; cd work; " + self.asking("--output", "stolen", name="work/asked"))
+        os.chmod(self.path("work"), 0o777)
+        first = subprocess.Popen(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", asking], cwd=self.scratch,
+            start_new_session=True,
+            env={"PATH": os.environ["PATH"], "JENKINS_URL": "https://ci.example/", "BUILD_TAG": "app-43"})
+        self.addCleanup(self._reap, first)
+        wait_until(lambda: self.status()["jobs"])
+        second = self.jenkins("echo x > private; touch joined; sleep 1000", "app-43")
+        wait_until(lambda: os.path.exists(self.path("work", "joined")))
+        self.assertEqual(self.status()["counts"]["running"], 1)
+        self.let("goon")
+        self.assertEqual(self.status_of("work/asked"), 1)
+        self.assertIn("only root and the job's own user", self.said("work/asked"))
+        self.assertFalse(os.path.exists(self.path("work", "stolen")))
+        self._reap(second)
+
     def test_asked_often_and_by_many_at_once(self):
         self.start_agent()
         asking = " & ".join(self.asking("--json", name=f"asked-{number}") for number in range(8))
