@@ -70,7 +70,8 @@ struct Run {
     }
     if let agent = try reachAgent() {
       guard policy == nil else {
-        throw Refusal(message: "A policy is in force, and the agent that runs here keeps to none. The command was not run.")
+        throw Refusal(
+          message: "A policy is in force, and the agent that runs here keeps to none. The command was not run.")
       }
       return try AgentRun(
         run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,

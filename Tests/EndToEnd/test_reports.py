@@ -200,7 +200,7 @@ class Reports(AgentCase):
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", asking], cwd=self.scratch,
             start_new_session=True,
             env={"PATH": os.environ["PATH"], "JENKINS_URL": "https://ci.example/", "BUILD_TAG": "app-43"})
-        self.addCleanup(self._reap, first)
+        self.addCleanup(self.end_group, first)
         wait_until(lambda: self.status()["jobs"])
         second = self.jenkins("echo x > private; touch joined; sleep 1000", "app-43")
         wait_until(lambda: os.path.exists(self.path("work", "joined")))
@@ -209,7 +209,7 @@ class Reports(AgentCase):
         self.assertEqual(self.status_of("work/asked"), 1)
         self.assertIn("only root and the job's own user", self.said("work/asked"))
         self.assertFalse(os.path.exists(self.path("work", "stolen")))
-        self._reap(second)
+        self.end_group(second)
 
     def test_asked_often_and_by_many_at_once(self):
         self.start_agent()
