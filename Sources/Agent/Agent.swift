@@ -153,6 +153,7 @@ public struct Agent {
   ) {
     var surroundings = surroundings
     var waiting: [ControlServer.Question] = []
+    var reporting: [UInt64: ControlServer.Question] = [:]
     var stopping: [ControlServer.Question] = []
     var deadline: UInt64 = 0
     while true {
@@ -161,7 +162,7 @@ public struct Agent {
         log.say("not all reports could be written in time: the next agent closes what is left")
         break
       }
-      let extra = [signals, reader.doorbell.descriptor, worker.finished.descriptor]
+      let extra = [signals, reader.doorbell.descriptor, worker.finished.descriptor, worker.desk.doorbell.descriptor]
       var polled = server.polled(extra)
       var timeout = server.timeout(now: now)
       if deadline != 0 {
@@ -176,6 +177,32 @@ public struct Agent {
         case .status:
           if waiting.isEmpty { reader.askStatus() }
           waiting.append(question)
+        case .report(let job, let given, let wantsFiles):
+          guard job == nil || question.isTrusted || given.map(token.matches) ?? false else {
+            server.answer(question, ControlAnswer.error("a job is named by root, or with the agent's token"))
+            continue
+          }
+          guard let whose = job.map(ReportRequest.Whose.named) ?? question.peer.map(ReportRequest.Whose.process) else {
+            server.answer(question, ControlAnswer.error("it is not known which process asks"))
+            continue
+          }
+          // Who does not wait keeps no process' descriptor open.
+          reporting[question.number] = question.withoutPeer
+          reader.ask(
+            ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
+        case .run(let process, let wantsColour, let wantsHashes):
+          do throws(RunRefusal) {
+            guard let peer = question.peer else { throw RunRefusal("it is not known which process asks") }
+            guard !wantsHashes || configuration.hashes else { throw RunRefusal("the agent hashes nothing (--hashes)") }
+            let report = ReportRequest(
+              ticket: question.number, whose: .process(peer), wantsFiles: true, at: mt_boottime_ns(),
+              summary: .init(hasColour: wantsColour))
+            reader.ask(RunRequest(report: report, peer: peer, process: try GivenProcess(process, of: peer)))
+            reporting[question.number] = question.withoutPeer
+          } catch {
+            server.answer(question, ControlAnswer.error(error.description))
+          }
+        case .kept(let path): worker.put(.remove(path: path))
         case .stop(let given):
           guard token.matches(given) else {
             log.say("somebody asked to stop with a wrong token")
@@ -192,6 +219,7 @@ public struct Agent {
         for question in waiting { server.answer(question, status.json(surroundings, isTrusted: question.isTrusted)) }
         waiting = []
       }
+      answer(&reporting, &server, worker)
       if wantsEnd, deadline == 0 {
         deadline = ControlServer.now + Self.patience
         Self.notify("STOPPING=1")
@@ -204,6 +232,8 @@ public struct Agent {
       reader.join()
       worker.join()
     }
+    answer(&reporting, &server, worker)
+    for question in reporting.values { server.answer(question, ControlAnswer.error("the agent was stopped")) }
     let counts = worker.counts
     for question in stopping {
       server.answer(
@@ -216,6 +246,27 @@ public struct Agent {
         })
     }
     server.finish(milliseconds: 200)
+  }
+
+  private func answer(
+    _ reporting: inout [UInt64: ControlServer.Question], _ server: inout ControlServer, _ worker: ReportWorker
+  ) {
+    for (ticket, answer) in worker.desk.take() {
+      guard let question = reporting[ticket] else { continue }
+      if case .watched(let identifier) = answer {
+        server.answer(question, ControlAnswer.line { $0.member("watched", identifier) }, then: .another)
+        continue
+      }
+      reporting[ticket] = nil
+      switch answer {
+      case .watched: break
+      case .refused(let reason): server.answer(question, ControlAnswer.error(reason))
+      case .made(let report):
+        // Made for who asks alone, who says when it can go.
+        let then: ControlServer.Next = report.summary == nil ? .end : .receipt(.kept(path: report.path))
+        server.answer(question, report.json(hasFiles: report.descriptors != nil), report.descriptors, then: then)
+      }
+    }
   }
 
   private func end(_ reader: AgentReader, _ worker: ReportWorker) {

@@ -94,6 +94,7 @@ extension AgentConfiguration {
   private static let limits = Form<AgentLimits>.record(
     AgentLimits(),
     .field("jobs", "Jobs at once.", .integer(1...1023), \.jobs),
+    .field("runsPerUser", "Commands at once that a user has watched by martlet run.", .integer(0...255), \.runsPerUser),
     .field(
       "memoryPerJob", "Kept of one job; what comes beyond is counted.", .bytes((1 << 20)...(1 << 36)), \.bytesPerJob),
     .field("memory", "Kept of all jobs together.", .bytes((1 << 20)...(1 << 40)), \.bytes))

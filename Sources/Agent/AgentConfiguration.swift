@@ -27,6 +27,8 @@ public struct AgentRule: Sendable, Equatable {
 public struct AgentLimits: Sendable, Equatable {
   /// Jobs at once: at most 1,023.
   public var jobs = 1000
+  /// Of those, commands that one user runs under the agent; of all users a quarter of ``jobs``. 0: nobody does.
+  public var runsPerUser = 8
   /// Bytes that are kept of one job. What comes beyond is in the event log, counted, and missing in its report.
   public var bytesPerJob = 128 << 20
   /// Bytes that are kept of all jobs together. Above it the largest keep no more.
@@ -46,6 +48,8 @@ public struct AgentConfiguration: Sendable {
   public var limits = AgentLimits()
   /// Hash what jobs execute, and the files that they leave behind.
   public var hashes = false
+  /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.
+  public var beginsHere = false
 
   public init() {}
 

@@ -40,6 +40,19 @@ struct AgentJob: ~Copyable {
   private(set) var facts: ReportInput.Job
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
+  var span = ReportInput.Span()
+  /// Reports that are wanted of it now; see AgentRecorder+Reports.
+  var requests: [ReportRequest] = []
+  /// When the next may be made that is not its last, CLOCK_BOOTTIME.
+  var nextReportAt: UInt64 = 0
+  /// There as long as one is being written.
+  weak var reportInMaking: ReportInMaking?
+  /// Of its first process, effective; nil: not told, or others have joined it of another user, by its key.
+  private(set) var user: UInt32?
+  /// A user has asked for it to be watched.
+  private(set) var isRun = false
+  /// What it did before the agent is not asked for.
+  private let beginsHere: Bool
   /// Slots of containers that live.
   private(set) var containerSlots: [UInt16] = []
   /// What the kernel side has counted of those that have ended.
@@ -63,10 +76,11 @@ struct AgentJob: ~Copyable {
 
   private static let maximumSteps = 10_000
   private static let maximumContainers = 10_000
+  private static let maximumEarlier = 100
 
   init(
     recorder: consuming JobRecorder, directory: OutputDirectory, identifier: String, slot: UInt16, clock: WallClock,
-    startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, before: SensorReading
+    startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, beginsHere: Bool = false, before: SensorReading
   ) {
     self.recorder = recorder
     self.directory = directory
@@ -75,6 +89,7 @@ struct AgentJob: ~Copyable {
     self.clock = clock
     self.startedAt = startedAt
     self.isKeyed = isKeyed
+    self.beginsHere = beginsHere
     self.before = before
     linger = rule?.linger(isKeyed: isKeyed) ?? 2_000_000_000
     facts = ReportInput.Job(provider: rule?.provider ?? "unknown", rule: rule?.name ?? "unknown", reason: reason)
@@ -96,6 +111,7 @@ struct AgentJob: ~Copyable {
 
   private mutating func noticeClaim(_ record: RecordView) {
     first[record.tgid] = record.leaderStart
+    user = firstSeen == 0 || user == record.claim.uid ? record.claim.uid : nil
     firstSeen += 1
     firstEndedAt = 0
     noticeStep(record.claim.step, at: record.time)
@@ -128,6 +144,7 @@ struct AgentJob: ~Copyable {
 
   /// A process of it was there before the agent.
   mutating func ran(since start: UInt64, unseenUntil time: UInt64) {
+    if beginsHere { return span.from = time }
     guard let index = unseen.firstIndex(where: { $0.reason == .adopted }) else {
       return unseen.append(.init(reason: .adopted, from: start, until: time))
     }
@@ -136,7 +153,16 @@ struct AgentJob: ~Copyable {
 
   /// All processes that it had before the agent are its own from here on.
   mutating func adopted(at time: UInt64) {
+    if span.from != nil { span.from = time }
     for index in unseen.indices where unseen[index].reason == .adopted { unseen[index].until = time }
+  }
+
+  /// A process that is to be watched, and that no record tells of.
+  mutating func begin(with pid: UInt32, of user: UInt32) {
+    first[pid] = 0
+    firstSeen = 1
+    self.user = user
+    isRun = true
   }
 
   // MARK: - Containers
@@ -188,7 +214,13 @@ struct AgentJob: ~Copyable {
     return now - emptySince >= patience ? .ends : .goesOn
   }
 
-  /// No record of it comes any more: has its files hashed. True when that is done, or has taken too long.
+  /// Where its report will be.
+  var path: String { directory.path }
+
+  /// What it writes from now on is hashed later.
+  mutating func goesOnHashing() { hashingSince = 0 }
+
+  /// Has its files hashed: at its end, or for a report before that. True when that is done, or has taken too long.
   mutating func isHashed(patience: UInt64, now: UInt64) -> Bool {
     if hashingSince == 0 {
       hashingSince = now
@@ -205,6 +237,47 @@ struct AgentJob: ~Copyable {
   consuming func finish(
     counts: JobCounts, after: SensorReading, sensor: SensorFacts, endedAt: UInt64
   ) -> FinishedJob {
+    var input = input(after: after, sensor: sensor)
+    input.endedAt = firstEndedAt > startedAt ? max(firstEndedAt, isKeyed ? emptySince : 0) : endedAt
+    input.waitStatus = waitStatus
+    if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
+    let slot = slot
+    let directory = directory
+    let attribution = LossAttribution(before, after, since: startedAt)
+    let before = before
+    let requests = requests
+    let recorded = recorder.finish()
+    input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
+    input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    return FinishedJob(
+      slot: slot, recorded: recorded, directory: directory, input: input, requests: requests)
+  }
+
+  /// What there is by now, for a report before its end.
+  ///
+  /// - Parameters:
+  ///   - asked: what has been read until then is whole
+  ///   - counts: of the kernel side, of this job.
+  ///   - after: taken now
+  mutating func soFar(
+    _ asked: AskedReport, counts: JobCounts, after: SensorReading, sensor: SensorFacts
+  ) -> (input: ReportInput, recorded: RecordedSoFar) {
+    let recorded = recorder.soFar()
+    var asked = asked
+    asked.logHead = recorded.log?.head
+    asked.logFrames = recorded.log?.frames ?? 0
+    var input = input(after: after, sensor: sensor)
+    input.endedAt = max(asked.at, startedAt)
+    input.span.until = asked
+    input.completeness = Completeness(
+      recorded.tallies, counts, before, after, LossAttribution(before, after, since: startedAt), sensor.missingHooks)
+    input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    if span.earlier.count < Self.maximumEarlier { span.earlier.append(asked) } else { span.earlierNotKept &+= 1 }
+    return (input, recorded)
+  }
+
+  /// What a report says that is not in the records.
+  private borrowing func input(after: SensorReading, sensor: SensorFacts) -> ReportInput {
     var input = ReportInput()
     input.jobIdentifier = identifier
     input.clock = clock
@@ -214,20 +287,11 @@ struct AgentJob: ~Copyable {
     input.forcedHooks = sensor.forcedHooks
     input.hashObjection = sensor.hashObjection
     input.startedAt = startedAt
-    input.endedAt = firstEndedAt > startedAt ? max(firstEndedAt, isKeyed ? emptySince : 0) : endedAt
-    input.waitStatus = waitStatus
     input.job = facts
     input.unseen = unseen
+    input.span = span
     if let status = after.status { input.health = SensorHealth(status) }
-    if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
-    let slot = slot
-    let directory = directory
-    let attribution = LossAttribution(before, after, since: startedAt)
-    let before = before
-    let recorded = recorder.finish()
-    input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
-    input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
-    return FinishedJob(slot: slot, recorded: recorded, directory: directory, input: input)
+    return input
   }
 }
 
@@ -249,8 +313,13 @@ final class FinishedJob: @unchecked Sendable {
   let recorded: RecordedJob
   let directory: OutputDirectory
   var input: ReportInput
+  /// Who waits for its report.
+  let requests: [ReportRequest]
 
-  init(slot: UInt16, recorded: RecordedJob, directory: OutputDirectory, input: ReportInput) {
+  init(
+    slot: UInt16, recorded: RecordedJob, directory: OutputDirectory, input: ReportInput, requests: [ReportRequest]
+  ) {
+    self.requests = requests
     self.slot = slot
     self.recorded = recorded
     self.directory = directory

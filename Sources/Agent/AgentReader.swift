@@ -21,6 +21,11 @@ final class AgentReader: @unchecked Sendable {
   private var recorder: AgentRecorder?
   private var thread: pthread_t?
   private let wantsStatus = Atomic<Bool>(false)
+  private enum Request: Sendable {
+    case report(ReportRequest)
+    case run(RunRequest)
+  }
+  private let requests = Mutex<[Request]>([])
   private let wantsEnd = Atomic<Bool>(false)
   private let isOver = Atomic<Bool>(false)
   private let answer = Mutex<AgentStatus?>(nil)
@@ -51,6 +56,18 @@ final class AgentReader: @unchecked Sendable {
     }
   }
 
+  /// Has a job's report made; the worker's desk has the answer, whatever it is.
+  func ask(_ request: ReportRequest) {
+    requests.withLock { $0.append(.report(request)) }
+    interrupt.interrupt()
+  }
+
+  /// Has a process watched; the desk has an answer when it is, and another when its report is there.
+  func ask(_ request: RunRequest) {
+    requests.withLock { $0.append(.run(request)) }
+    interrupt.interrupt()
+  }
+
   /// Takes the programs off their hooks and closes all jobs; ``doorbell`` rings then, and ``hasEnded`` is true.
   func end() {
     wantsEnd.store(true, ordering: .releasing)
@@ -79,6 +96,7 @@ final class AgentReader: @unchecked Sendable {
     while !wantsEnd.load(ordering: .acquiring) {
       sensor.rings.wait(milliseconds: pace.milliseconds)
       pace.found(sensor.rings.drain { recorder.take($0) })
+      takeRequests(&recorder)
       recorder.keepHouse(sensor, now: mt_boottime_ns())
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)
@@ -86,6 +104,7 @@ final class AgentReader: @unchecked Sendable {
         doorbell.ring()
       }
     }
+    takeRequests(&recorder)
     // First what is there, while the hooks are still on: taking them off takes as long as many events.
     repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
     let detachedAt = mt_boottime_ns()
@@ -94,5 +113,18 @@ final class AgentReader: @unchecked Sendable {
     recorder.closeAll(sensor, detachedAt: detachedAt)
     isOver.store(true, ordering: .releasing)
     doorbell.ring()
+  }
+
+  private func takeRequests(_ recorder: inout AgentRecorder) {
+    let taken = requests.withLock { requests in
+      defer { requests = [] }
+      return requests
+    }
+    for request in taken {
+      switch request {
+      case .report(let request): recorder.take(request, sensor)
+      case .run(let request): recorder.take(request, sensor)
+      }
+    }
   }
 }

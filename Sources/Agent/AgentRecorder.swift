@@ -34,7 +34,7 @@ struct AgentRecorder: ~Copyable {
   private let workspace: FoldWorkspace
   private let workshop: FrameWorkshop
   let worker: ReportWorker
-  private let hasher: FileHasher?
+  let hasher: FileHasher?
 
   var counts = AgentCounts()
   var containers = AgentContainers()
@@ -125,8 +125,8 @@ struct AgentRecorder: ~Copyable {
   }
 
   /// Some hundred microseconds: a directory and a file are made.
-  private mutating func openJob(
-    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, at time: UInt64
+  mutating func openJob(
+    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, root: UInt32 = 0, at time: UInt64
   ) -> Bool {
     let identifier = JobIdentifier.make()
     let clock = WallClock(offset: Clock.wallOffset)
@@ -144,15 +144,17 @@ struct AgentRecorder: ~Copyable {
         JournalEntry(
           job: identifier, directory: directory.temporaryName, name: name, rule: rule?.name ?? "unknown",
           provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot))
-      var options = JobOptions(rootProcess: 0, masker: settings.masker)
+      var options = JobOptions(rootProcess: root, masker: settings.masker)
       options.limits.bytes = settings.configuration.limits.bytesPerJob
+      // Who reads the report of what was given to us is not root, who would see where any path leads.
+      options.resolvesPaths = root == 0
       options.hashesFiles = settings.configuration.hashes
       let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log, hasher: hasher)
       let place = Place.allocate(capacity: 1)
       place.initialize(
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
-          rule: rule, reason: reason, isKeyed: isKeyed,
+          rule: rule, reason: reason, isKeyed: isKeyed, beginsHere: settings.configuration.beginsHere,
           // A claim may have waited in its ring while the last one was made.
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
@@ -241,8 +243,9 @@ struct AgentRecorder: ~Copyable {
     guard now >= keptAt &+ Self.second / 10 else { return }
     keptAt = now
     let isFinishing = open.contains { jobs[Int($0)]?.pointee.closedAt ?? 0 != 0 }
+    let isReportDue = isReportDue(now: now)
     // A reading takes some million instructions: without jobs there is little that could change.
-    if isFinishing || now >= reading.at &+ (open.isEmpty ? 10 : 1) * Self.second {
+    if isFinishing || isReportDue || now >= reading.at &+ (open.isEmpty ? 10 : 1) * Self.second {
       read(sensor)
       limitMemory()
     }
@@ -251,6 +254,7 @@ struct AgentRecorder: ~Copyable {
       job.pointee.recorder.flush(now: now)
       look(at: job, sensor, now: now)
     }
+    if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
     giveBack(sensor, now: now)
   }
@@ -271,6 +275,7 @@ struct AgentRecorder: ~Copyable {
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
       }
       job.pointee.closedAt = now
+      job.pointee.goesOnHashing()
     } catch {
       settings.log.say("the job in slot \(slot) cannot be closed: \(error)")
     }
@@ -369,6 +374,7 @@ struct AgentRecorder: ~Copyable {
   /// No record comes any more: every job is closed, whatever of it lives.
   mutating func closeAll(_ sensor: Sensor, detachedAt: UInt64) {
     read(sensor)
+    for slot in open where jobs[Int(slot)]?.pointee.closedAt == 0 { jobs[Int(slot)]?.pointee.goesOnHashing() }
     while mt_boottime_ns() &- detachedAt < Self.lastHashes {
       // Not lazily: each of them has to be asked for.
       let isHashed = open.map { slot in

@@ -113,6 +113,7 @@ struct AgentStatus: Sendable {
       json.member("reportsWaiting", surroundings.reports.waiting)
       json.member("reportsWritten", surroundings.reports.written)
       json.member("reportsFailed", surroundings.reports.failed)
+      json.member("reportsSoFar", surroundings.reports.writtenSoFar)
       json.member("recovered", surroundings.reports.recovered)
       json.member("closing", closing)
       json.member("records", counts.records)

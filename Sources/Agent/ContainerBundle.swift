@@ -33,7 +33,6 @@ struct ContainerBundle {
 
   /// The last counts, as it does for who is executed.
   func variable(_ name: String) -> [UInt8]? {
-    let start = Array("\(name)=".utf8)
-    return environment.last { $0.starts(with: start) }.map { Array($0.dropFirst(start.count)) }
+    environment.reversed().lazy.compactMap { Variable.value(of: name, in: $0) }.first
   }
 }

@@ -5,9 +5,6 @@ public import Supervision
 
 /// Asks a running agent.
 public enum ControlClient {
-  /// Bytes of an answer: a thousand jobs have some hundred kilobytes.
-  private static let limit = 64 << 20
-
   /// Sends one request and reads its answer.
   ///
   /// - Parameters:
@@ -17,49 +14,9 @@ public enum ControlClient {
   private static func ask(
     _ request: [UInt8], path: String, milliseconds: Int
   ) throws(SystemError) -> (value: JSONValue, bytes: [UInt8]) {
-    let socket = mt_local_connect(path)
-    guard socket >= 0 else { throw SystemError("reach an agent at \(path)", code: -socket) }
-    defer { close(socket) }
-    var peer = mt_peer()
-    let code = mt_local_peer(socket, &peer)
-    guard code == 0 else { throw SystemError("tell who listens at \(path)", code: -code) }
-    // A token is not for anybody who happens to listen.
-    guard peer.uid == 0 || peer.uid == geteuid() else {
-      throw SystemError("trust what listens at \(path): it is user \(peer.uid)'s", code: EPERM)
-    }
-    let end = ControlServer.now + UInt64(milliseconds) * 1_000_000
-    var rest = request[...]
-    while !rest.isEmpty {
-      try wait(socket, POLLOUT, until: end, path)
-      let count = rest.withUnsafeBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-      if count > 0 {
-        rest = rest.dropFirst(count)
-      } else if errno != EAGAIN && errno != EINTR {
-        throw SystemError("talk to the agent at \(path)", code: errno)
-      }
-    }
-    var answer: [UInt8] = []
-    while answer.last != UInt8(ascii: "\n"), answer.count < limit {
-      try wait(socket, POLLIN, until: end, path)
-      let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
-        count = max(0, recv(socket, buffer.baseAddress, buffer.count, 0))
-      }
-      if chunk.isEmpty { break }
-      answer += chunk
-    }
-    guard let value = JSONValue(parsing: answer, values: 10_000_000) else {
-      throw SystemError("read the answer of the agent at \(path)", code: EPROTO)
-    }
-    return (value, answer)
-  }
-
-  private static func wait(_ socket: Int32, _ events: Int32, until end: UInt64, _ path: String) throws(SystemError) {
-    while true {
-      let now = ControlServer.now
-      guard now < end else { throw SystemError("get an answer of the agent at \(path)", code: ETIMEDOUT) }
-      var waiting = pollfd(fd: socket, events: Int16(events), revents: 0)
-      if poll(&waiting, 1, Int32(clamping: (end - now) / 1_000_000 + 1)) > 0 { return }
-    }
+    let conversation = try ControlConversation(path: path, milliseconds: milliseconds)
+    try conversation.send(request)
+    return try conversation.receive()
   }
 
   /// Whether an agent is ready there.
@@ -83,5 +40,30 @@ public enum ControlClient {
       json.member("token", token)
     }
     return try ask(request, path: path, milliseconds: milliseconds).value
+  }
+
+  /// Has the report made of a job as it is now, and returns when that is written.
+  ///
+  /// - Parameters:
+  ///   - job: its id, which takes root or the agent's token; nil: that which this process is in
+  ///   - wantsFiles: to be handed its files
+  /// - Returns: `error`, or what it is: `job`, `verdict`, `verdicts`, `path`, `logHead`, `until`, `processes`; and its files,
+  ///   as far as the agent hands them over
+  public static func report(
+    path: String, job: String?, token: String?, wantsFiles: Bool, milliseconds: Int
+  ) throws(SystemError) -> (value: JSONValue, files: ReportFilesHandedOver?) {
+    let request = ControlAnswer.line { json in
+      json.member("command", "report")
+      if let job { json.member("job", job) }
+      if let token { json.member("token", token) }
+      json.member("files", wantsFiles)
+    }
+    let conversation = try ControlConversation(path: path, milliseconds: milliseconds)
+    try conversation.send(request)
+    if job == nil, try conversation.introduce() == false {
+      throw SystemError("speak with the agent at \(path), which knows no reports of jobs that run", code: EPROTO)
+    }
+    let answer = try conversation.receive().value
+    return (answer, ReportFilesHandedOver(answer, conversation.takeDescriptors()))
   }
 }

@@ -4,10 +4,19 @@ internal import Observation
 ///
 ///     {"command":"status"}
 ///     {"command":"stop","token":"…"}
+///     {"command":"run","process":4711}
+///     {"command":"report"}
+///     {"command":"report","job":"0123…","token":"…","files":true}
 enum ControlRequest: Equatable {
   case ready
   case status
   case stop(token: [UInt8])
+  /// Of the named job, or else of that which the asking process is in.
+  case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
+  /// A child of the asking process is to be watched; see ``GivenProcess``.
+  case run(process: UInt32, wantsColour: Bool, wantsHashes: Bool)
+  /// What a `run` came to is with who asked for it. Nobody sends that: it is how the server tells of a receipt.
+  case kept(path: String)
 
   /// Bytes of a request, its line feed included.
   static let limit = 4096
@@ -18,6 +27,15 @@ enum ControlRequest: Equatable {
     case request(ControlRequest)
     /// Why not, in words.
     case refused(String)
+  }
+
+  /// The answer depends on which process asks: see ``PeerProcess``.
+  var asksWho: Bool {
+    switch self {
+    case .ready, .status, .stop, .kept: false
+    case .run: true
+    case .report(let job, _, _): job == nil
+    }
   }
 
   /// Any bytes give an answer. What stands behind the line is not looked at.
@@ -35,7 +53,20 @@ enum ControlRequest: Equatable {
     case "stop":
       guard let token = value["token"]?.bytes else { return .refused("stop takes a token") }
       return .request(.stop(token: token))
-    default: return .refused("there are the commands ready, status and stop")
+    case "report":
+      if let job = value["job"], job.text?.isEmpty ?? true { return .refused("job takes the id of a job") }
+      return .request(
+        .report(
+          job: value["job"]?.text, token: value["token"]?.bytes, wantsFiles: value["files"]?.bool ?? false))
+    case "run":
+      guard let process = value["process"]?.unsigned, (1...UInt64(Int32.max)).contains(process) else {
+        return .refused("run takes the number of a process")
+      }
+      return .request(
+        .run(
+          process: UInt32(process), wantsColour: value["colour"]?.bool ?? false,
+          wantsHashes: value["hashes"]?.bool ?? false))
+    default: return .refused("there are the commands ready, status, report, run and stop")
     }
   }
 }

@@ -11,19 +11,42 @@ internal import Supervision
 struct ControlServer: ~Copyable {
   /// A request that the agent has to answer.
   struct Question {
-    fileprivate var connection: UInt64
+    /// Of its connection.
+    var number: UInt64
     var request: ControlRequest
     /// Root or the agent's own user: may see everything.
     var isTrusted: Bool
+    /// Who asks, if the request depends on it.
+    var peer: PeerProcess?
+
+    var withoutPeer: Question {
+      var question = self
+      question.peer = nil
+      return question
+    }
+  }
+
+  /// What follows an answer.
+  enum Next: Equatable {
+    case end
+    /// Another answer, whenever it comes: the connection has no deadline, nor does it count against those of its user.
+    case another
+    /// The client says something when it has kept what it was given; then this is asked.
+    case receipt(ControlRequest)
   }
 
   private struct Connection {
     var number: UInt64
     var descriptor: Int32
-    var user: UInt32
+    var peer: mt_peer
     var deadline: UInt64
     var received: [UInt8] = []
+    /// A request that waits until it is known who asks.
+    var unasked: (request: ControlRequest, peer: PeerProcess)?
     var answer: ArraySlice<UInt8>?
+    var next = Next.end
+    /// What goes with the answer's first byte.
+    var attached: HeldDescriptors?
     var isAsking = false
   }
 
@@ -75,7 +98,7 @@ struct ControlServer: ~Copyable {
 
   /// Milliseconds until a connection's time is up; -1: there is none.
   func timeout(now: UInt64) -> Int32 {
-    guard let next = connections.map(\.deadline).min() else { return -1 }
+    guard let next = connections.map(\.deadline).min(), next != .max else { return -1 }
     return next <= now ? 0 : Int32(clamping: (next - now) / 1_000_000 + 1)
   }
 
@@ -95,9 +118,16 @@ struct ControlServer: ~Copyable {
   }
 
   /// Sends an answer, as far as it goes at once. The client may be gone.
-  mutating func answer(_ question: Question, _ bytes: [UInt8]) {
-    guard let index = connections.firstIndex(where: { $0.number == question.connection }) else { return }
+  mutating func answer(
+    _ question: Question, _ bytes: [UInt8], _ attached: HeldDescriptors? = nil, then next: Next = .end
+  ) {
+    guard let index = connections.firstIndex(where: { $0.number == question.number }) else { return }
     connections[index].answer = bytes[...]
+    connections[index].attached = attached
+    connections[index].next = next
+    connections[index].isAsking = false
+    if next == .another { connections[index].deadline = .max }
+    if case .receipt = next { connections[index].deadline = Self.now + 6 * Self.patience }
     if !send(index) { drop(index) }
   }
 
@@ -123,17 +153,19 @@ struct ControlServer: ~Copyable {
       }
       lastNumber += 1
       connections.append(
-        Connection(number: lastNumber, descriptor: descriptor, user: peer.uid, deadline: now + Self.patience))
+        Connection(number: lastNumber, descriptor: descriptor, peer: peer, deadline: now + Self.patience))
     }
   }
 
   static func isTrusted(_ user: UInt32) -> Bool { user == 0 || user == geteuid() }
 
   private func hasRoom(for user: UInt32) -> Bool {
+    // Of those that wait for the end of a command there are as many as may run.
+    let connections = connections.filter { $0.deadline != .max }
     if connections.count >= Self.limit { return false }
     if Self.isTrusted(user) { return true }
-    return connections.count { $0.user == user } < Self.userLimit
-      && connections.count { !Self.isTrusted($0.user) } < Self.strangerLimit
+    return connections.count { $0.peer.uid == user } < Self.userLimit
+      && connections.count { !Self.isTrusted($0.peer.uid) } < Self.strangerLimit
   }
 
   private mutating func drop(_ index: Int) {
@@ -146,6 +178,12 @@ struct ControlServer: ~Copyable {
     if connections[index].answer != nil { return send(index) }
     // Nothing was to be read: it has gone.
     if connections[index].isAsking { return false }
+    if case .receipt(let request) = connections[index].next {
+      var byte: UInt8 = 0
+      if recv(connections[index].descriptor, &byte, 1, 0) == 1 { ask(index, request, peer: nil, &questions) }
+      return false
+    }
+    if connections[index].unasked != nil { return identify(index, &questions) }
     var buffer = [UInt8](repeating: 0, count: ControlRequest.limit)
     let count = recv(connections[index].descriptor, &buffer, buffer.count, 0)
     if count < 0 { return errno == EAGAIN || errno == EINTR }
@@ -154,27 +192,74 @@ struct ControlServer: ~Copyable {
     switch ControlRequest.parse(connections[index].received) {
     case .incomplete: return true
     case .refused(let reason):
-      connections[index].answer = ControlAnswer.error(reason)[...]
-      return send(index)
+      return refuse(index, reason)
     case .request(let request):
-      connections[index].isAsking = true
-      // From here on it is the agent that takes its time.
-      connections[index].deadline = Self.now + 6 * Self.patience
-      questions.append(
-        Question(
-          connection: connections[index].number, request: request, isTrusted: Self.isTrusted(connections[index].user)))
-      return true
+      guard request.asksWho else {
+        ask(index, request, peer: nil, &questions)
+        return true
+      }
+      do throws(SystemError) {
+        let peer = try PeerProcess(connectedBy: connections[index].peer, socket: connections[index].descriptor)
+        let question = peer.question
+        let count = question.withUnsafeBytes {
+          Glibc.send(connections[index].descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+        }
+        connections[index].unasked = (request, peer)
+        return count == question.count
+      } catch {
+        return refuse(index, error.description)
+      }
     }
+  }
+
+  private mutating func ask(
+    _ index: Int, _ request: ControlRequest, peer: PeerProcess?, _ questions: inout [Question]
+  ) {
+    connections[index].isAsking = true
+    // From here on it is the agent that takes its time.
+    connections[index].deadline = Self.now + (peer == nil ? 6 : 24) * Self.patience
+    questions.append(
+      Question(
+        number: connections[index].number, request: request, isTrusted: Self.isTrusted(connections[index].peer.uid),
+        peer: peer))
+  }
+
+  /// What was sent back, and by whom.
+  private mutating func identify(_ index: Int, _ questions: inout [Question]) -> Bool {
+    guard let (request, peer) = connections[index].unasked else { return false }
+    var message = mt_local_message()
+    var buffer = [UInt8](repeating: 0, count: 256)
+    let count = mt_local_receive(connections[index].descriptor, &buffer, buffer.count, &message)
+    if count == -Int(EAGAIN) || count == -Int(EINTR) { return true }
+    let attached = message.held
+    guard count > 0, attached.numbers.isEmpty else { return false }
+    connections[index].unasked = nil
+    guard peer.hasAnswered(buffer[..<count], sender: message.sender) else {
+      return refuse(index, "who asks is not the process that connected")
+    }
+    ask(index, request, peer: peer, &questions)
+    return true
+  }
+
+  private mutating func refuse(_ index: Int, _ reason: String) -> Bool {
+    connections[index].answer = ControlAnswer.error(reason)[...]
+    return send(index)
   }
 
   private mutating func send(_ index: Int) -> Bool {
     guard let answer = connections[index].answer else { return true }
+    let numbers = connections[index].attached?.numbers ?? []
     let count = answer.withUnsafeBytes {
-      Glibc.send(connections[index].descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      mt_local_send(connections[index].descriptor, $0.baseAddress, $0.count, numbers, Int32(numbers.count))
     }
-    if count < 0 { return errno == EAGAIN || errno == EINTR }
+    if count < 0 { return count == -Int(EAGAIN) || count == -Int(EINTR) }
+    connections[index].attached = nil
     connections[index].answer = answer.dropFirst(count)
-    return count < answer.count
+    if count < answer.count { return true }
+    if connections[index].next == .end { return false }
+    connections[index].answer = nil
+    connections[index].isAsking = connections[index].next == .another
+    return true
   }
 
   static var now: UInt64 {

@@ -170,10 +170,7 @@ struct ProcessScan {
     guard let found = stat(of: pid)?.startedAt, found <= startedAt, startedAt &- found < 20_000_000 else {
       return { _ in nil }
     }
-    return { name in
-      let start = Array("\(name)=".utf8)
-      return environment.split(separator: 0).first { $0.starts(with: start) }.map { Array($0.dropFirst(start.count)) }
-    }
+    return { name in environment.split(separator: 0).lazy.compactMap { Variable.value(of: name, in: $0) }.first }
   }
 
   static func file(_ path: String, limit: Int) -> [UInt8] {
@@ -199,5 +196,14 @@ struct ProcessScan {
     // What the kernel adds to the path of a file that has no name any more.
     let deleted = Array(" (deleted)".utf8)
     return bytes.suffix(deleted.count).elementsEqual(deleted) ? Array(bytes.dropLast(deleted.count)) : bytes
+  }
+}
+
+/// `NAME=value`, as environments have it.
+enum Variable {
+  /// nil: it is another one's entry.
+  static func value(of name: String, in entry: some Collection<UInt8>) -> [UInt8]? {
+    let start = Array("\(name)=".utf8)
+    return entry.starts(with: start) ? Array(entry.dropFirst(start.count)) : nil
   }
 }

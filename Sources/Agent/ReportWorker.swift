@@ -11,6 +11,12 @@ internal import Synchronization
 final class ReportWorker: @unchecked Sendable {
   enum Item: Sendable {
     case report(FinishedJob)
+    /// A job that goes on.
+    case soFar(JobSoFar)
+    /// Somebody wants the report of a job that is no longer open.
+    case answer(ReportRequest, job: String)
+    /// Who wanted a report has it.
+    case remove(path: String)
     /// A job that an agent before this one left unfinished.
     case recover(JournalEntry, seenAgainAt: UInt64)
   }
@@ -20,6 +26,8 @@ final class ReportWorker: @unchecked Sendable {
     var identifier: String
     var rule: String
     var verdict: String?
+    var verdicts: [String] = []
+    var logHead: String?
     /// Where the report is, or why it is not.
     var path: String
   }
@@ -29,6 +37,8 @@ final class ReportWorker: @unchecked Sendable {
     var written: UInt64 = 0
     var failed: UInt64 = 0
     var recovered: UInt64 = 0
+    /// Reports of jobs that went on.
+    var writtenSoFar: UInt64 = 0
     /// The last that were closed, the latest first.
     var recent: [Closed] = []
   }
@@ -53,6 +63,8 @@ final class ReportWorker: @unchecked Sendable {
   private let doorbell: Doorbell
   /// Rings when the last item is done after ``end()``.
   let finished: Doorbell
+  /// Who waits for a report gets it here.
+  let desk: ReportDesk
   private let journal: Journal
   private let log: AgentLog
   private let recovery: JobRecovery
@@ -63,6 +75,7 @@ final class ReportWorker: @unchecked Sendable {
   init(journal: Journal, log: AgentLog, recovery: JobRecovery, masker: SecretMasker) throws(SystemError) {
     doorbell = try Doorbell()
     finished = try Doorbell()
+    desk = try ReportDesk()
     self.journal = journal
     self.log = log
     self.recovery = recovery
@@ -131,6 +144,9 @@ final class ReportWorker: @unchecked Sendable {
         hasWorked = true
         switch next {
         case .report(let job): write(job, workspace)
+        case .soFar(let job): write(job)
+        case .answer(let request, let job): answer(request, job: job)
+        case .remove(let path): remove(path)
         case .recover(let entry, let time): recover(entry, seenAgainAt: time)
         }
         // Not held any longer: each job's memory is free when its report is written.
@@ -156,26 +172,118 @@ final class ReportWorker: @unchecked Sendable {
   private func write(_ job: FinishedJob, _ workspace: FoldWorkspace) {
     job.recorded.state.move(to: workspace)
     job.input.take(job.recorded)
-    if let root = job.input.snapshot.processes.first(where: { $0.parent == 0 }), let image = root.images.first {
-      job.input.command = image.arguments
-      job.input.workingDirectory = image.workingDirectory
-    }
-    publish(job.input, in: job.directory)
+    Self.name(&job.input)
+    publish(job.input, in: job.directory, for: job.requests)
   }
 
-  private func publish(_ input: ReportInput, in directory: OutputDirectory) {
+  /// The first process' program is what a job is called by.
+  private static func name(_ input: inout ReportInput) {
+    guard let root = input.snapshot.processes.first(where: { $0.parent == 0 }), let image = root.images.first else {
+      return
+    }
+    input.command = image.arguments
+    input.workingDirectory = image.workingDirectory
+  }
+
+  /// In the place of the job's report, which takes it again later.
+  private func write(_ job: JobSoFar) {
+    var input = job.input
+    Self.name(&input)
+    do {
+      let directory = try OutputDirectory(path: job.path, owner: nil)
+      do {
+        try directory.copy(job.log.numbers[0], upTo: input.log?.bytes ?? 0, to: ReportFiles.logName)
+        let published = try ReportFiles.publish(input, in: directory)
+        state.withLock { $0.writtenSoFar &+= 1 }
+        answer(job.requests, input, path: published.path)
+      } catch {
+        directory.discard()
+        throw error
+      }
+    } catch {
+      log.say("a report of job \(input.jobIdentifier), which goes on, could not be written: \(error)")
+      refuse(job.requests, "the report could not be written: \(error)")
+    }
+  }
+
+  private func answer(_ requests: [ReportRequest], _ input: ReportInput, path: String) {
+    if requests.isEmpty { return }
+    let judgement = Judgement(of: input)
+    var made = MadeReport(
+      identifier: input.jobIdentifier, path: path, verdict: judgement.verdict.rawValue,
+      verdicts: judgement.verdicts.map(\.rawValue), logHead: input.log?.head)
+    if let until = input.span.until {
+      made.until = input.clock.rfc3339(until.at)
+      made.processes = until.processes
+    }
+    answer(requests, made) { wanted in
+      let text = TerminalSummary.write(input, reportDirectory: nil, colour: wanted.hasColour)
+      return String(decoding: text, as: UTF8.self)
+    }
+  }
+
+  private func answer(
+    _ requests: [ReportRequest], _ made: MadeReport, summary: (ReportRequest.Summary) -> String? = { _ in nil }
+  ) {
+    do throws(SystemError) {
+      let wanting = requests.filter(\.wantsFiles)
+      let held = wanting.isEmpty ? nil : try MadeReport.open(made.path)
+      for request in requests {
+        var made = made
+        made.summary = request.summary.flatMap(summary)
+        made.descriptors = request.wantsFiles ? held : nil
+        desk.answer(request, .made(made))
+      }
+    } catch {
+      refuse(requests, error.description)
+    }
+  }
+
+  /// A report that was made for somebody who has a copy of it.
+  private func remove(_ path: String) {
+    for name in MadeReport.files { unlink("\(path)/\(name)") }
+    guard rmdir(path) == 0 else { return log.say("\(SystemError("remove \(path)", code: errno))") }
+    state.withLock { counts in
+      for index in counts.recent.indices where counts.recent[index].path == path {
+        counts.recent[index].path = "(handed over)"
+      }
+    }
+  }
+
+  private func refuse(_ requests: [ReportRequest], _ reason: String) {
+    for request in requests { desk.answer(request, .refused(reason)) }
+  }
+
+  /// Of the last jobs that were closed.
+  private func answer(_ request: ReportRequest, job identifier: String) {
+    guard let job = state.withLock({ $0.recent.first { $0.identifier == identifier } }) else {
+      return refuse([request], "there is no job \(identifier), or it was closed some time ago")
+    }
+    guard let verdict = job.verdict else { return refuse([request], job.path) }
+    answer(
+      [request],
+      MadeReport(
+        identifier: identifier, path: job.path, verdict: verdict, verdicts: job.verdicts, logHead: job.logHead))
+  }
+
+  private func publish(_ input: ReportInput, in directory: OutputDirectory, for requests: [ReportRequest] = []) {
     let rule = input.job?.rule ?? ""
     do {
       let published = try ReportFiles.publish(input, in: directory)
       if let note = published.note { log.say("the report is in \(published.path): \(note)") }
-      let verdict = Judgement(of: input).verdict.rawValue
-      closed(Closed(identifier: input.jobIdentifier, rule: rule, verdict: verdict, path: published.path))
+      let judgement = Judgement(of: input)
+      closed(
+        Closed(
+          identifier: input.jobIdentifier, rule: rule, verdict: judgement.verdict.rawValue,
+          verdicts: judgement.verdicts.map(\.rawValue), logHead: input.log?.head, path: published.path))
+      answer(requests, input, path: published.path)
       do { try journal.closed(job: input.jobIdentifier, path: published.path) } catch { log.say(error.description) }
     } catch {
       // The journal keeps it open: the next agent tries again.
       let reason = "\(error). What there is of the report is in \(directory.temporaryPath)."
       log.say(reason)
-      closed(Closed(identifier: input.jobIdentifier, rule: rule, verdict: nil, path: reason))
+      closed(Closed(identifier: input.jobIdentifier, rule: rule, path: reason))
+      refuse(requests, reason)
     }
   }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -145,6 +146,79 @@ int mt_local_peer(int socket, struct mt_peer *peer)
 	return 0;
 }
 
+int mt_local_tell_senders(int socket)
+{
+	int on = 1;
+
+	return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ? -errno : 0;
+}
+
+/* Room for what the kernel may put beside a message: who sent it, and descriptors. */
+union beside {
+	char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * MT_LOCAL_DESCRIPTORS)];
+	struct cmsghdr aligned;
+};
+
+long mt_local_receive(int socket, void *bytes, size_t size, struct mt_local_message *message)
+{
+	union beside beside;
+	struct iovec part = {.iov_base = bytes, .iov_len = size};
+	struct msghdr header = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &beside, .msg_controllen = sizeof(beside)};
+	ssize_t count = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	message->sender = 0;
+	message->count = 0;
+	if (count < 0)
+		return -errno;
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+		struct ucred credentials;
+
+		if (part->cmsg_level != SOL_SOCKET)
+			continue;
+		if (part->cmsg_type == SCM_CREDENTIALS && part->cmsg_len == CMSG_LEN(sizeof(credentials))) {
+			memcpy(&credentials, CMSG_DATA(part), sizeof(credentials));
+			message->sender = credentials.pid;
+		} else if (part->cmsg_type == SCM_RIGHTS && message->count == 0) {
+			int count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int)), descriptor;
+
+			for (int index = 0; index < count; index++) {
+				memcpy(&descriptor, CMSG_DATA(part) + (size_t)index * sizeof(int), sizeof(int));
+				/* There is more room where no credentials came. */
+				if (index < MT_LOCAL_DESCRIPTORS)
+					message->descriptors[message->count++] = descriptor;
+				else
+					close(descriptor);
+			}
+		}
+	}
+	return count;
+}
+
+long mt_local_send(int socket, const void *bytes, size_t size, const int *descriptors, int count)
+{
+	union beside beside = {0};
+	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t sent;
+
+	if (count < 0 || count > MT_LOCAL_DESCRIPTORS)
+		return -EINVAL;
+	if (count > 0) {
+		struct cmsghdr *rights;
+
+		header.msg_control = &beside;
+		header.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count);
+		rights = CMSG_FIRSTHDR(&header);
+		rights->cmsg_level = SOL_SOCKET;
+		rights->cmsg_type = SCM_RIGHTS;
+		rights->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
+		memcpy(CMSG_DATA(rights), descriptors, sizeof(int) * (size_t)count);
+	}
+	sent = sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sent < 0 ? -errno : sent;
+}
+
 int mt_local_notify(const char *name, const char *message)
 {
 	struct sockaddr_un address;
@@ -164,6 +238,11 @@ int mt_local_notify(const char *name, const char *message)
 		       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0 ? -errno : 0;
 	close(made);
 	return error;
+}
+
+int mt_gain_no_privileges(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
 }
 
 int mt_lock_file(int descriptor)

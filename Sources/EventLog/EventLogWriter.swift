@@ -153,10 +153,15 @@ public struct EventLogWriter: ~Copyable {
     }
   }
 
-  /// Writes what is left and gives the final summary. A log without events has one frame with nothing but a header.
-  public consuming func finish() throws(EventLogError) -> LogSummary {
+  /// Writes the frame that has begun, if it has lines: ``summary`` vouches for all that was appended by now.
+  public mutating func flushNow() throws(EventLogError) {
     if let failure { throw failure }
     if linesInFrame > 0 || summary.frames == 0 { try flush() }
+  }
+
+  /// Writes what is left and gives the final summary. A log without events has one frame with nothing but a header.
+  public consuming func finish() throws(EventLogError) -> LogSummary {
+    try flushNow()
     return summary
   }
 

@@ -115,6 +115,9 @@ struct MachineFacts {
   var hasBTF = access("/sys/kernel/btf/vmlinux", R_OK) == 0
   var confinement = Confinement.ofThisProcess()
   var lsm = readText("/sys/kernel/security/lsm")
+  /// Its directory is there as soon as the module is, whatever its policy.
+  var hasIMA = access("/sys/kernel/security/ima", F_OK) == 0
+  var preemption = Preemption.ofThisKernel
   var cgroup = MachineFacts.cgroup()
   var jit = readNumber("/proc/sys/net/core/bpf_jit_enable")
   var unprivileged = readNumber("/proc/sys/kernel/unprivileged_bpf_disabled")
@@ -128,7 +131,10 @@ struct MachineFacts {
   init(release: String) { self.release = release }
 
   var all: [Diagnosis.Fact] {
-    [btf, capabilities, lockdown, filter, namespace, securityModules, cgroup2, compiler, unprivilegedUse]
+    [
+      btf, capabilities, lockdown, filter, namespace, securityModules, integrity, cgroup2, compiler, unprivilegedUse,
+      preemptible,
+    ]
       + (Self.version(release) < (5, 11) ? [memory] : []) + (Self.version(release) < (6, 0) ? [rings] : [])
   }
 
@@ -167,6 +173,19 @@ struct MachineFacts {
   private var securityModules: Diagnosis.Fact {
     let list = lsm?.split(whereSeparator: \.isWhitespace).joined()
     return .init(name: "lsm", value: list ?? "not to be told: securityfs is not mounted")
+  }
+
+  /// Without it `--hashes` is done in user space; docs/hashes.md says what that proves less.
+  private var integrity: Diagnosis.Fact {
+    .init(
+      name: "ima",
+      value: hasIMA
+        ? "there" : lsm == nil ? "not to be told: securityfs is not mounted" : "not there: --hashes is martlet's work")
+  }
+
+  /// Where tasks are preempted in the kernel, programs make records in turns, see hooks.h.
+  private var preemptible: Diagnosis.Fact {
+    .init(name: "preemption", value: preemption == .unknown ? "not to be told" : preemption.rawValue)
   }
 
   private var cgroup2: Diagnosis.Fact {

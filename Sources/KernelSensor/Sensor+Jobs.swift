@@ -190,12 +190,13 @@ extension Sensor {
   /// and ``releaseSlot(_:)``.
   ///
   /// - Parameters:
-  ///   - rule: index of the rule that holds
+  ///   - rule: index of the rule that holds; nil: none, somebody has asked
   ///   - key: the value of its key's variable; nil: there is none
   /// - Returns: nil if all slots are taken
-  public func takeSlot(rule: Int, key: [UInt8]?) throws(SensorError) -> JobPlace? {
-    guard rules.indices.contains(rule) else { throw .systemCall("There is no rule \(rule)", errno: EINVAL) }
-    let isRunner = rules[rule].childrenAreSteps
+  public func takeSlot(rule: Int?, key: [UInt8]?) throws(SensorError) -> JobPlace? {
+    if let rule, !rules.indices.contains(rule) { throw .systemCall("There is no rule \(rule)", errno: EINVAL) }
+    let isRunner = rule.map { rules[$0].childrenAreSteps } ?? false
+    let rule = rule ?? Int(MT_MAX_RULES)
     let hash = key.map { keyHash.ofValue($0) } ?? 0
     func place(_ slot: UInt16, isNew: Bool) -> JobPlace {
       let step = isRunner || hash == 0 ? 0 : jobs.nextStep(slot)

@@ -81,16 +81,18 @@ extension Sensor {
     throw .mapFailed("processes", "update", errno: -result)
   }
 
+  private func hasTag(_ tid: UInt32, pidfd: Int32) throws(SensorError) -> Bool { try tag(of: tid, pidfd: pidfd) != nil }
+
   /// Tags are kept with the task, by its pidfd, or by the thread's number.
-  private func hasTag(_ tid: UInt32, pidfd: Int32) throws(SensorError) -> Bool {
+  func tag(of tid: UInt32, pidfd: Int32) throws(SensorError) -> mt_tag? {
     if let tags = objects.maps["thread_tags"] {
       var key = tid
-      var tag = mt_thread_tag()
-      return bpf_map_lookup_elem(tags, &key, &tag) == 0
+      var entry = mt_thread_tag()
+      return bpf_map_lookup_elem(tags, &key, &entry) == 0 ? entry.tag : nil
     }
     var key = pidfd
     var tag = mt_tag()
-    return bpf_map_lookup_elem(try objects.map("tags"), &key, &tag) == 0
+    return bpf_map_lookup_elem(try objects.map("tags"), &key, &tag) == 0 ? tag : nil
   }
 
   private func put(_ tag: inout mt_tag, of tid: UInt32, pidfd: Int32) throws(SensorError) {

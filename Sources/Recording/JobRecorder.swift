@@ -147,6 +147,23 @@ public struct JobRecorder: ~Copyable {
   /// Memory that the fold uses, in bytes.
   public var bytes: Int { state.bytes }
 
+  /// What there is of a job that goes on: all that was taken by now, and the event log up to there.
+  ///
+  /// Takes time and memory in proportion to the job.
+  public mutating func soFar() -> RecordedSoFar {
+    if logError == nil {
+      do {
+        try log?.flushNow()
+      } catch {
+        giveUpLog(error)
+      }
+    }
+    var recorded = RecordedSoFar(snapshot: state.snapshot(), tallies: tallies)
+    recorded.logError = logError
+    if logError != nil { recorded.log = lastSummary } else { recorded.log = log?.summary }
+    return recorded
+  }
+
   /// Writes what is left of the log. The fold is left to be asked for its snapshot, by whoever has the time.
   public consuming func finish() -> RecordedJob {
     giveUpHashing(now: Clock.boottime)
@@ -167,6 +184,16 @@ public struct JobRecorder: ~Copyable {
     }
     return recorded
   }
+}
+
+/// A job that goes on, as it was at one moment.
+public struct RecordedSoFar: Sendable {
+  public var snapshot: JobSnapshot
+  public let tallies: RecordTallies
+  /// Of the file as it was then: what comes behind ``LogSummary/bytes`` is younger.
+  public var log: LogSummary?
+  /// Why the event log is not whole.
+  public var logError: String?
 }
 
 /// A job of which no record comes any more.

@@ -46,4 +46,11 @@ extension ReportInput {
     log = recorded.log.map { Log($0) }
     logError = recorded.logError
   }
+
+  /// Takes over what there is of a job that goes on.
+  public mutating func take(_ recorded: RecordedSoFar) {
+    snapshot = recorded.snapshot
+    log = recorded.log.map { Log($0) }
+    logError = recorded.logError
+  }
 }

@@ -61,6 +61,7 @@ public enum HTMLReport {
     html.text(TerminalSummary.symbol(judgement.verdict))
     html.markup("</span>\n<div><p class=\"kicker\">martlet execution report</p>\n<h1>")
     html.text(title(judgement.verdict))
+    if let heading = input.span.heading(input.clock) { html.text(", \(heading)") }
     html.markup("</h1>\n")
     if judgement.reasons.count == 1 {
       html.markup("<p>")
@@ -75,6 +76,11 @@ public enum HTMLReport {
       }
       html.markup("</ul>\n")
       html.more(judgement.reasons.count - 12, "reasons")
+    }
+    for sentence in input.span.sentences(input.clock) {
+      html.markup("<p>")
+      html.text(sentence, limit: 1000)
+      html.markup("</p>\n")
     }
     html.markup("</div></header>\n")
   }

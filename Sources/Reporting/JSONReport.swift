@@ -74,6 +74,7 @@ public enum JSONReport {
       if let job = input.job {
         write(job, clock: input.clock, to: &json)
         write(input.unseen, clock: input.clock, to: &json)
+        write(input.span, clock: input.clock, to: &json)
       }
     }
   }

@@ -34,14 +34,16 @@ public enum MarkdownReport {
   }
 
   private static func head(_ input: ReportInput, _ judgement: Judgement, _ tally: Tally) -> String {
-    var text = "## \(symbol(judgement.verdict)) martlet: \(judgement.verdict.rawValue)\n\n"
+    let heading = input.span.heading(input.clock).map { ", \($0)" } ?? ""
+    var text = "## \(symbol(judgement.verdict)) martlet: \(judgement.verdict.rawValue)\(heading)\n\n"
     var rows = Rows(budget: reasonsBytes)
     for reason in judgement.reasons {
       let line = MarkdownText.escape(reason.sentence, limit: 300)
       rows.append(judgement.reasons.count == 1 ? "\(line)\n" : "- \(line)\n")
     }
     text += rows.text { "- and \($0) more, see report.json\n" } + "\n"
-    let status = input.waitStatus.map { ExitStatus(waitStatus: $0).text } ?? "exit status not known"
+    for sentence in input.span.sentences(input.clock) { text += "\(MarkdownText.escape(sentence, limit: 400))\n\n" }
+    let status = input.result ?? "exit status not known"
     let mark = input.waitStatus.map { ExitStatus(waitStatus: $0).isSuccess } ?? false ? "" : "**"
     let (date, time) = WallClock.parts(input.clock.nanoseconds(input.startedAt))
     text += MarkdownText.code(CommandLine.text(input.command), limit: 300)

@@ -85,6 +85,8 @@ public struct ReportInput: Sendable {
   public var job: Job?
   /// When nothing of the job was seen; makes it incomplete.
   public var unseen: [Unseen] = []
+  /// Of which part of the job it is.
+  public var span = Span()
   /// The command that `run` started, or the job's first process; masked already.
   public var command: [Name] = []
   public var workingDirectory = Name(bytes: [])
@@ -105,6 +107,11 @@ public struct ReportInput: Sendable {
   public var findings = 0
 
   public init() {}
+
+  /// How its first process ended; nil: not known.
+  var result: String? {
+    waitStatus.map { ExitStatus(waitStatus: $0).text } ?? (span.until == nil ? nil : "still ran")
+  }
 
   var durationNanoseconds: UInt64 { endedAt > startedAt ? endedAt - startedAt : 0 }
 }

@@ -36,7 +36,7 @@ public enum TerminalSummary {
       lines.append("  " + style.dim(label) + padding + value)
     }
     row("command", safe(CommandLine.text(input.command), width))
-    let status = input.waitStatus.map { ExitStatus(waitStatus: $0).text } ?? "not known"
+    let status = input.result ?? "not known"
     row("result", "\(status) after \(Units.duration(input.durationNanoseconds))")
     row("processes", processes(tally))
     row("files", files(tally, input))
@@ -54,8 +54,13 @@ public enum TerminalSummary {
     for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
     if let log = input.log { row("log head", safe(log.head, 64)) }
-    if let reportDirectory { row("report", safe(reportDirectory, 4096) + "/report.html") }
+    if let reportDirectory { lines.append(reportRow(reportDirectory, colour: colour)) }
     return Array((lines.joined(separator: "\n") + "\n").utf8)
+  }
+
+  /// The last line, without its end.
+  public static func reportRow(_ directory: String, colour: Bool) -> String {
+    "  " + Style(isOn: colour).dim("report") + "     " + safe(directory, 4096) + "/report.html"
   }
 
   static func symbol(_ verdict: Verdict) -> String {

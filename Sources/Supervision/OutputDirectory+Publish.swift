@@ -22,7 +22,7 @@ extension OutputDirectory {
   /// Where it lies while it grows, and stays if it cannot be published.
   public var temporaryPath: String { shownPath(of: temporaryName) }
 
-  private func shownPath(of name: String) -> String {
+  func shownPath(of name: String) -> String {
     switch parentPath {
     case ".": Self.shown(name)
     case "/": Self.shown("/" + name)
@@ -159,27 +159,30 @@ extension OutputDirectory {
   private static func copy(_ source: Int32, to directory: Int32, name: String) throws(OutputError) -> Int32 {
     let target = mt_output_create_file(directory, name)
     guard target >= 0 else { throw OutputError("cannot create \(name)", code: -target) }
-    var offset: off_t = 0
-    while true {
+    do {
+      try copy(source, upTo: .max, to: target, name: name)
+    } catch {
+      close(target)
+      throw error
+    }
+    return target
+  }
+
+  static func copy(_ source: Int32, upTo bytes: UInt64, to target: Int32, name: String) throws(OutputError) {
+    var offset: UInt64 = 0
+    while offset < bytes {
       var failure: Int32 = 0
       let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 18) { buffer, count in
-        let result = pread(source, buffer.baseAddress, buffer.count, offset)
+        let wanted = Int(min(UInt64(buffer.count), bytes - offset))
+        let result = pread(source, buffer.baseAddress, wanted, off_t(clamping: offset))
         failure = result < 0 ? errno : 0
         count = max(0, result)
       }
       if failure == EINTR { continue }
-      guard failure == 0 else {
-        close(target)
-        throw OutputError("cannot copy \(name)", code: failure)
-      }
-      if chunk.isEmpty { return target }
-      do {
-        try write(chunk, to: target, name: name)
-      } catch {
-        close(target)
-        throw error
-      }
-      offset += off_t(chunk.count)
+      guard failure == 0 else { throw OutputError("cannot copy \(name)", code: failure) }
+      if chunk.isEmpty { return }
+      try write(chunk, to: target, name: name)
+      offset += UInt64(chunk.count)
     }
   }
 

@@ -120,6 +120,28 @@ public final class OutputDirectory {
     throw OutputError("cannot create \(name): something there removes it at once", code: 0)
   }
 
+  /// Another descriptor, the caller's, of a file that was created here or reopened.
+  public func duplicated(_ name: String) throws(OutputError) -> Int32 {
+    guard let file = files.first(where: { $0.name == name }) else {
+      throw OutputError("there is no \(name)", code: ENOENT)
+    }
+    let descriptor = fcntl(file.descriptor, F_DUPFD_CLOEXEC, 0)
+    guard descriptor >= 0 else { throw OutputError("cannot hold \(name)", code: errno) }
+    return descriptor
+  }
+
+  /// Creates a file with the beginning of another's contents.
+  ///
+  /// - Parameters:
+  ///   - source: open for reading; where it stands does not matter and stays so
+  ///   - bytes: at most; there is no more in the new one
+  public func copy(_ source: Int32, upTo bytes: UInt64, to name: String) throws(OutputError) {
+    try Self.copy(source, upTo: bytes, to: create(name), name: name)
+  }
+
+  /// What the report is to be called, as ``publish()`` tells it unless something else is there.
+  public var path: String { shownPath(of: name) }
+
   /// Creates a file with these contents.
   public func write(_ contents: [UInt8], to name: String) throws(OutputError) {
     let descriptor = try create(name)

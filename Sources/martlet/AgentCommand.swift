@@ -15,7 +15,8 @@ struct AgentCommand: ParsableCommand {
     abstract: "Watches a machine on which a CI runs jobs, and leaves a report of each.",
     discussion: AgentHelp.text,
     subcommands: [
-      AgentStartCommand.self, AgentWaitReadyCommand.self, AgentStatusCommand.self, AgentStopCommand.self,
+      AgentStartCommand.self, AgentWaitReadyCommand.self, AgentStatusCommand.self, AgentReportCommand.self,
+      AgentStopCommand.self,
       AgentRulesCommand.self, AgentSchemaCommand.self,
     ])
 }
@@ -64,6 +65,12 @@ struct AgentStartCommand: ParsableCommand {
       valueName: "file"))
   var config: String?
 
+  @Flag(
+    help: ArgumentHelp(
+      "Of jobs that run already, only what they do from now on is asked for: their reports say from when on they tell, and "
+        + "are not incomplete for what was before. For a job that starts the agent itself."))
+  var fromHere = false
+
   @OptionGroup var sensor: SensorArguments
 
   /// How the background process is told whom to report to.
@@ -77,6 +84,7 @@ struct AgentStartCommand: ParsableCommand {
     if let config { configuration = try AgentConfiguration.command(config) }
     if let output { configuration.output = output }
     if let socket = socket.socket { configuration.socket = socket }
+    configuration.beginsHere = fromHere
     configuration.output = Self.absolute(configuration.output)
     configuration.socket = Self.absolute(configuration.socket)
     if foreground || reportDescriptor != nil { throw ExitCode(try serve(configuration)) }
@@ -123,7 +131,7 @@ struct AgentStartCommand: ParsableCommand {
   }
 }
 
-private struct StartFailure: Error, CustomStringConvertible {
+struct StartFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
@@ -214,9 +222,7 @@ struct AgentStopCommand: ParsableCommand {
   }
 
   private func given() throws -> String {
-    if let token { return token }
-    if let tokenFile { return try TokenFile.read(tokenFile) }
-    if let token = Environment.current["MARTLET_AGENT_TOKEN"], !token.isEmpty { return token }
+    if let token = try TokenFile.given(token, file: tokenFile) { return token }
     throw StartFailure(
       "stop takes the token that 'martlet agent start' gave: --token-file, --token or MARTLET_AGENT_TOKEN")
   }

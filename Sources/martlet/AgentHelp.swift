@@ -15,6 +15,7 @@ enum AgentHelp {
     EXAMPLES
       sudo martlet agent start --output /var/lib/martlet --token-file /run/martlet/token
       sudo martlet agent status
+      martlet agent report --markdown >>"$GITHUB_STEP_SUMMARY"    (in a job)
       sudo martlet agent stop --token-file /run/martlet/token
     """
 }

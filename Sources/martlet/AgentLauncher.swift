@@ -101,6 +101,14 @@ final class AgentReport {
 
 /// The token in a file that its owner alone can read.
 enum TokenFile {
+  /// What a command was given: the token, a file of it, or MARTLET_AGENT_TOKEN; nil: none of them.
+  static func given(_ token: String?, file: String?) throws(SystemError) -> String? {
+    if let token { return token }
+    if let file { return try read(file) }
+    guard let token = Environment.current["MARTLET_AGENT_TOKEN"], !token.isEmpty else { return nil }
+    return token
+  }
+
   static func write(_ token: String, to path: String) throws(SystemError) {
     // Never into a file that is there: it could be open elsewhere, or a link.
     unlink(path)

@@ -1,3 +1,4 @@
+import Agent
 import CSystem
 import EventLog
 import Export
@@ -22,9 +23,11 @@ struct Run {
   var metrics: MetricsPlaces
   var masker: SecretMasker
   var live: Bool?
+  /// Options that were given and that no agent can do for us.
+  var onlyOfOwnSensor: [String]
 
   /// Why the command was not run: an exit status and, unless a signal asked for it, words.
-  private struct Refusal: Error {
+  struct Refusal: Error {
     var status: Int32 = 125
     var message: String?
   }
@@ -59,19 +62,28 @@ struct Run {
     let signals = try Signals()
     var environment = Environment.current
     let owner = TargetUser.invokingUser(environment: environment)
-    let user = try TargetUser.choose(option: user, environment: environment)
-    let terminal = Terminal()
-    var status = LiveStatus(wanted: live, terminal: terminal, environment: environment)
-    let colour = Self.wantsColour(environment)
-    user?.apply(to: &environment)
-
     let policy: PolicyInUse?
     do {
       policy = try PolicyInUse.read(self.policy)
     } catch {
       throw Refusal(message: "\(error.message)\nThe command was not run.")
     }
-    try Sensor.preflight()
+    if let agent = try reachAgent() {
+      guard policy == nil else {
+        throw Refusal(
+          message: "A policy is in force, and the agent that runs here keeps to none. The command was not run.")
+      }
+      return try AgentRun(
+        run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,
+        colour: Self.wantsColour(environment)
+      ).execute()
+    }
+    let user = try TargetUser.choose(option: user, environment: environment)
+    let terminal = Terminal()
+    var status = LiveStatus(wanted: live, terminal: terminal, environment: environment)
+    let colour = Self.wantsColour(environment)
+    user?.apply(to: &environment)
+
     if let (problem, advice) = PidNamespace.objection {
       throw Refusal(message: "\(problem). \(advice). The command was not run.")
     }
@@ -99,6 +111,20 @@ struct Run {
       recording, status: end, endedAt: endedAt, directory: directory, failOn: failOn, colour: colour)
     supervisor.dieIfInterrupted(end)
     return exitStatus
+  }
+
+  /// If we may load no programs and an agent that has runs here.
+  ///
+  /// - Throws: why we may not, if there is none
+  private func reachAgent() throws -> RunConversation? {
+    do {
+      try Sensor.preflight()
+      return nil
+    } catch {
+      // Root in a container has a way to get what is missing; the agent would say that it is not root.
+      guard error.code == .notRoot, geteuid() != 0, let agent = try RunConversation.begin() else { throw error }
+      return agent
+    }
   }
 
   private func launch(

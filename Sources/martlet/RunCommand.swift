@@ -102,7 +102,7 @@ struct RunCommand: ParsableCommand {
       failOn: failOn, user: user,
       sensor: options, metrics: MetricsPlaces(file: metricsFile, listen: metricsListen),
       masker: try sensor.masker(),
-      live: live)
+      live: live, onlyOfOwnSensor: onlyOfOwnSensor)
     throw ExitCode(run.execute())
   }
 }

@@ -3,6 +3,7 @@ public import Export
 public import KernelSensor
 import Observation
 import Reporting
+import Supervision
 
 /// The verdicts of `--fail-on`.
 struct FailOn: ExpressibleByArgument, Equatable {
@@ -18,6 +19,24 @@ struct FailOn: ExpressibleByArgument, Equatable {
   }
 
   var defaultValueDescription: String { "none" }
+
+  /// 3, after saying why, if one of these is wanted; else 0.
+  func exitStatus(of verdicts: Set<String>) -> Int32 {
+    let matched = Verdict.allCases.filter { self.verdicts.contains($0) && verdicts.contains($0.rawValue) }
+    guard !matched.isEmpty else { return 0 }
+    Message.say("exit status 3: --fail-on \(matched.map(\.rawValue).joined(separator: ","))")
+    return ExitCode.verdictMatched.rawValue
+  }
+
+  /// What a run comes to whose command has ended.
+  ///
+  /// - Parameter verdicts: nil: there is no report
+  func exitStatus(of command: WaitStatus, verdicts: Set<String>?) -> Int32 {
+    // A failed command is the graver news.
+    guard command.exitStatus == 0 else { return command.exitStatus }
+    guard let verdicts else { return ExitCode.martletFailed.rawValue }
+    return exitStatus(of: verdicts)
+  }
 }
 
 /// `critical=SIZE,bulk=SIZE`, either or both; sizes in bytes or with K, M or G.

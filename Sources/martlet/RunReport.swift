@@ -62,13 +62,8 @@ struct RunReport {
     summary.withUnsafeBytes { _ = Message.write($0, to: STDERR_FILENO) }
     if let published, let note = published.note { Message.say("the report is in \(published.path): \(note)") }
 
-    // A failed command is the graver news.
-    guard status.exitStatus == 0 else { return status.exitStatus }
-    guard published != nil else { return 125 }
-    let matched = Judgement(of: input).verdicts.filter(failOn.verdicts.contains)
-    guard !matched.isEmpty else { return 0 }
-    Message.say("exit status 3: --fail-on \(matched.map(\.rawValue).joined(separator: ","))")
-    return 3
+    return failOn.exitStatus(
+      of: status, verdicts: published.map { _ in Set(Judgement(of: input).verdicts.map(\.rawValue)) })
   }
 
   /// What was spent between the two readings.

@@ -14,11 +14,22 @@ import Testing
     #expect(parse("{\"command\":\"status\"}\n") == .request(.status))
     #expect(parse("{\"command\":\"ready\"}\nmore") == .request(.ready))
     #expect(parse("{\"command\":\"stop\",\"token\":\"ab\"}\n") == .request(.stop(token: Array("ab".utf8))))
+    #expect(
+      parse("{\"command\":\"report\"}\n") == .request(.report(job: nil, token: nil, wantsFiles: false)))
+    #expect(
+      parse("{\"command\":\"report\",\"job\":\"a\",\"token\":\"b\",\"files\":true}\n")
+        == .request(.report(job: "a", token: Array("b".utf8), wantsFiles: true)))
+    #expect(
+      parse("{\"command\":\"run\",\"process\":7,\"hashes\":true}\n")
+        == .request(.run(process: 7, wantsColour: false, wantsHashes: true)))
     #expect(parse("{\"command\":\"status\"}") == .incomplete && parse("") == .incomplete)
   }
 
   @Test(arguments: [
     "\n", "status\n", "[]\n", "{}\n", "{\"command\":5}\n", "{\"command\":\"quit\"}\n", "{\"command\":\"stop\"}\n",
+    "{\"command\":\"kept\",\"path\":\"/etc\"}\n", "{\"command\":\"run\"}\n", "{\"command\":\"run\",\"process\":0}\n",
+    "{\"command\":\"run\",\"process\":-1}\n", "{\"command\":\"run\",\"process\":4294967295}\n",
+    "{\"command\":\"report\",\"job\":1}\n", "{\"command\":\"report\",\"job\":\"\"}\n",
     "{\"command\":\"stop\",\"token\":[1]}\n", "{\"command\":\"status\",\"a\":[[[[1]]]]}\n",
   ])
   func refused(_ text: String) {
@@ -89,6 +100,7 @@ private final class Served: @unchecked Sendable {
           question,
           ControlAnswer.line { json in
             json.member("ready", question.request == .ready)
+            json.member("process", orNull: question.peer?.pid)
             if question.request == .status { json.member("padding", String(repeating: "x", count: 1 << 19)) }
           })
       }
@@ -119,6 +131,26 @@ private final class Served: @unchecked Sendable {
     // Larger than what a socket takes at once.
     let answer = try ControlClient.status(path: served.path, milliseconds: 60_000)
     #expect(answer.value["ready"]?.bool == false && answer.bytes.count > 1 << 19)
+  }
+
+  @Test("a request that depends on who asks is answered when that has been said back, by that process")
+  func whoAsks() throws {
+    let served = try Served()
+    defer { served.stop() }
+    for (said, isTrue) in [("", true), ("x", false)] {
+      let conversation = try ControlConversation(path: served.path, milliseconds: 60_000)
+      try conversation.send(Array("{\"command\":\"report\"}\n".utf8))
+      let challenge = try #require(try conversation.receive().value["challenge"]?.text)
+      try conversation.send(Array("\(said)\(challenge)\n".utf8))
+      let answer = try conversation.receive().value
+      #expect((answer["process"]?.unsigned == UInt64(getpid())) == isTrue)
+      #expect((answer["error"] != nil) != isTrue)
+    }
+    // With something that nobody has asked for.
+    let conversation = try ControlConversation(path: served.path, milliseconds: 60_000)
+    try conversation.send(Array("{\"command\":\"report\"}\n".utf8))
+    _ = try conversation.introduce(attached: [0, 1, 2])
+    #expect(throws: SystemError.self) { _ = try conversation.receive() }
   }
 
   @Test("clients that say nothing, half of it, nonsense or too much do not keep another from its answer")

@@ -1,5 +1,4 @@
 """An agent for a test, and decoys of CI runners: processes with the real names and environments."""
-import contextlib
 import glob
 import json
 import os
@@ -112,7 +111,7 @@ class AgentCase(Case):
         process = subprocess.Popen(
             [self.runner, script], cwd=self.path("work"), stdin=subprocess.DEVNULL, start_new_session=True,
             env={"PATH": os.environ["PATH"], "RUNNER_TRACKING_ID": "github_x", "MY_VALUE": SECRET}, **keywords)
-        self.addCleanup(self._reap, process)
+        self.addCleanup(self.end_group, process)
         if wait:
             self.assertEqual(process.wait(PATIENCE), 0)
         return process
@@ -127,16 +126,8 @@ class AgentCase(Case):
         process = subprocess.Popen(
             ["/bin/sh", "-c", script], cwd=self.path("work"), stdin=subprocess.DEVNULL, start_new_session=True,
             env=environment, **keywords)
-        self.addCleanup(self._reap, process)
+        self.addCleanup(self.end_group, process)
         return process
-
-    @staticmethod
-    def _reap(process):
-        # What its steps have started, too: it would keep our output open, and whoever reads that waiting.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.wait()
 
     @staticmethod
     def written(report, beneath):

@@ -3,6 +3,7 @@
 MARTLET names the binary (default: the debug build). With LAUNCH_PROBE, a test program that starts commands as
 martlet does but loads no sensor, the tests of launching, signals and terminals need neither root nor BPF.
 """
+import contextlib
 import json
 import os
 import pty
@@ -67,6 +68,16 @@ class Case(unittest.TestCase):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+    @staticmethod
+    def end_group(process):
+        """Ends a process with its session: what it has started, too, would keep our output open, and whoever reads it waiting."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
 
     def report(self, directory="martlet-report"):
         with open(self.path(directory, "report.json"), "rb") as file:

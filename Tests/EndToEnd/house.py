@@ -81,14 +81,6 @@ class HouseCase(Case):
         self.addCleanup(self.end_group, process)
         return process
 
-    @staticmethod
-    def end_group(process):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-
     def finish(self, process, status=0):
         """What a process of `start_in` has said, when it has ended as it should."""
         said = process.communicate(timeout=PATIENCE)[0].decode()

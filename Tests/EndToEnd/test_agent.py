@@ -302,7 +302,7 @@ class Agent(AgentCase):
         flooding = subprocess.Popen(
             ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, flood,
              self.path("agent.sock")], cwd="/", stdout=subprocess.PIPE)
-        self.addCleanup(self._reap, flooding)
+        self.addCleanup(self.end_group, flooding)
         self.assertEqual(flooding.stdout.readline(), b"flooding\n")
         for _ in range(20):
             self.assertTrue(self.ask('{"command":"status"}')["ready"])

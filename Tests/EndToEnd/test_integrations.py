@@ -99,12 +99,16 @@ class GitHubRunner(GitHubHooks, HouseCase):
         said = self.finish(self.job(step("compile", "sh", "-c", "echo x > made", **github("11"))))
         self.assertIn("martlet: this job is watched", said)
         with open(self.path("summary")) as file:
-            self.assertRegex(file.read().replace("\n", " "), r"keeps the report: run `11`, attempt `1`, job `build`")
-        report, = self.reports(1, "github", wanted=lambda job: job["run"] == "11")
+            summary = file.read()
+        self.assertRegex(summary, r"^## . martlet: clean, up to \d\d:\d\d:\d\d UTC\n")
+        self.assertIn("made", summary)
+        self.assertRegex(summary.replace("\n", " "), r"keeps the report to the job's end: run `11`, attempt `1`, job `build`")
+        report, = self.reports(1, "github", wanted=lambda job: job["run"] == "11" and job["span"]["until"] is None)
         self.assertEqual(report["verdict"], "clean", report["reasons"])
         self.assertEqual(self.written(report), ["made"])
         self.assertIn("compile", [s["name"] for s in report["job"]["steps"]])
-        self.assert_no_secret(said)
+        self.assertEqual([e["by"] for e in report["job"]["span"]["earlier"]], ["job"])
+        self.assert_no_secret(said, summary)
 
     def test_the_job_fails_if_its_agent_has_ended(self):
         self.install()
@@ -115,7 +119,7 @@ class GitHubRunner(GitHubHooks, HouseCase):
         self.service.wait()
         with open(self.path("work", "goon"), "w"):
             pass
-        self.assertIn("::error::martlet: there is no agent", self.finish(job, status=1))
+        self.assertIn("::error::martlet: there is no report", self.finish(job, status=1))
 
 
 @needs_sensor
@@ -187,13 +191,16 @@ class GitHubAction(HouseCase):
         self.assertEqual((job["provider"], job["repository"], job["ref"], job["commit"], job["workflow"], job["job"], job["run"]),
                          ("github", "octo/repo", "refs/heads/main", COMMIT, "CI", "build", "21"))
         self.assertIn("compile", [s["name"] for s in job["steps"]])
-        self.assertEqual([u["reason"] for u in job["unseen"]], ["adopted", "stopped"])
-        self.assertRegex(said, f"incomplete, only before and after the steps; log head {report['log']['head']}")
+        self.assertEqual(report["verdict"], "clean", report["reasons"])
+        self.assertEqual(job["unseen"], [])
+        self.assertIsNotNone(job["span"]["from"])
+        self.assertEqual(job["span"]["until"]["by"], "job")
+        self.assertRegex(said, f"clean up to {job['span']['until']['at']}; log head {report['log']['head']}")
         self.assertEqual(
             sorted(os.listdir(self.path("temp", "martlet-report"))),
             ["events.ndjson.zst", "report.html", "report.json", "report.md"])
         self.assertIn("made", self.summary())
-        self.assertIn("Nothing else is missing", self.summary())
+        self.assertIn("when martlet was started while the job ran", self.summary())
         with open(self.path("temp", "output")) as file:
             self.assertIn(f"report={self.path('temp', 'martlet-report')}\n", file.read())
         # What ran as root is not what the job could change.
@@ -201,14 +208,27 @@ class GitHubAction(HouseCase):
         self.assertFalse(os.path.exists(self.inside("/run/martlet/agent.sock")))
         self.assert_no_secret(said, self.summary())
 
-    def test_finish_hands_over_to_the_steps_behind_it(self):
-        finish = self.action("finish.js")
+    def test_a_report_for_the_steps_behind_it_does_not_end_the_watch(self):
+        report = self.action("report.js")
         upload = step("upload", "sh", "-c", f"cp -r {self.path('temp', 'martlet-report')} uploaded", **github("21"))
-        said = self.finish(self.job(step("compile", "sh", "-c", "echo x > made", **github("21")), finish, upload))
-        self.assertTrue(os.path.exists(self.path("work", "uploaded", "report.html")))
-        self.assertEqual(said.count("log head"), 1)
+        said = self.finish(self.job(step("compile", "sh", "-c", "echo x > made", **github("21")), report, upload))
+        with open(self.path("work", "uploaded", "report.json"), "rb") as file:
+            uploaded = json.load(file)
+        self.assertEqual((uploaded["verdict"], self.written(uploaded)), ("clean", ["made"]))
+        self.assertEqual(said.count("log head"), 2)
         with open(self.path("temp", "output")) as file:
-            self.assertIn("verdict=incomplete\n", file.read())
+            self.assertEqual(file.read().count("verdict=clean\n"), 2)
+        # What came after it is in the report of the job's last step, which tells of the first.
+        last = self.handed_over()
+        self.assertIn("uploaded/report.json", self.written(last))
+        self.assertEqual([e["logHead"] for e in last["job"]["span"]["earlier"]], [uploaded["log"]["head"]])
+
+    def test_a_step_that_asks_early_hides_nothing(self):
+        script = self.script("early.sh", "/opt/martlet/martlet agent report >/dev/null; echo x > evil\n")
+        self.finish(self.job(step("early", "sh", script, **github("21")), user=()))
+        last = self.handed_over()
+        self.assertIn("evil", self.written(last))
+        self.assertIn("asked for before this one", self.summary())
 
     def test_the_page_names_all_inputs(self):
         with open(os.path.join(ROOT, "docs", "integrations", "github-action.md"), encoding="utf-8") as file:
@@ -241,7 +261,7 @@ class GitHubAction(HouseCase):
         report = self.handed_over()
         self.assertIn("died", [u["reason"] for u in report["job"]["unseen"]])
         self.assertIn("made", self.written(report))
-        self.assertNotIn("Nothing else is missing", self.summary())
+        self.assertIn("The agent ended unexpectedly", self.summary())
 
     def test_where_an_agent_runs_already_it_is_left_alone(self):
         self.install()
@@ -292,7 +312,8 @@ class OtherSystems(OtherJobs, HouseCase):
         self.assertIn("from-jenkins", self.written(report))
 
     def check_buildkite(self):
-        report, = self.reports(1, "buildkite", wanted=lambda job: job["variables"].get("BUILDKITE_JOB_ID") == "0192-b")
+        report, = self.reports(1, "buildkite", wanted=lambda job: (
+            job["variables"].get("BUILDKITE_JOB_ID") == "0192-b" and job["span"]["until"] is None))
         job = report["job"]
         self.assertEqual(report["verdict"], "clean", report["reasons"])
         self.assertEqual(
@@ -302,25 +323,7 @@ class OtherSystems(OtherJobs, HouseCase):
         self.assertEqual([s["number"] for s in job["steps"]], [1, 2, 3])
         self.assertEqual(self.written(report), ["annotation", "from-buildkite"])
         with open(self.path("work", "annotation")) as file:
-            self.assertRegex(file.read(), r"^annotate --context martlet-0192-b --style info\n.*keeps the report\.\n$")
-
-    def test_buildkite_on_a_machine_for_one_job(self):
-        self.install()
-        self.start_service()
-        self.buildkite_agent()
-        os.unlink(self.path("hooks", "pre-exit"))
-        text = read("buildkite", "pre-exit")
-        self.assertIn("single=false\n", text)
-        self.script("hooks/pre-exit", text.replace("single=false\n", "single=true\n"))
-        self.run_in("install", "-D", "-m", "755", shipped("buildkite", "hand-over"), "/usr/local/lib/martlet/hand-over")
-        self.may_sudo(read("buildkite", "sudoers").replace("buildkite-agent", "nobody"))
-        self.finish(self.buildkite("0192-c", user=AS_NOBODY))
-        with open(self.path("work", "annotation")) as file:
-            text = file.read()
-        self.assertTrue(text.startswith("annotate --context martlet-0192-c --style warning\n## "), text)
-        self.assertIn("The agent was stopped while the job ran", text)
-        self.assertIn("from-buildkite", text)
-        self.assert_no_secret(text)
+            self.assertRegex(file.read(), r"(?s)^annotate --context martlet-0192-b --style success\n## . martlet: clean, up to .*from-buildkite.*keeps the report to the job's end\.\n$")
 
 
 @needs_sensor

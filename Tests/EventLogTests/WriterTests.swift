@@ -38,6 +38,25 @@ struct WriterTests {
     _ = try log.finish()
   }
 
+  @Test("what is written now is the whole log so far, and the beginning of what it becomes")
+  func soFar() throws {
+    let fixture = LogFixture()
+    var log = try fixture.writer()
+    try log.flushNow()
+    #expect(log.summary.frames == 1 && log.summary.lines == 0)
+    try fixture.append(Records.open("a"), to: &log)
+    try log.flushNow()
+    try log.flushNow()
+    let summary = log.summary
+    #expect(summary.frames == 2 && summary.lines == 1)
+    let soFar = fixture.contents
+    let reading = try LogFixture.read(soFar)
+    #expect(reading.faults.isEmpty && reading.summary.head == summary.head)
+    try fixture.append(Records.open("b"), to: &log)
+    #expect(try log.finish().lines == 2)
+    #expect(fixture.contents.starts(with: soFar))
+  }
+
   @Test("without an end the log can be read up to its last whole frame")
   func crash() throws {
     let fixture = LogFixture()

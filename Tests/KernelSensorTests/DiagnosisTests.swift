@@ -18,6 +18,15 @@ struct DiagnosisTests {
     #expect(facts.all.compactMap(\.advice) == [])
     #expect(facts.all.first { $0.name == "lsm" }?.value == "lockdown,capability,landlock,yama")
     #expect(!facts.all.contains { $0.name == "lockedMemory" })
+    facts.preemption = .lazy
+    facts.hasIMA = true
+    func value(_ name: String) -> String? { facts.all.first { $0.name == name }?.value }
+    #expect(value("preemption") == "lazy" && value("ima") == "there")
+    facts.hasIMA = false
+    #expect(value("ima") == "not there: --hashes is martlet's work")
+    facts.lsm = nil
+    #expect(value("ima")?.hasPrefix("not to be told") == true)
+    facts.lsm = "lockdown"
 
     facts.hasBTF = false
     facts.status = "CapEff:\t0\n"

@@ -212,7 +212,8 @@ extension KernelTests {
       defer { child.end() }
       bench.collect()
       let slot = try #require(bench.records.first { $0.type == .claim && $0.pid == Int(child.pid) }).header.job
-      let place = try #require(try bench.sensor.takeSlot(rule: 0, key: nil))
+      let place = try #require(try bench.sensor.takeSlot(rule: nil, key: nil))
+      #expect(place.isNew && !place.isRunner && place.key == 0)
       for job in [place.slot, slot] {
         let error = #expect(throws: SensorError.self) {
           try bench.sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
@@ -220,6 +221,7 @@ extension KernelTests {
         #expect(error?.errno == EEXIST)
       }
       #expect(bench.sensor.job(ofProcess: UInt32(child.pid)) == slot)
+      #expect(bench.sensor.job(ofProcess: UInt32(child.pid), pidfd: child.pidfd) == slot)
       #expect(try [slot, place.slot].map { try bench.sensor.slot($0).processes } == [1, 0])
       child.release()
       #expect(try bench.finish(&child, directory.path).touched(slot).map(\.name) == ["there"])
@@ -240,6 +242,9 @@ extension KernelTests {
       defer { child.end() }
       try bench.sensor.list(UInt32(child.pid), pidfd: child.pidfd, in: place.slot, image: 1)
       #expect(try bench.sensor.slot(place.slot).processes == 1)
+      // Listed, as one of that number may have been whose end went unseen, and without a tag of its own.
+      #expect(bench.sensor.job(ofProcess: UInt32(child.pid)) == place.slot)
+      #expect(bench.sensor.job(ofProcess: UInt32(child.pid), pidfd: child.pidfd) == nil)
       child.release()
       let deed = try bench.finish(&child, directory.path)
       let claim = try deed.claim()

@@ -1,8 +1,13 @@
-// Stops the agent, and hands its report to the job: to its summary, and as files that its user can read.
+// Has the job's report made, and hands it to the job: to its summary, and as files that its user can read.
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
 const martlet = require('./martlet.js');
+
+/** Has the agent make the report of the job that we are in, as it is now. */
+function ask(options = {}) {
+  return martlet.agent('report', [], options) !== null;
+}
 
 /** Stops the agent. If somebody else has ended it, another closes what that left. */
 function stop() {
@@ -47,21 +52,10 @@ function copy(from, to) {
   }
 }
 
-/** Whether nothing is missing but what ran before this action's first step and after its last. */
-function onlyEdges(report) {
-  const missing = report.reasons.filter((reason) => reason.verdict === 'incomplete');
-  const edges = report.job.unseen.filter((part) => part.reason === 'adopted' || part.reason === 'stopped');
-  return missing.length === edges.length && edges.length === report.job.unseen.length;
-}
-
-function summarise(directory, isWhole) {
+function summarise(directory) {
   const file = process.env.GITHUB_STEP_SUMMARY;
   if (!file) return;
-  let text = fs.readFileSync(path.join(directory, 'report.md'), 'utf8');
-  if (isWhole) {
-    text += '\nmartlet was started and stopped by steps of this job. What the runner did before and after these was not '
-      + 'seen. Nothing else is missing.\n';
-  }
+  const text = fs.readFileSync(path.join(directory, 'report.md'), 'utf8');
   if (Buffer.byteLength(text) > martlet.SUMMARY_LIMIT) {
     martlet.tell('warning', 'martlet: the report is too large for a summary');
     return;
@@ -69,20 +63,29 @@ function summarise(directory, isWhole) {
   fs.appendFileSync(file, text);
 }
 
-/** Ends the agent and hands over what it has left; the report. */
-function end() {
-  const wantsSummary = martlet.truth('summary');
-  const to = martlet.reportDirectory();
-  const wasThere = stop();
-  martlet.root(['rm', '-f', martlet.TOKEN]);
+/** Gives the job a copy of its report, and returns what report.json says. */
+function handOver() {
+  // Of several the first counts: it is an agent's that was ended.
   const { directory, report } = find();
+  const to = martlet.reportDirectory();
   copy(directory, to);
-  const isWhole = onlyEdges(report);
-  if (wantsSummary) summarise(to, isWhole);
   martlet.put('GITHUB_OUTPUT', 'report', to);
   martlet.put('GITHUB_OUTPUT', 'verdict', report.verdict);
-  const edges = isWhole && report.verdicts.includes('incomplete') ? ', only before and after the steps' : '';
-  martlet.say(`${report.verdict}${edges}; log head ${report.log.head}; report ${to}`);
+  const until = report.job.span.until === null ? '' : ` up to ${report.job.span.until.at}`;
+  martlet.say(`${report.verdict}${until}; log head ${report.log.head}; report ${to}`);
+  return report;
+}
+
+/** Hands over what the agent has seen, and ends it; the report. */
+function end() {
+  const wantsSummary = martlet.truth('summary');
+  // What is asked for now is whole; what a stop leaves says that it was cut, and takes its place.
+  const isWhole = ask({ mayFail: true });
+  let report = isWhole ? handOver() : null;
+  const wasThere = stop();
+  martlet.root(['rm', '-f', martlet.TOKEN]);
+  if (report === null) report = handOver();
+  if (wantsSummary) summarise(martlet.reportDirectory());
   if (!wasThere) martlet.tell('warning', 'martlet: the agent was ended before the job was; the report says since when');
   return report;
 }
@@ -90,8 +93,7 @@ function end() {
 /** Fails the step if a verdict applies for which it should. */
 function judge(report) {
   const failing = martlet.failOn().filter((verdict) => report.verdicts.includes(verdict));
-  const matched = failing.filter((verdict) => verdict !== 'incomplete' || !onlyEdges(report));
-  if (matched.length > 0) throw new Error(`the job is ${matched.join(' and ')}: see the report`);
+  if (failing.length > 0) throw new Error(`the job is ${failing.join(' and ')}: see the report`);
 }
 
 /** Whether the agent is still to be ended: its token is removed when that is done. */
@@ -99,4 +101,4 @@ function hasBegun() {
   return martlet.root(['test', '-e', martlet.TOKEN], { mayFail: true }) !== null;
 }
 
-module.exports = { end, find, judge, hasBegun };
+module.exports = { ask, end, handOver, judge, hasBegun };

@@ -53,7 +53,7 @@ martlet.main(() => {
   martlet.root(['mkdir', '-p', path.dirname(martlet.TOKEN)]);
   // Of an earlier job, which has been given it.
   martlet.root(['rm', '-rf', martlet.OUTPUT]);
-  const words = ['--output', martlet.OUTPUT, '--token-file', martlet.TOKEN];
+  const words = ['--output', martlet.OUTPUT, '--token-file', martlet.TOKEN, '--from-here'];
   if (config !== '') words.push('--config', path.resolve(process.env.GITHUB_WORKSPACE || '.', config));
   martlet.agent('start', words);
   martlet.put('GITHUB_STATE', 'started', 'true');

@@ -43,8 +43,32 @@ struct mt_peer {
 /* Who is at the other end: who connected, or who listens. */
 int mt_local_peer(int socket, struct mt_peer *peer);
 
+/* From now on each message to this end is known by its sender, see mt_local_receive(). */
+int mt_local_tell_senders(int socket);
+
+/* As many descriptors as one message may carry. */
+#define MT_LOCAL_DESCRIPTORS 8
+
+struct mt_local_message {
+	pid_t sender; /* of the process that sent it, whatever that says; 0: not told */
+	int descriptors[MT_LOCAL_DESCRIPTORS];
+	int count;
+};
+
+/*
+ * What one sender has sent, at most `size` bytes: of a stream, messages of two senders never come together. Returns the
+ * number of bytes, 0 at the end. The descriptors are close-on-exec and the caller's, also if it is an error that returns.
+ */
+long mt_local_receive(int socket, void *bytes, size_t size, struct mt_local_message *message);
+
+/* Sends as much as goes at once, with the descriptors, which go if anything does. */
+long mt_local_send(int socket, const void *bytes, size_t size, const int *descriptors, int count);
+
 /* One datagram to a socket by name, as sd_notify(3) sends it: '@' stands for an abstract name's NUL. */
 int mt_local_notify(const char *name, const char *message);
+
+/* From now on no program that this process and its children execute gives them what they have not got. */
+int mt_gain_no_privileges(void);
 
 /* Locks the file for this process; -EWOULDBLOCK if another has it. */
 int mt_lock_file(int descriptor);
