@@ -221,6 +221,14 @@ struct LearnedPolicyTests {
     #expect(Policy().differences(to: learned.policy).allSatisfy { !$0.isWider })
   }
 
+  @Test("more ports than a rule can have become a range")
+  func manyPorts() throws {
+    let flows = (1...17).map { flow("a.example", "192.0.2.1", $0 * 2) }.joined(separator: ",")
+    let learned = try LearnedPolicy(from: [observed(network: flows)])
+    #expect(learned.policy.network?.allow.map(\.ports) == [[2...34]])
+    #expect(learned.comments[1] == ["Wider than what was seen, which was too much for a rule: 17 ports and ranges"])
+  }
+
   @Test("what no policy can hold is said")
   func tooMuch() throws {
     let flows = (0..<513).map { flow(nil, "10.0.\($0 / 256).\($0 % 256)", 443) }.joined(separator: ",")
