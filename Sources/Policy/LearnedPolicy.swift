@@ -34,6 +34,9 @@ public struct LearnedPolicy: Sendable {
   /// - Throws: if the kernel side would not have room for the policy
   public init(from runs: [ObservedRun]) throws(Failure) {
     notes = ["Learned from \(runs.count) run\(runs.count == 1 ? "" : "s") by 'martlet policy learn'."]
+    for run in runs where run.isBlocked {
+      notes.append("\(run.name) was stopped by a policy: what it tried and was refused may be allowed here.")
+    }
     for run in runs where !run.isComplete {
       notes.append("\(run.name) is incomplete: what it did not see is denied here.")
     }

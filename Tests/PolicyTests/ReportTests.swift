@@ -164,10 +164,11 @@ struct LearnedPolicyTests {
       security: "{\"kind\":\"unshare\",\"process\":2,\"count\":1},{\"kind\":\"bpf_map\",\"process\":2,\"count\":1}",
       executions: ",{\"id\":14,\"at\":\"\",\"executable\":\"/memfd:x\",\"isMemoryFile\":true}",
       verdicts: "\"incomplete\",\"clean\"")
-    let learned = try LearnedPolicy(from: [run, observed("other")])
+    let learned = try LearnedPolicy(from: [run, observed("other", verdicts: "\"blocked\"")])
     #expect(
       learned.yaml == """
         # Learned from 2 runs by 'martlet policy learn'.
+        # other was stopped by a policy: what it tried and was refused may be allowed here.
         # nightly is incomplete: what it did not see is denied here.
         # sources are not protected: nightly touched /w/a.c.
         # credentials are not protected: nightly touched /root/.npmrc.
