@@ -75,19 +75,24 @@ extension Form {
   /// A list of such values, or one of them by itself.
   public static func oneOrMore<Element: Sendable>(of form: Form<Element>, atMost limit: Int) -> Form
   where Value == [Element] {
-    scalar(form.map { [$0] }, or: list(of: form, atMost: limit))
+    scalar(form.map { [$0] }, or: list(of: form, atLeast: 1, atMost: limit))
   }
 
   /// A list of such values.
-  public static func list<Element: Sendable>(of form: Form<Element>, atMost limit: Int) -> Form<[Element]>
-  where Value == [Element] {
-    Form(.array(of: form.schema, atMost: limit)) { node, problems in
+  public static func list<Element: Sendable>(
+    of form: Form<Element>, atLeast least: Int = 0, atMost limit: Int
+  ) -> Form<[Element]> where Value == [Element] {
+    Form(.array(of: form.schema, atLeast: least, atMost: limit)) { node, problems in
       guard case .list(let nodes) = node.content else {
         problems.add("has to be a list, not \(node.kind)", at: node.place)
         return nil
       }
       guard nodes.count <= limit else {
         problems.add("has \(nodes.count) elements; at most \(limit) are allowed", at: node.place)
+        return nil
+      }
+      guard nodes.count >= least else {
+        problems.add("has \(nodes.count) elements; at least \(least) has to be there", at: node.place)
         return nil
       }
       let values = nodes.compactMap { form.take($0, &problems) }

@@ -7,7 +7,7 @@ public indirect enum JSONSchema: Sendable {
   /// `atMost`: bytes of UTF-8, of which a schema can only say that there are no more characters.
   case text(pattern: String? = nil, atMost: Int? = nil)
   case words([String])
-  case array(of: JSONSchema, atMost: Int)
+  case array(of: JSONSchema, atLeast: Int = 0, atMost: Int)
   case either(JSONSchema, JSONSchema)
   case object([(name: String, about: String, schema: JSONSchema, isRequired: Bool)])
 
@@ -41,8 +41,9 @@ public indirect enum JSONSchema: Sendable {
       json.array("enum") { json in
         for word in words { json.member(nil, word) }
       }
-    case .array(let element, let limit):
+    case .array(let element, let least, let limit):
       json.member("type", "array")
+      if least > 0 { json.member("minItems", least) }
       json.member("maxItems", limit)
       json.object("items") { element.write(to: &$0) }
     case .either(let one, let other):

@@ -34,6 +34,9 @@ public struct LearnedPolicy: Sendable {
   /// - Throws: if the kernel side would not have room for the policy
   public init(from runs: [ObservedRun]) throws(Failure) {
     notes = ["Learned from \(runs.count) run\(runs.count == 1 ? "" : "s") by 'martlet policy learn'."]
+    for run in runs where run.isBlocked {
+      notes.append("\(run.name) was stopped by a policy: what it tried and was refused may be allowed here.")
+    }
     for run in runs where !run.isComplete {
       notes.append("\(run.name) is incomplete: what it did not see is denied here.")
     }
@@ -130,39 +133,36 @@ public struct LearnedPolicy: Sendable {
       ports[key, default: []].insert(to.port)
     }
 
+    private typealias Found = (order: String, rule: NetworkRule, comment: [String])
+
     /// Hosts first, then addresses.
     func rules() -> [(rule: NetworkRule, comment: [String])] {
-      let named = ports.filter { $0.key.host != nil }
-      var rules: [(order: String, rule: NetworkRule, comment: [String])] = []
+      var found: [Found] = []
       // Siblings that are spoken to in the same way.
       var families: [Family: [String]] = [:]
-      for (key, ports) in named {
-        guard let host = key.host else { continue }
-        let parent = host.split(separator: ".").dropFirst().joined(separator: ".")
-        families[Family(parent: parent, ports: ports, spoken: key.spoken), default: []].append(host)
+      for (key, ports) in ports {
+        if let host = key.host {
+          let parent = host.split(separator: ".").dropFirst().joined(separator: ".")
+          families[Family(parent: parent, ports: ports, spoken: key.spoken), default: []].append(host)
+        } else if let address = key.address {
+          found.append(Self.rule(address, key.spoken, ports))
+        } else {
+          found.append(Self.rule("c", .any, .raw, [], ["Raw sockets can send to whomever."]))
+        }
       }
       for (family, hosts) in families {
         let hosts = hosts.sorted()
-        let pattern = hosts.count >= LearnedPolicy.rotating ? try? HostPattern("*." + family.parent) : nil
-        if let pattern {
-          let comment = ["Folded, and wider than what was seen: \(hosts.joined(separator: ", "))"]
-          let rule = Self.rule(.host(pattern), family.ports, family.spoken)
-          rules.append((Self.order("a", family.parent, rule), rule, comment))
+        if hosts.count >= LearnedPolicy.rotating, let pattern = try? HostPattern("*." + family.parent) {
+          let comment = "Folded, and wider than what was seen: \(hosts.joined(separator: ", "))"
+          found.append(
+            Self.rule("a" + family.parent, .host(pattern), family.spoken, Self.ranges(family.ports), [comment]))
         } else {
-          for host in hosts {
-            let rule = Self.rule(.host(HostPattern(.none, host)), family.ports, family.spoken)
-            rules.append((Self.order("a", host, rule), rule, []))
+          found += hosts.map { host in
+            Self.rule("a" + host, .host(HostPattern(.none, host)), family.spoken, Self.ranges(family.ports))
           }
         }
       }
-      for (key, ports) in ports where key.host == nil {
-        guard let address = key.address else {
-          rules.append(("c", Self.rule(.any, [], .raw), ["Raw sockets can send to whomever."]))
-          continue
-        }
-        rules.append(Self.rule(address, ports, key.spoken))
-      }
-      return rules.sorted { $0.order < $1.order }.map { ($0.rule, $0.comment) }
+      return found.sorted { $0.order < $1.order }.map { ($0.rule, $0.comment) }
     }
 
     private struct Family: Hashable {
@@ -171,38 +171,33 @@ public struct LearnedPolicy: Sendable {
       var spoken: NetworkProtocol
     }
 
-    private static func rule(
-      _ address: IPAddress, _ ports: Set<UInt16>, _ spoken: NetworkProtocol
-    ) -> (order: String, rule: NetworkRule, comment: [String]) {
+    private static func rule(_ address: IPAddress, _ spoken: NetworkProtocol, _ ports: Set<UInt16>) -> Found {
       let isLoopback = address.v4.map { $0 >> 24 == 127 } ?? (address == IPAddress(high: 0, low: 1))
-      let passing = ports.filter(LearnedPolicy.ephemeral.contains)
-      var rule = rule(.network(IPNetwork(address)), ports, spoken)
+      let passing: Set<UInt16> = isLoopback ? ports.filter(LearnedPolicy.ephemeral.contains) : []
+      var ranges = Self.ranges(ports.subtracting(passing))
       var comment: [String] = []
-      if isLoopback, !passing.isEmpty {
-        let fixed = Self.ranges(ports.subtracting(passing))
-        rule.ports = fixed + [LearnedPolicy.ephemeral]
+      if !passing.isEmpty {
+        ranges.append(LearnedPolicy.ephemeral)
         comment = ["Wider than what was seen, as these ports differ from run to run: \(Self.text(passing))"]
       }
-      if rule.ports.count > PolicyLimits.ports, let first = ports.min(), let last = ports.max() {
-        rule.ports = [first...last]
-        comment = ["Wider than what was seen, which was too much for a rule: \(ports.count) ports"]
-      }
-      return (order("b", address.description, rule), rule, comment)
+      return rule("b" + address.description, .network(IPNetwork(address)), spoken, ranges, comment)
     }
 
-    /// Of no importance but that it is always the same.
-    private static func order(_ kind: String, _ peer: String, _ rule: NetworkRule) -> String {
-      "\(kind) \(peer) \(rule.protocols.map(\.rawValue)) \(rule.ports)"
-    }
-
+    /// - Parameter order: of no importance but that it is always the same
     private static func rule(
-      _ peer: NetworkRule.Peer, _ ports: Set<UInt16>, _ spoken: NetworkProtocol
-    ) -> NetworkRule {
+      _ order: String, _ peer: NetworkRule.Peer, _ spoken: NetworkProtocol, _ ranges: [ClosedRange<UInt16>],
+      _ comment: [String] = []
+    ) -> Found {
       var rule = NetworkRule(head: RuleHead(action: .allow))
+      var comment = comment
       rule.peer = peer
       rule.protocols = [spoken]
-      if spoken == .tcp || spoken == .udp { rule.ports = ranges(ports) }
-      return rule
+      if spoken == .tcp || spoken == .udp { rule.ports = ranges }
+      if let first = rule.ports.first, let last = rule.ports.last, rule.ports.count > PolicyLimits.ports {
+        rule.ports = [first.lowerBound...last.upperBound]
+        comment.append("Wider than what was seen, which was too much for a rule: \(ranges.count) ports and ranges")
+      }
+      return ("\(order) \(spoken.rawValue) \(rule.ports)", rule, comment)
     }
 
     /// Neighbours become a range.

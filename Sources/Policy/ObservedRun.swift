@@ -29,6 +29,8 @@ public struct ObservedRun: Sendable {
   public let firstComm: String?
   /// Whether the report has all that happened.
   public let isComplete: Bool
+  /// Whether a policy stopped something of it: it may be among the events all the same.
+  public let isBlocked: Bool
   /// Each once, with how often it was, in the order of the report.
   public private(set) var events: [(event: Event, count: UInt64)] = []
   /// Names of processes whose memory was got at and that the report does not know: what no policy could name.
@@ -52,6 +54,7 @@ public struct ObservedRun: Sendable {
     else { throw Failure(description: "\(VisibleText.terminal(name)) is no report.json that this version can read") }
     self.name = name
     directory = job["workingDirectory"]?.text ?? "/"
+    isBlocked = report["verdicts"]?.array?.contains { $0.text == "blocked" } == true
     isComplete = report["verdicts"]?.array?.contains { $0.text == "incomplete" } == false
     let processes = ObservedProcesses(report["processes"]?.array ?? [])
     firstComm = processes.firstExecutable.map(ObservedProcesses.comm)

@@ -1,5 +1,4 @@
 public import Configuration
-internal import Observation
 
 /// `martlet.yaml`, which docs/policy.md describes:
 ///

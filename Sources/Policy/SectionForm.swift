@@ -118,10 +118,10 @@ struct RuleForm<Text: RuleText>: Sendable {
         \.common.action),
       .field(
         "executables", "The rule is for these images alone: path patterns.",
-        .list(of: .pathPattern, atMost: PolicyLimits.scopePatterns), \.common.scope.executables),
+        .list(of: .pathPattern, atLeast: 1, atMost: PolicyLimits.scopePatterns), \.common.scope.executables),
       .field(
         "ancestors", "The rule is for what descends from these images, and for them.",
-        .list(of: .pathPattern, atMost: PolicyLimits.scopePatterns), \.common.scope.ancestors),
+        .list(of: .pathPattern, atLeast: 1, atMost: PolicyLimits.scopePatterns), \.common.scope.ancestors),
     ]
     return Form<Text>.record(Text(), fields + common).mapWithPlace { text, place throws(FormError) in
       let action = text.common.action.flatMap(PolicyAction.init(rawValue:)) ?? V.initial

@@ -30,7 +30,8 @@ struct PolicyInUse {
     }
     guard let node else { return PolicyInUse(own, file: path) }
     do {
-      return PolicyInUse(try own.narrowed(by: node), file: path)
+      // In this order: whose answers are believed is the machine's to say.
+      return PolicyInUse(try node.narrowed(by: own), file: path)
     } catch {
       throw Refusal(message: "\(VisibleText.terminal(path)) cannot be narrowed by \(nodePath): \(error)")
     }

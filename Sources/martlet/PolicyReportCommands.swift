@@ -29,6 +29,10 @@ struct PolicyLearnCommand: ParsableCommand {
       Message.say(error.description)
       throw ExitCode.martletFailed
     }
+    for run in runs where run.isBlocked {
+      Message.say(
+        "\(VisibleText.terminal(run.name)) was stopped by a policy: what it was refused may be allowed by this one")
+    }
     for run in runs where !run.isComplete {
       Message.say("\(VisibleText.terminal(run.name)) is incomplete: what it did not see is denied by this policy")
     }

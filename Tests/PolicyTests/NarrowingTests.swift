@@ -106,6 +106,9 @@ struct NarrowingTests {
   func exceptions() throws {
     let both = try narrowed("files: {protect: sources}", "files: {protect: credentials, allow: [{write: /docs/**}]}")
     #expect(both.files?.allow == [] && both.files?.protect == [.sources, .credentials])
+    // What is not protected stays as it was, even if what is would only be told.
+    let told = try narrowed("files: {protect: sources, action: observe}", "files: {allow: [{write: /docs/**}]}")
+    #expect(told.files?.allow == [] && told.files?.protectAction == .observe)
     #expect(throws: NarrowingError.self) {
       try narrowed("files: {protect: sources}", "files: {allow: [{write: /docs/**, action: observe}]}")
     }

@@ -182,6 +182,13 @@ struct PolicyFileTests {
           "2:51: has to be a number such as 443 or a range such as 8000-8010, not 'true'",
         ]
       ),
+      // A list that was emptied must not turn a rule for some into one for all.
+      (
+        "version: 1\nsystem: {allow: [{deed: bpf, executables: []}]}\nnetwork: {allow: [{host: a, ports: []}]}",
+        [
+          "2:43: has 0 elements; at least 1 has to be there", "3:36: has 0 elements; at least 1 has to be there",
+        ]
+      ),
       ("version: 1\nexec: {deny: [{memfd: false}]}", ["2:23: can only be true; leave it out otherwise"]),
       (
         "version: 1\nexec: {deny: [{memfd: true, path: a}]}",

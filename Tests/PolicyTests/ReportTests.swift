@@ -164,10 +164,11 @@ struct LearnedPolicyTests {
       security: "{\"kind\":\"unshare\",\"process\":2,\"count\":1},{\"kind\":\"bpf_map\",\"process\":2,\"count\":1}",
       executions: ",{\"id\":14,\"at\":\"\",\"executable\":\"/memfd:x\",\"isMemoryFile\":true}",
       verdicts: "\"incomplete\",\"clean\"")
-    let learned = try LearnedPolicy(from: [run, observed("other")])
+    let learned = try LearnedPolicy(from: [run, observed("other", verdicts: "\"blocked\"")])
     #expect(
       learned.yaml == """
         # Learned from 2 runs by 'martlet policy learn'.
+        # other was stopped by a policy: what it tried and was refused may be allowed here.
         # nightly is incomplete: what it did not see is denied here.
         # sources are not protected: nightly touched /w/a.c.
         # credentials are not protected: nightly touched /root/.npmrc.
@@ -219,6 +220,14 @@ struct LearnedPolicyTests {
     #expect(denied.isEmpty, "\(denied)\n\(learned.yaml)")
     // And the policy is narrower than everything.
     #expect(Policy().differences(to: learned.policy).allSatisfy { !$0.isWider })
+  }
+
+  @Test("more ports than a rule can have become a range")
+  func manyPorts() throws {
+    let flows = (1...17).map { flow("a.example", "192.0.2.1", $0 * 2) }.joined(separator: ",")
+    let learned = try LearnedPolicy(from: [observed(network: flows)])
+    #expect(learned.policy.network?.allow.map(\.ports) == [[2...34]])
+    #expect(learned.comments[1] == ["Wider than what was seen, which was too much for a rule: 17 ports and ranges"])
   }
 
   @Test("what no policy can hold is said")
