@@ -36,9 +36,9 @@ static __always_inline const struct mt_policy *policy_of(__u32 slot, __u32 secti
 /* Whether images with these `subjects` are in the scope that a rule's `mask` says. */
 static __always_inline int is_in_scope(__u64 subjects, __u64 mask)
 {
-	__u64 both = subjects & mask;
+	__u32 own = mask, above = mask >> 32;
 
-	return (!(__u32)mask || (__u32)both) && (!(mask >> 32) || both >> 32);
+	return (!own || ((__u32)subjects & own)) && (!above || ((__u32)(subjects >> 32) & above));
 }
 
 /* The same of a process; one that is not known is in the scope of what holds for everyone. */

@@ -212,6 +212,8 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
+    if let policy { try sensor.enforce(policy, on: job, in: directory.path) }
+    defer { if policy != nil { try? sensor.endPolicy(on: job) } }
     var options = JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full))
     options.hashesFiles = hasher != nil
     let state = JobState(options: options)
