@@ -77,13 +77,7 @@ struct NetworkTables: Equatable {
     let bits: [NetworkProtocol: mt_protocol] = [
       .tcp: MT_PROTOCOL_TCP, .udp: MT_PROTOCOL_UDP, .icmp: MT_PROTOCOL_ICMP, .raw: MT_PROTOCOL_RAW,
     ]
-    var protocols = rule.protocols
-    if protocols.isEmpty {
-      // A datagram does not say whom it wants, as a connection's first bytes do.
-      if case .host = rule.peer { protocols = [.tcp] } else { protocols = [.tcp, .udp] }
-      if case .host = rule.peer, rule.head.action >= .deny { protocols = [.tcp, .udp] }
-    }
-    let mask = protocols.reduce(UInt8(0)) { $0 | UInt8(bits[$1]?.rawValue ?? 0) }
+    let mask = rule.spokenProtocols.reduce(UInt8(0)) { $0 | UInt8(bits[$1]?.rawValue ?? 0) }
     return (rule.ports.isEmpty ? [0...UInt16.max] : rule.ports).map {
       NetworkEntry(
         rank: rank, rule: rule.head.number, action: rule.head.action, protocols: mask, ports: $0, scope: scope)

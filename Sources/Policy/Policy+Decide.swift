@@ -173,9 +173,7 @@ extension NetworkRule {
     return speaks(to.networkProtocol) && (ports.isEmpty || ports.contains { $0.contains(to.port) })
   }
 
-  func speaks(_ other: NetworkProtocol) -> Bool {
-    protocols.isEmpty ? other == .tcp || other == .udp : protocols.contains(other)
-  }
+  func speaks(_ other: NetworkProtocol) -> Bool { spokenProtocols.contains(other) }
 
   /// Whether it is for all that can be sent to the name.
   func denies(name: String) -> Bool { concerns(name: name) && ports.isEmpty && speaks(.tcp) && speaks(.udp) }

@@ -89,10 +89,18 @@ public struct NetworkRule: Sendable, Equatable {
   public var peer = Peer.any
   /// Empty: all.
   public var ports: [ClosedRange<UInt16>] = []
-  /// Empty: TCP and UDP.
+  /// Empty: see ``spokenProtocols``.
   public var protocols: [NetworkProtocol] = []
 
   public init(head: RuleHead) { self.head = head }
+
+  /// The protocols that it is for: where none is named TCP and UDP, but of a host that is allowed TCP alone. A connection
+  /// says whom it wants, which is compared; a datagram to an address that others have, too, does not.
+  public var spokenProtocols: [NetworkProtocol] {
+    if !protocols.isEmpty { return protocols }
+    if case .host = peer, head.action < .deny { return [.tcp] }
+    return [.tcp, .udp]
+  }
 }
 
 public enum NetworkProtocol: String, Sendable, CaseIterable {
