@@ -153,15 +153,15 @@ static __always_inline int entering_namespaces(const struct pt_regs *regs, int c
 	return judge_if(MT_WORD_NAMESPACE, enters ? MT_SECURITY_SETNS : MT_SECURITY_UNSHARE, how);
 }
 
-/* No security function is asked for these alone; of a system call's own function the result can be changed as well. */
+/* No security function is asked for these alone; of a system call's own function the result can be changed as well: a long. */
 #define GUARD_CALL(name, enters)                                                                                       \
 	SEC("fmod_ret/__x64_sys_" #name)                                                                               \
-	int guard_fmod_##name(__u64 *context)                                                                          \
+	long guard_fmod_##name(__u64 *context)                                                                          \
 	{                                                                                                              \
 		REFUSE_IF(entering_namespaces((const struct pt_regs *)context[0], 0, enters, GUARD_REFUSES));          \
 	}                                                                                                              \
 	SEC("fmod_ret/__ia32_sys_" #name)                                                                              \
-	int guard_fmod_compat_##name(__u64 *context)                                                                   \
+	long guard_fmod_compat_##name(__u64 *context)                                                                   \
 	{                                                                                                              \
 		REFUSE_IF(entering_namespaces((const struct pt_regs *)context[0], 1, enters, GUARD_REFUSES));          \
 	}                                                                                                              \
