@@ -141,7 +141,7 @@ extension HookFunction {
     HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
     HookFunction(
       "network", "packet sockets", .onRequest(.policy), ["guard_lsm_socket_create"], ["guard_fmod_socket_create"],
-      ["fentry_fd_install"], ["sys_exit", "on_socket"], ["kprobe_fd_install"]),
+      ["fentry_fd_install"], ["sys_exit", "on_socket"], ["guard_kprobe_socket_create"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
     HookFunction(
       "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],
