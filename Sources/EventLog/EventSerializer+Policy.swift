@@ -27,7 +27,9 @@ extension EventSerializer {
       out.append(addressOf: 10, body.remote)
       out.append("\",\"port\":")
       out.append(number: UInt32(body.port))
-      if applied.detail.count > 0 { writeString(",\"hostname\":", base64: ",\"hostnameBase64\":", applied.detail, to: &out) }
+      if applied.detail.count > 0 {
+        writeString(",\"hostname\":", base64: ",\"hostnameBase64\":", applied.detail, to: &out)
+      }
       out.append(UInt8(ascii: "}"))
     }
     if body.target_tgid != 0 {

@@ -65,7 +65,8 @@ extension Fold {
 
   private mutating func count(_ new: DenialEntry) {
     let path = applied.path
-    let key = hash(UInt64(new.process) &<< 32 | UInt64(new.operation), new.remote.high ^ new.remote.low ^ UInt64(new.port))
+    let key = hash(
+      UInt64(new.process) &<< 32 | UInt64(new.operation), new.remote.high ^ new.remote.low ^ UInt64(new.port))
     let all = denials.all
     let known = denialIndex.find(key) { index in
       let old = all[Int(index)]

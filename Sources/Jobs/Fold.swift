@@ -134,7 +134,8 @@ struct Fold: ~Copyable {
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes + hostIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes + digestIndex.bytes
+      + actionIndex.bytes + hostIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes
+      + digestIndex.bytes
     return entries + others + indices
   }
 

@@ -146,7 +146,8 @@ struct NetworkText: RuleText {
       "ports", "Numbers and ranges such as 8000-8010; all if left out.",
       .oneOrMore(of: .integers(0...65535), atMost: PolicyLimits.ports), \.ports),
     .field(
-      "protocols", "If left out tcp and udp; of a host that is allowed tcp.", .oneOrMore(of: .word, atMost: NetworkProtocol.allCases.count),
+      "protocols", "If left out tcp and udp; of a host that is allowed tcp.",
+      .oneOrMore(of: .word, atMost: NetworkProtocol.allCases.count),
       \.protocols))
 
   func rule(_ head: RuleHead) throws(FormError) -> NetworkRule {

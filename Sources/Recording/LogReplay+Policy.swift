@@ -30,7 +30,8 @@ extension LogReplay {
     let addresses = (line["answers"]?.array ?? []).compactMap { Self.address($0.text) }
     var message: [UInt8] = [0, 0, 0x80, 0, 0, 1, UInt8(truncatingIfNeeded: addresses.count >> 8)]
     message += [UInt8(truncatingIfNeeded: addresses.count), 0, 0, 0, 0]
-    for label in (bytes(line["query"], "hostname", base64: "hostnameBase64") ?? []).split(separator: UInt8(ascii: ".")) {
+    for label in (bytes(line["query"], "hostname", base64: "hostnameBase64") ?? []).split(separator: UInt8(ascii: "."))
+    {
       message += [UInt8(min(label.count, 63))] + label.prefix(63)
     }
     message += [0, 0, 1, 0, 1]
@@ -45,7 +46,8 @@ extension LogReplay {
 
   /// As the records have it: IPv4 as ::ffff:a.b.c.d.
   private static func set(_ field: inout AddressText.Bytes, to address: (family: UInt16, bytes: [UInt8])) {
-    let bytes = address.bytes.count == 4 ? [UInt8](repeating: 0, count: 10) + [0xff, 0xff] + address.bytes : address.bytes
+    let bytes =
+      address.bytes.count == 4 ? [UInt8](repeating: 0, count: 10) + [0xff, 0xff] + address.bytes : address.bytes
     withUnsafeMutableBytes(of: &field) { $0.copyBytes(from: bytes.prefix($0.count)) }
   }
 }

@@ -9,7 +9,8 @@ extension HTMLReport {
     html.markup("<p class=\"hint\">What the policy does not allow, and what became of it. Each is told once for a ")
     html.markup("program and rule, however often it was tried.</p>\n<div class=\"scroll\"><table>\n<thead><tr>")
     html.markup(
-      "<th class=\"num\">After</th><th>What</th><th>To what</th><th>Process</th><th>Rule</th><th>Effect</th></tr></thead>")
+      "<th class=\"num\">After</th><th>What</th><th>To what</th><th>Process</th><th>Rule</th><th>Effect</th></tr></thead>"
+    )
     html.markup("\n<tbody>\n")
     let omitted = rows(denials, bytes: securityBytes, to: &html) { html, denial in
       html.numberCell(Units.duration(denial.firstAt > input.startedAt ? denial.firstAt - input.startedAt : 0))
@@ -22,7 +23,11 @@ extension HTMLReport {
       html.cell { write(process: denial.process, tree, to: &$0) }
       html.cell { $0.text(DenialText.rule(denial, input.policy), limit: 200) }
       html.cell { html in
-        if denial.effect == .observed { html.markup("<span class=\"badge\">") } else { html.markup("<span class=\"badge bad\">") }
+        if denial.effect == .observed {
+          html.markup("<span class=\"badge\">")
+        } else {
+          html.markup("<span class=\"badge bad\">")
+        }
         html.text(DenialText.effect(denial))
         html.markup("</span>")
       }

@@ -45,7 +45,8 @@ public enum TerminalSummary {
     for denial in input.snapshot.denials.prefix(maximumRemotes) {
       let object = DenialText.object(denial) { tree.label(ofProcess: $0) }
       let name = tree.label(ofProcess: denial.process)
-      let text = "\(denial.operation) \(object) by \(name): \(DenialText.effect(denial)), \(DenialText.rule(denial, input.policy))"
+      let text =
+        "\(denial.operation) \(object) by \(name): \(DenialText.effect(denial)), \(DenialText.rule(denial, input.policy))"
       row("policy", safe(text, width + 40))
     }
     let others = input.snapshot.denials.count - maximumRemotes

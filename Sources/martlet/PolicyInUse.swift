@@ -42,7 +42,8 @@ struct PolicyInUse {
     var lines: [UInt32: Int] = [:]
     for head in policy.heads { lines[head.number] = head.place?.line }
     let name = file.split(separator: "/").last.map(String.init) ?? file
-    inForce = ReportInput.PolicyInForce(file: VisibleText.terminal(name, limit: 80), digest: policy.digest, lines: lines)
+    inForce = ReportInput.PolicyInForce(
+      file: VisibleText.terminal(name, limit: 80), digest: policy.digest, lines: lines)
   }
 
   private static func nodePolicy() throws(Refusal) -> Policy? {

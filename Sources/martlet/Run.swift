@@ -92,7 +92,8 @@ struct Run {
     let job: Job
     do {
       let command = Command(arguments: arguments, environment: environment, user: user)
-      job = try launch(command, into: directory, under: policy, metrics: exporter, inherited: inherited, signals: signals)
+      job = try launch(
+        command, into: directory, under: policy, metrics: exporter, inherited: inherited, signals: signals)
     } catch {
       directory.discard()
       throw error
@@ -128,7 +129,8 @@ struct Run {
   }
 
   private func launch(
-    _ command: Command, into directory: OutputDirectory, under policy: PolicyInUse?, metrics exporter: MetricsExporter?, inherited: Inherited,
+    _ command: Command, into directory: OutputDirectory, under policy: PolicyInUse?, metrics exporter: MetricsExporter?,
+    inherited: Inherited,
     signals: Signals
   ) throws -> Job {
     var sensorOptions = self.sensor

@@ -59,7 +59,8 @@ struct RunCommand: ParsableCommand {
 
   @Flag(
     inversion: .prefixedNo,
-    help: ArgumentHelp("Tell by which names the command found the addresses that it speaks to: its resolvers' answers."))
+    help: ArgumentHelp("Tell by which names the command found the addresses that it speaks to: its resolvers' answers.")
+  )
   var names = true
 
   @Option(

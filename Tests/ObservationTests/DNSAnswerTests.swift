@@ -30,7 +30,8 @@ import Testing
     let alias = Self.record(5, [4, 101, 100, 103, 101, 0])
     let v6 = [UInt8](0..<16)
     let message =
-      Self.question("WWW.Example.org", answers: 3) + alias + Self.record(1, [192, 0, 2, 7], owner: [4, 101, 100, 103, 101, 0])
+      Self.question("WWW.Example.org", answers: 3) + alias
+      + Self.record(1, [192, 0, 2, 7], owner: [4, 101, 100, 103, 101, 0])
       + Self.record(28, v6)
     let answer = try #require(Self.read(message))
     #expect(answer.name == "www.example.org" && answer.addresses == [[192, 0, 2, 7], v6])

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a message says: DNS, TLS, HTTP/1. All of it is an attacker's: it is copied to a place of its own and looked at there by
+ * functions that the verifier sees once each, which keep what they know in that place.
+ */
+#ifndef MARTLET_INSPECTION_H
+#define MARTLET_INSPECTION_H
+
+#include "hosts.h"
+
+#define DNS_HEADER 12
+#define DNS_LABELS 128
+#define DNS_ANSWERS 64
+#define TYPE_A 1
+#define TYPE_AAAA 28
+#define SECOND 1000000000ull
+#define LEASE_LIMIT (24 * 3600ull * SECOND)
+
+#define TLS_HANDSHAKE 22
+#define TLS_CLIENT_HELLO 1
+#define TLS_EXTENSIONS 64
+
+/* Marks where a label of a message begins: no name that a rule has holds this byte. */
+#define LABEL 1
+
+enum found {
+	FOUND_NONE = 0,
+	FOUND_NAME = 1,
+	FOUND_PART = 2, /* the message goes on where it is not seen */
+};
+
+/* Where a message is looked at; one for each scratch slot, which the caller has. */
+struct inspection {
+	__u8 bytes[MT_INSPECTED_MAX + 512]; /* behind the message the verifier wants room */
+	__u32 length;
+	__u32 at;
+	__u32 from, to;     /* of the name; labels are separated by `separator` */
+	__u32 is_done;
+	__u32 separator;
+	__u32 exact_at, one_at, any_at; /* where the ends of the name begin that were found, 0: nowhere */
+	__u32 is_wild;      /* the set is a wildcard's */
+	__u64 hash, exact, one, any; /* of the name, and of these ends */
+	__u64 matched;      /* while text is compared */
+	__u32 left;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct inspection);
+} inspections SEC(".maps");
+
+static __always_inline struct inspection *inspection_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&inspections, &slot);
+}
+
+/* An index into the message that the verifier believes. */
+#define IN(number)                                                                                                     \
+	({                                                                                                             \
+		__u64 index_ = (number);                                                                               \
+		asm volatile("%0 &= %1" : "+r"(index_) : "i"(MT_INSPECTED_MAX - 1));                                   \
+		index_;                                                                                                \
+	})
+
+static __always_inline __u32 u16_at(const struct inspection *in, __u32 at)
+{
+	__u64 index = IN(at);
+
+	return (__u32)in->bytes[index] << 8 | in->bytes[index + 1];
+}
+
+static __always_inline __u32 u32_at(const struct inspection *in, __u32 at)
+{
+	return u16_at(in, at) << 16 | u16_at(in, at + 2);
+}
+
+/* What a byte is in a name, in lower case; 0: no name has it. A table, as the verifier would follow every comparison. */
+static const __u8 letters[256] = {
+	['-'] = '-', ['_'] = '_', ['0'] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9',
+	['A'] = 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm',
+	'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z',
+	['a'] = 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm',
+	'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z',
+};
+
+/* Finds the question's name, and marks where its labels begin. The name of a question is never compressed. */
+__noinline int find_question(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+
+	if (!in)
+		return FOUND_NONE;
+	in->at = DNS_HEADER;
+	in->is_done = 0;
+	for (int i = 0; i < DNS_LABELS; i++) {
+		__u32 at = in->at;
+		__u8 length;
+
+		if (at >= in->length)
+			break;
+		length = in->bytes[IN(at)];
+		if (!length) {
+			in->is_done = 1;
+			break;
+		}
+		if (length > 63)
+			break;
+		in->bytes[IN(at)] = LABEL;
+		in->at = at + length + 1;
+	}
+	if (!in->is_done || in->at + 5 > in->length || in->at > DNS_HEADER + 255 || in->at == DNS_HEADER)
+		return FOUND_NONE;
+	in->from = DNS_HEADER + 1;
+	in->to = in->at;
+	in->separator = LABEL;
+	in->at += 5;
+	return FOUND_NAME;
+}
+
+/*
+ * Hashes the name from its end and looks at each label whether a rule has that end. What is found is only taken down:
+ * the text is compared when it is known which of them decides. Returns 0 if it is no name that a rule could have.
+ */
+__noinline int find_ends(__u32 slot, __u32 policy)
+{
+	struct inspection *in = inspection_of(slot);
+	int is_name = 1;
+
+	if (!in)
+		return 0;
+	in->exact = in->one = in->any = 0;
+	in->exact_at = in->one_at = in->any_at = 0;
+	in->hash = hash_begin('h');
+	in->at = in->to;
+	in->is_done = 0;
+	for (int i = 0; i < 256; i++) {
+		__u32 at = in->at;
+		struct mt_name_key key = {.policy = policy};
+		struct mt_name *found;
+		__u8 c;
+
+		if (at <= in->from) {
+			in->is_done = 1;
+			break;
+		}
+		at--;
+		in->at = at;
+		c = in->bytes[IN(at)];
+		if (c == in->separator) {
+			key.hash = hash_end(in->hash);
+			found = bpf_map_lookup_elem(&names, &key);
+			/* Of names with one more label only the last end that is looked at can speak. */
+			in->one_at = 0;
+			if (found && found->one) {
+				in->one = key.hash;
+				in->one_at = at + 1;
+			}
+			if (found && found->any) {
+				in->any = key.hash;
+				in->any_at = at + 1;
+			}
+			in->bytes[IN(at)] = '.';
+			in->hash = hash_word(in->hash, '.');
+			continue;
+		}
+		c = letters[c];
+		if (!c) {
+			is_name = 0;
+			break;
+		}
+		in->bytes[IN(at)] = c;
+		in->hash = hash_word(in->hash, c);
+	}
+	in->hash = hash_end(in->hash);
+	if (!is_name || !in->is_done)
+		return 0;
+	in->exact = in->hash;
+	in->exact_at = in->from;
+	return 1;
+}
+
+/* Whether the name's end that begins there is, letter by letter, the one that the map has. */
+__noinline int is_same(__u32 slot, __u32 policy, __u64 hash, __u32 at)
+{
+	struct inspection *in = inspection_of(slot);
+	struct mt_name_key key = {.hash = hash, .policy = policy};
+	struct mt_name *name = bpf_map_lookup_elem(&names, &key);
+
+	if (!in || !name || in->to - at != name->length || name->length > MT_HOST_MAX)
+		return 0;
+	in->matched = 0;
+	for (int i = 0; i < MT_HOST_MAX; i++) {
+		if ((__u32)i >= name->length)
+			break;
+		if (in->bytes[IN(at + i)] != name->text[i])
+			return 0;
+		in->matched++;
+	}
+	return in->matched == name->length;
+}
+
+/* The set of rules that the name leads to, 0: none. The nearest entry says all, also what more general ones say. */
+__noinline int set_of_name(__u32 slot, __u32 policy)
+{
+	struct inspection *in = inspection_of(slot);
+	struct mt_name_key key = {.policy = policy};
+	struct mt_name *name;
+
+	if (!in)
+		return 0;
+	in->is_wild = 0;
+	if (!find_ends(slot, policy))
+		return 0;
+	key.hash = in->exact;
+	name = bpf_map_lookup_elem(&names, &key);
+	if (name && name->exact)
+		return is_same(slot, policy, in->exact, in->exact_at) ? name->exact : 0;
+	in->is_wild = 1;
+	if (in->one_at) {
+		key.hash = in->one;
+		name = bpf_map_lookup_elem(&names, &key);
+		return name && is_same(slot, policy, in->one, in->one_at) ? name->one : 0;
+	}
+	if (in->any_at) {
+		key.hash = in->any;
+		name = bpf_map_lookup_elem(&names, &key);
+		return name && is_same(slot, policy, in->any, in->any_at) ? name->any : 0;
+	}
+	return 0;
+}
+
+/* Goes over an answer's owner, the question's name or what an alias leads to: labels, with a 0 or a pointer behind them. */
+__noinline int skip_name(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+
+	if (!in)
+		return 0;
+	for (int i = 0; i < DNS_LABELS; i++) {
+		__u32 at = in->at;
+		__u8 label;
+
+		if (at >= in->length)
+			return 0;
+		label = in->bytes[IN(at)];
+		in->at = at + (label >= 0xc0 ? 2 : label + 1);
+		if (label >= 0xc0 || !label)
+			return 1;
+	}
+	return 0;
+}
+
+/* The same for any policy, or none; the name is hashed in any case. */
+static __always_inline __u32 named_set(__u32 slot, const struct mt_policy *policy)
+{
+	__u32 set = set_of_name(slot, policy ? policy->id : 0);
+
+	return set || !policy ? set : policy->other_names;
+}
+
+/* What remains of the answers: the addresses, for which the job is given a lease. */
+__noinline int lease_answers(__u32 slot, __u32 job, __u64 incarnation, __u32 set, __u64 name)
+{
+	struct inspection *in = inspection_of(slot);
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (!in)
+		return 0;
+	in->left = u16_at(in, 6);
+	for (int i = 0; i < DNS_ANSWERS; i++) {
+		struct lease_key key = {.job = incarnation, .slot = job};
+		struct leases *found, none = {};
+		__u32 at = in->at, type, length, place = 0;
+		__u64 expires, oldest = ~0ull;
+
+		if (!in->left || at + 12 > in->length)
+			break;
+		in->left--;
+		if (!skip_name(slot))
+			break;
+		at = in->at;
+		if (at + 10 > in->length)
+			break;
+		type = u16_at(in, at);
+		length = u16_at(in, at + 8);
+		expires = u32_at(in, at + 4) * SECOND;
+		at += 10;
+		in->at = at + length;
+		if (in->at > in->length)
+			break;
+		if (type == TYPE_A && length == 4) {
+			key.address[10] = key.address[11] = 0xff;
+			__builtin_memcpy(key.address + 12, &in->bytes[IN(at)], 4);
+		} else if (type == TYPE_AAAA && length == 16) {
+			__builtin_memcpy(key.address, &in->bytes[IN(at)], 16);
+		} else {
+			continue;
+		}
+		expires = now + (expires < LEASE_LIMIT ? expires : LEASE_LIMIT) + config.lease_grace;
+		found = bpf_map_lookup_elem(&leases, &key);
+		if (!found) {
+			bpf_map_update_elem(&leases, &key, &none, BPF_NOEXIST);
+			found = bpf_map_lookup_elem(&leases, &key);
+			if (!found)
+				continue;
+		}
+		/* In the name's own place, else in that which ends first. */
+		for (int j = 0; j < LEASES; j++) {
+			__u64 until = found->leases[j].name == name ? 0 : found->leases[j].expires;
+
+			if (until < oldest) {
+				oldest = until;
+				place = j;
+			}
+		}
+		place &= LEASES - 1;
+		*(volatile __u32 *)&found->leases[place].set = 0;
+		*(volatile __u64 *)&found->leases[place].name = name;
+		*(volatile __u64 *)&found->leases[place].expires = expires;
+		*(volatile __u32 *)&found->leases[place].set = set;
+	}
+	return 0;
+}
+
+/* Finds the server's name in a ClientHello: RFC 8446, 4.1.2 and RFC 6066, 3. */
+__noinline int find_server_name(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+	__u32 at, end, kind, length;
+
+	if (!in || in->length < 6 || in->bytes[0] != TLS_HANDSHAKE || in->bytes[1] != 3)
+		return FOUND_NONE;
+	if (in->bytes[5] != TLS_CLIENT_HELLO)
+		return FOUND_NONE;
+	/* Record header 5, handshake header 4, version 2, random 32. */
+	at = 43;
+	if (at >= in->length)
+		return FOUND_PART;
+	at += 1 + in->bytes[IN(at)];
+	if (at + 2 > in->length)
+		return FOUND_PART;
+	at += 2 + u16_at(in, at);
+	if (at + 1 > in->length)
+		return FOUND_PART;
+	at += 1 + in->bytes[IN(at)];
+	if (at + 2 > in->length)
+		return FOUND_PART;
+	end = at + 2 + u16_at(in, at);
+	in->at = at + 2;
+	for (int i = 0; i < TLS_EXTENSIONS; i++) {
+		at = in->at;
+		if (at + 4 > end)
+			return FOUND_NONE;
+		if (at + 4 > in->length)
+			return FOUND_PART;
+		kind = u16_at(in, at);
+		length = u16_at(in, at + 2);
+		in->at = at + 4 + length;
+		if (kind)
+			continue;
+		/* A list's length 2, the type 1, the name's length 2. */
+		length = u16_at(in, at + 7);
+		if (at + 9 + length > in->length)
+			return FOUND_PART;
+		if (in->bytes[IN(at + 6)] || !length || length > MT_HOST_MAX)
+			return FOUND_NONE;
+		in->from = at + 9;
+		in->to = at + 9 + length;
+		in->separator = '.';
+		return FOUND_NAME;
+	}
+	return FOUND_PART;
+}
+
+#define HTTP_LOOKED_AT 2048
+#define HOST_FIELD 0x2a686f73743aull /* "\nhost:", each byte with 0x20 */
+
+/* Finds where the Host field of an HTTP/1 request has its value: RFC 9112, 3.2. */
+__noinline int find_field(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+	__u64 window = 0;
+
+	if (!in)
+		return FOUND_NONE;
+	for (__u32 i = 0; i < HTTP_LOOKED_AT; i++) {
+		if (i >= in->length)
+			break;
+		window = window << 8 | in->bytes[i] | 0x20;
+		if ((window & 0xffffffffffffull) == HOST_FIELD && in->bytes[IN(i - 5)] == '\n') {
+			in->at = i + 1;
+			return FOUND_NAME;
+		}
+	}
+	return FOUND_PART;
+}
+
+/* Finds the host that an HTTP/1 request names. */
+__noinline int find_host(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+	int found;
+
+	if (!in || in->length < 16 || (__u8)(in->bytes[0] - 'A') >= 26)
+		return FOUND_NONE;
+	found = find_field(slot);
+	if (found != FOUND_NAME)
+		return found;
+	in->from = 0;
+	for (int i = 0; i < MT_HOST_MAX + 16; i++) {
+		__u32 at = in->at;
+		__u8 c;
+
+		if (at >= in->length)
+			return FOUND_PART;
+		c = in->bytes[IN(at)];
+		if (in->from && !letters[c] && c != '.')
+			break;
+		if (!in->from && c != ' ' && c != '\t')
+			in->from = at;
+		in->at = at + 1;
+	}
+	if (!in->from || in->at == in->from)
+		return FOUND_NONE;
+	in->to = in->at;
+	in->separator = '.';
+	return FOUND_NAME;
+}
+
+#endif
