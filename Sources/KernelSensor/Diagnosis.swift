@@ -1,6 +1,7 @@
 import CLibbpf
 import Glibc
 import Observation
+public import Policy
 
 /// What this machine lets a sensor do, found out by trying.
 public struct Diagnosis: Sendable {
@@ -49,6 +50,8 @@ public struct Diagnosis: Sendable {
   /// The tier that was asked for.
   public var forcedTier: HookTier?
   /// Why there is no sensor.
+  /// What keeps each rule of the policy that was asked about.
+  public var enforcement: [RuleEnforcement] = []
   public var error: SensorError?
 
   /// Whether a run here would see all that martlet has programs for.
@@ -63,12 +66,13 @@ extension Sensor {
   /// run. Takes a second, and leaves nothing behind.
   ///
   /// - Parameter hooks: as in ``SensorOptions/hooks``
-  public static func diagnose(hooks: HookTier? = nil) -> Diagnosis {
-    diagnose(hooks: hooks, objects: nil, table: HookFunction.table)
+  /// - Parameter policy: one of which it is asked what would keep its rules here
+  public static func diagnose(hooks: HookTier? = nil, policy: Policy? = nil) -> Diagnosis {
+    diagnose(hooks: hooks, policy: policy, objects: nil, table: HookFunction.table)
   }
 
   static func diagnose(
-    hooks: HookTier?, objects: [(name: String, bytes: [UInt8])]?, table: [HookFunction]
+    hooks: HookTier?, policy: Policy? = nil, objects: [(name: String, bytes: [UInt8])]?, table: [HookFunction]
   ) -> Diagnosis {
     var diagnosis = Diagnosis()
     diagnosis.forcedTier = hooks
@@ -90,6 +94,8 @@ extension Sensor {
       options.recognisesJobs = true
       options.countsBytes = true
       options.hashesImages = true
+      options.names = true
+      options.enforces = policy != nil
       let features = KernelFeature.available(without: [])
       diagnosis.facts.append(.init(name: "helpers", value: features.summary))
       let sensor = try Sensor(
@@ -100,6 +106,7 @@ extension Sensor {
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }
+      if let policy { diagnosis.enforcement = sensor.enforcement(of: policy) }
     } catch {
       diagnosis.error = error
     }

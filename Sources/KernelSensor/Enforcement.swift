@@ -12,7 +12,7 @@ public struct RuleEnforcement: Sendable, Equatable {
     case detected
   }
 
-  /// As in the policy: `exec`, `files`, `memory`, `system`.
+  /// As in the policy: `network`, `exec`, `files`, `memory`, `system`.
   public var section: String
   /// ``RuleHead/number``; 0: the section's default, or what `protect` names.
   public var rule: UInt32
@@ -23,8 +23,8 @@ public struct RuleEnforcement: Sendable, Equatable {
 }
 
 extension Sensor {
-  /// What enforces each rule of a policy that does more than allow, by the hooks that were chosen; without those about
-  /// the network. A sensor that does not enforce detects nothing of it.
+  /// What enforces each rule of a policy that does more than allow, by the hooks that were chosen. A sensor that does not
+  /// enforce detects nothing of it.
   public func enforcement(of policy: Policy) -> [RuleEnforcement] {
     EnforcementTable(
       choices: choices, hashesExecs: hashesExecs, isPreemptible: Preemption.ofThisKernel.isWithinTheKernel
@@ -57,6 +57,12 @@ struct EnforcementTable {
       rows.append(
         RuleEnforcement(section: section, rule: rule, action: action, strength: strength, reason: reason))
     }
+    if let network = policy.network {
+      for rule in network.deny + network.allow where rule.head.action != .allow {
+        rows.append(self.network(rule.head.number, rule.head.action, rule.protocols.contains(.raw)))
+      }
+      if network.defaultAction != .allow { rows.append(self.network(0, network.defaultAction, false)) }
+    }
     if let exec = policy.exec {
       for rule in exec.deny + exec.allow {
         let needsHash = !rule.sha256.isEmpty && !hashesExecs
@@ -84,6 +90,27 @@ struct EnforcementTable {
       add("system", 0, system.defaultAction, SystemRule.Deed.allCases.flatMap(\.functions))
     }
     return rows
+  }
+
+  /// Programs on the root cgroup refuse on every kernel; who makes a packet socket may only be killed.
+  private func network(_ rule: UInt32, _ action: PolicyAction, _ isRaw: Bool) -> RuleEnforcement {
+    var row = RuleEnforcement(
+      section: "network", rule: rule, action: action, strength: .prevented, reason: "programs on the root cgroup")
+    let functions = ["connect", "datagrams", "names and first bytes", "sockets of other protocols"]
+    for choice in choices where choice.family == "network" && functions.contains(choice.function) {
+      guard choice.hooks.isEmpty else { continue }
+      (row.strength, row.reason) = (.detected, "\(choice.function): \(choice.reasons)")
+    }
+    let packets = choices.first { $0.family == "network" && $0.function == "packet sockets" }
+    if row.strength == .prevented, packets?.tier != .lsm,
+      packets?.hooks.contains(where: { $0.kind == "fmod_ret" }) != true
+    {
+      row.reason += "; of packet sockets the maker is killed when it has one"
+      if isRaw { row.strength = .killed }
+    }
+    if action == .observe { row.strength = .detected }
+    if action == .kill { row.reason += "; the process is not killed, only refused" }
+    return row
   }
 
   private static let changes = ["open files", "names of files", "owners of files"]

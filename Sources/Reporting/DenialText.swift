@@ -32,7 +32,7 @@ enum DenialText {
     switch denial.effect {
     case .observed: "would be denied"
     case .prevented: "prevented"
-    case .killed: "killed, may have been done"
+    case .killed: denial.section == .exec ? "killed before it ran" : "killed, may have been done"
     }
   }
 }

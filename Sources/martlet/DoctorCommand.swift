@@ -2,6 +2,7 @@ import ArgumentParser
 import Export
 import Glibc
 import KernelSensor
+import Policy
 import Reporting
 
 /// `martlet doctor`.
@@ -14,7 +15,8 @@ struct DoctorCommand: ParsableCommand {
       runs), and opens a sensor as 'martlet run' does. Of everything that martlet wants to see it says by which hooks \
       it does, and why better ones were passed over. Nothing stays behind.
 
-      Exits with 0 if a run here would miss nothing that martlet can see, else with 1.
+      Exits with 0 if a run here would miss nothing that martlet can see, else with 1; with --policy also with 1 if it \
+      requires prevention and a rule of it cannot be kept by preventing.
       """)
 
   @Flag(help: "Print a JSON object instead, schema martlet.doctor/v1.")
@@ -25,16 +27,29 @@ struct DoctorCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
+      "Say of each rule of this policy what keeps it on this machine: whether the deed is prevented, the process killed "
+        + "for it, or only told.", valueName: "file"))
+  var policy: String?
+
+  @Option(
+    help: ArgumentHelp(
       "Pack what was found into this tar archive, for a bug report: both outputs, the kernel's name and configuration, "
         + "and what its verifier said. The host's name and the environment are not in it.", valueName: "file"))
   var bundle: String?
 
   func run() throws {
-    var diagnosis = Sensor.diagnose(hooks: hooks)
+    let inUse: PolicyInUse?
+    do {
+      inUse = try policy.flatMap { path throws(PolicyInUse.Refusal) in try PolicyInUse.read(path) }
+    } catch {
+      Message.say(error.message)
+      throw ExitCode(125)
+    }
+    var diagnosis = Sensor.diagnose(hooks: hooks, policy: inUse?.policy)
     let namespace = PidNamespace.objection
     diagnosis.facts.append(
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
-    let output = json ? DoctorReport.json(diagnosis) : DoctorReport.text(diagnosis)
+    let output = json ? DoctorReport.json(diagnosis, inUse) : DoctorReport.text(diagnosis, inUse)
     output.withUnsafeBytes { _ = Message.write($0, to: STDOUT_FILENO) }
     if let bundle {
       do {
@@ -44,6 +59,9 @@ struct DoctorCommand: ParsableCommand {
         Message.say("no bundle: \(error)")
         throw ExitCode(125)
       }
+    }
+    if let inUse, inUse.policy.requirePrevention, !inUse.notPrevented(diagnosis.enforcement).isEmpty {
+      throw ExitCode(1)
     }
     if !diagnosis.isComplete { throw ExitCode(1) }
   }

@@ -1,11 +1,12 @@
 import KernelSensor
 import Observation
+import Policy
 import Recording
 import Reporting
 
 /// What `martlet doctor` prints.
 enum DoctorReport {
-  static func text(_ diagnosis: Diagnosis) -> [UInt8] {
+  static func text(_ diagnosis: Diagnosis, _ policy: PolicyInUse? = nil) -> [UInt8] {
     var text = "kernel      \(diagnosis.kernelRelease) \(diagnosis.machine)\n"
     for fact in diagnosis.facts {
       text += "\(mark(fact.advice == nil)) \(padded(fact.name, 16)) \(fact.value)\n"
@@ -29,6 +30,14 @@ enum DoctorReport {
         let note = control.note.isEmpty ? "" : "; \(control.note)"
         text += "  \(padded(control.name, 16)) \(padded(control.strength.rawValue, 7)) \(control.means)\(note)\n"
       }
+    }
+    if let policy {
+      text += "\nWhat keeps the policy \(policy.inForce.file) here:\n"
+      for row in diagnosis.enforcement {
+        text += "  \(padded(policy.place(row), 24)) \(padded(row.section, 8)) \(padded(row.action.rawValue, 8))"
+        text += " \(padded(row.strength.rawValue, 10)) \(row.reason)\n"
+      }
+      if diagnosis.enforcement.isEmpty { text += "  it has no rule that does more than allow\n" }
     }
     text += "\n" + verdict(diagnosis)
     return Array(text.utf8)
@@ -94,7 +103,7 @@ enum DoctorReport {
     text + String(repeating: " ", count: max(0, width - text.utf8.count))
   }
 
-  static func json(_ diagnosis: Diagnosis) -> [UInt8] {
+  static func json(_ diagnosis: Diagnosis, _ policy: PolicyInUse? = nil) -> [UInt8] {
     var json = JSONOutput()
     json.object { json in
       json.newLine()
@@ -115,6 +124,17 @@ enum DoctorReport {
         if let advice = fact.advice { json.member("advice", advice) }
       }
       json.newLine()
+      if let policy {
+        json.lines("policy", diagnosis.enforcement) { json, row in
+          json.member("rule", row.rule)
+          json.member("place", policy.place(row))
+          json.member("section", row.section)
+          json.member("action", row.action.rawValue)
+          json.member("strength", row.strength.rawValue)
+          json.member("reason", row.reason)
+        }
+        json.newLine()
+      }
       json.lines("kinds", diagnosis.trials) { json, trial in
         json.member("kind", trial.kind.rawValue)
         json.member("target", trial.target)

@@ -46,6 +46,18 @@ struct PolicyInUse {
       file: VisibleText.terminal(name, limit: 80), digest: policy.digest, lines: lines)
   }
 
+  /// Where a rule stands, for people.
+  func place(_ row: RuleEnforcement) -> String {
+    guard row.rule != 0 else { return row.section == "files" ? "files protect" : "\(row.section) default" }
+    return inForce.lines[row.rule].map { "\(inForce.file):\($0)" } ?? "rule \(row.rule)"
+  }
+
+  /// What is to be stopped and cannot be prevented here, in words.
+  func notPrevented(_ rows: [RuleEnforcement]) -> [String] {
+    rows.filter { $0.action >= .deny && $0.strength != .prevented }
+      .map { "\(place($0)) (\($0.section), \($0.strength == .killed ? "who does it is killed" : "only told"))" }
+  }
+
   private static func nodePolicy() throws(Refusal) -> Policy? {
     var entry = stat()
     guard stat(nodePath, &entry) == 0 else {

@@ -6,6 +6,7 @@ import Glibc
 import Jobs
 import KernelSensor
 import Observation
+import Policy
 import Recording
 import Reporting
 import Supervision
@@ -136,6 +137,7 @@ struct Run {
     var sensorOptions = self.sensor
     sensorOptions.enforces = policy != nil
     let sensor = try Sensor(options: sensorOptions)
+    if let policy { try check(policy, sensor) }
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
     report.policy = policy?.inForce
@@ -169,6 +171,21 @@ struct Run {
       throw Refusal(status: error.exitStatus, message: error.description)
     }
     return Job(child: child, pipeline: pipeline, report: report, metrics: metrics)
+  }
+
+  /// Says what of a policy cannot be prevented on this kernel, before the command starts; or refuses to start it.
+  private func check(_ policy: PolicyInUse, _ sensor: Sensor) throws {
+    let weak = policy.notPrevented(sensor.enforcement(of: policy.policy))
+    guard let first = weak.first else { return }
+    guard !policy.policy.requirePrevention else {
+      throw Refusal(
+        message: "the policy requires prevention, which this kernel cannot do for:\n  "
+          + weak.joined(separator: "\n  ") + "\nWhy is told by 'martlet doctor --policy \(policy.inForce.file)'. "
+          + "The command was not run.")
+    }
+    let rest =
+      weak.count > 1 ? "; and \(weak.count - 1) more, see 'martlet doctor --policy \(policy.inForce.file)'" : ""
+    Message.say("not prevented on this kernel: \(first)\(rest)")
   }
 
   /// Where the command starts: what relative paths of a policy are relative to.
