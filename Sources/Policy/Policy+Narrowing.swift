@@ -29,7 +29,7 @@ extension Policy {
     both.requirePrevention = requirePrevention || other.requirePrevention
     both.onSensorError = [onSensorError, other.onSensorError].contains(.closed) ? .closed : .open
     if let mine = network, let theirs = other.network {
-      both.network = try mine.narrowed(by: theirs)
+      both.network = try mine.spelledOut.narrowed(by: theirs.spelledOut).shortened
     } else {
       both.network = network ?? other.network
     }

@@ -76,6 +76,33 @@ public struct NetworkSection: Sendable, Equatable {
   public var resolvers: [IPAddress] = []
 
   public init() {}
+
+  /// The same with each host's protocols named: leaving them out means something else for another action.
+  var spelledOut: NetworkSection { mapProtocols { $0.spokenProtocols } }
+
+  /// The same without those that go without saying.
+  var shortened: NetworkSection {
+    mapProtocols { rule in
+      var short = rule
+      short.protocols = []
+      return short.spokenProtocols == rule.protocols ? [] : rule.protocols
+    }
+  }
+
+  private func mapProtocols(_ protocols: (NetworkRule) -> [NetworkProtocol]) -> NetworkSection {
+    func mapped(_ rules: [NetworkRule]) -> [NetworkRule] {
+      rules.map { rule in
+        guard case .host = rule.peer else { return rule }
+        var rule = rule
+        rule.protocols = protocols(rule)
+        return rule
+      }
+    }
+    var section = self
+    section.deny = mapped(deny)
+    section.allow = mapped(allow)
+    return section
+  }
 }
 
 public struct NetworkRule: Sendable, Equatable {

@@ -3,7 +3,7 @@ internal import Configuration
 /// How much a policy may hold: what the kernel side has room for.
 public enum PolicyLimits {
   /// Rules of the network section's lists, each.
-  public static let networkRules = 512
+  public static let networkRules = 8192
   /// Rules of any other section, `deny` and `allow` together; of files those that are about writing, and about reading.
   public static let rules = 63
   /// Different path patterns of executables and ancestors in the whole policy.
@@ -12,7 +12,7 @@ public enum PolicyLimits {
   public static let hashes = 64
   public static let resolvers = 8
   /// Bytes of UTF-8 of all host names of a policy.
-  public static let hostBytes = 16 << 10
+  public static let hostBytes = 256 << 10
   /// Likewise of all path patterns.
   public static let pathBytes = 16 << 10
   /// Bytes of a pattern.

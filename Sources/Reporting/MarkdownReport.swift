@@ -129,7 +129,7 @@ public enum MarkdownReport {
       rows.append(
         "| \(denial.operation) | \(object.isEmpty ? "" : MarkdownText.code(object, limit: 120))"
           + " | \(MarkdownText.code(tree.label(ofProcess: denial.process), limit: 40))"
-          + " | \(MarkdownText.escape(DenialText.rule(denial, input.policy), limit: 80))"
+          + " | \(MarkdownText.code(DenialText.rule(denial, input.policy), limit: 80))"
           + " | \(DenialText.effect(denial)) |\n")
     }
     return "### Policy\n\n| what | to what | process | rule | effect |\n|---|---|---|---|---|\n"

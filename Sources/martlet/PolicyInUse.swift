@@ -21,23 +21,30 @@ struct PolicyInUse {
   /// - Returns: nil if neither it nor the machine's is there
   static func read(_ path: String?) throws(Refusal) -> PolicyInUse? {
     let node = try nodePolicy()
-    guard let path else { return node.map { PolicyInUse($0, file: nodePath) } }
+    guard let path else { return try node.map { node throws(Refusal) in try PolicyInUse(node, file: nodePath) } }
     let own: Policy
     do {
       own = try Policy.read(path)
     } catch {
       throw Refusal(message: "\(error)")
     }
-    guard let node else { return PolicyInUse(own, file: path) }
+    guard let node else { return try PolicyInUse(own, file: path) }
+    let narrowed: Policy
     do {
       // In this order: whose answers are believed is the machine's to say.
-      return PolicyInUse(try node.narrowed(by: own), file: path)
+      narrowed = try node.narrowed(by: own)
     } catch {
       throw Refusal(message: "\(VisibleText.terminal(path)) cannot be narrowed by \(nodePath): \(error)")
     }
+    return try PolicyInUse(narrowed, file: path)
   }
 
-  private init(_ policy: Policy, file: String) {
+  private init(_ policy: Policy, file: String) throws(Refusal) {
+    guard policy.onSensorError == .open else {
+      throw Refusal(
+        message:
+          "\(VisibleText.terminal(file)): onSensorError: closed cannot be kept yet: without martlet nothing is denied")
+    }
     self.policy = policy
     var lines: [UInt32: Int] = [:]
     for head in policy.heads { lines[head.number] = head.place?.line }

@@ -42,7 +42,9 @@ struct DecisionTests {
       """)
     func allows(_ to: PolicyDestination) -> Bool { policy.decide(connect: to, by: make).isAllowed }
     #expect(try allows(to("192.0.2.1", 443, .tcp, "cdn.test", "a.example.org")))
-    #expect(try allows(to("192.0.2.1", 8001, .udp, "a.example.org")))
+    // A datagram does not say whom it wants.
+    #expect(
+      try allows(to("192.0.2.1", 8001, .tcp, "a.example.org")) && !allows(to("192.0.2.1", 8001, .udp, "a.example.org")))
     #expect(try !allows(to("192.0.2.1", 8002, .tcp, "a.example.org")))
     #expect(try !allows(to("192.0.2.1", 443, .tcp)) && !allows(to("192.0.2.1", 443, .tcp, "example.org")))
     #expect(try allows(to("192.0.2.1", 0, .icmp)) && !allows(to("192.0.2.1", 0, .raw)))

@@ -245,13 +245,13 @@ struct PolicyFileTests {
     // Each a host of 100 bytes.
     let label = String(repeating: "a", count: 48)
     func hosts(_ count: Int) -> String {
-      "version: 1\nnetwork: {allow: [\(list(count) { "{host: \(label).\(label).\($0 + 100)}" })]}"
+      "version: 1\nnetwork: {allow: [\(list(count) { "{host: \(label).\(label).\($0 + 1000)}" })]}"
     }
-    #expect(problems(hosts(PolicyLimits.hostBytes / 101).replacing(".100}", with: ".x00}")).isEmpty)
+    #expect(problems(hosts(PolicyLimits.hostBytes / 102).replacing(".1000}", with: ".x000}")).isEmpty)
     #expect(
-      problems(hosts(PolicyLimits.hostBytes / 101 + 1))
+      problems(hosts(PolicyLimits.hostBytes / 102 + 1))
         == [
-          "1:1: the host names have \((PolicyLimits.hostBytes / 101 + 1) * 101) bytes; \(PolicyLimits.hostBytes) at most"
+          "1:1: the host names have \((PolicyLimits.hostBytes / 102 + 1) * 102) bytes; \(PolicyLimits.hostBytes) at most"
         ])
     let path = String(repeating: "/" + String(repeating: "b", count: 249), count: 4)
     #expect(problems("version: 1\nfiles: {deny: [\(list(16) { _ in "{write: \(path)}" })]}").isEmpty)

@@ -232,9 +232,13 @@ struct LearnedPolicyTests {
 
   @Test("what no policy can hold is said")
   func tooMuch() throws {
-    let flows = (0..<513).map { flow(nil, "10.0.\($0 / 256).\($0 % 256)", 443) }.joined(separator: ",")
+    let flows = (0...PolicyLimits.networkRules).map { flow(nil, "10.0.\($0 / 256).\($0 % 256)", 443) }.joined(
+      separator: ",")
     let error = #expect(throws: LearnedPolicy.Failure.self) { try LearnedPolicy(from: [observed(network: flows)]) }
-    #expect(error?.description == "no policy can hold what was observed: network.allow has 513 rules; 512 at most")
+    #expect(
+      error?.description
+        == "no policy can hold what was observed: network.allow has \(PolicyLimits.networkRules + 1) rules; \(PolicyLimits.networkRules) at most"
+    )
   }
 }
 

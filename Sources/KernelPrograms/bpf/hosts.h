@@ -110,7 +110,8 @@ __noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port,
 		rule = &set->rules[i];
 		if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope))
 			continue;
-		if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff) :
+		/* What denies a name denies all that can be sent to it. */
+		if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff || (protocol & ~rule->protocols)) :
 			      port < rule->low || port > rule->high)
 			continue;
 		ruling = RULING(rule->rank, rule->action, rule->rule);
