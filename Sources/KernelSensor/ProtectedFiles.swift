@@ -14,22 +14,11 @@ enum ProtectedFiles {
   ) throws(SensorError) -> [(PathPattern, isRead: Bool)] {
     switch set {
     case .sources: try sources(in: directory).map { ($0, false) }
-    case .pipelines: pipelines.map { ($0, false) }
-    case .credentials: homes().flatMap(credentials(in:)).map { ($0, true) }
+    case .pipelines: FilesSection.Protected.pipelineFiles.map { ($0, false) }
+    case .credentials:
+      homes().flatMap { home in FilesSection.Protected.credentialFiles.map { ($0.resolved(in: home), true) } }
     }
   }
-
-  /// Where CI systems look for their pipelines.
-  static let pipelines: [PathPattern] =
-    [
-      ".gitlab-ci.yml", "Jenkinsfile", "azure-pipelines.yml", "azure-pipelines.yaml", "bitbucket-pipelines.yml",
-      ".travis.yml", ".drone.yml", ".woodpecker.yml", ".woodpecker.yaml", ".cirrus.yml", "appveyor.yml",
-      ".appveyor.yml", "cloudbuild.yaml", "buildspec.yml", ".pre-commit-config.yaml",
-    ].map { PathPattern(.file, $0, isRelative: true) }
-    + [
-      ".github/workflows", ".github/actions", ".gitlab/ci", ".circleci", ".buildkite", ".woodpecker", ".tekton",
-      ".semaphore", ".forgejo/workflows", ".gitea/workflows",
-    ].map { PathPattern(.below, $0, isRelative: true) }
 
   /// What git tracks in the directory, and its own.
   private static func sources(in directory: String) throws(SensorError) -> [PathPattern] {
@@ -45,18 +34,6 @@ enum ProtectedFiles {
     guard paths.count <= limit else { throw .policyTooLarge("files that git tracks", limit) }
     patterns += paths.map { PathPattern(.file, $0, isRelative: true) }
     return patterns
-  }
-
-  private static func credentials(in home: String) -> [PathPattern] {
-    [".ssh", ".aws", ".azure", ".config/gcloud", ".kube", ".gnupg", ".config/op", ".terraform.d"].map {
-      PathPattern(.below, "\(home)/\($0)")
-    }
-      + [
-        ".netrc", ".npmrc", ".pypirc", ".git-credentials", ".config/git/credentials", ".config/gh/hosts.yml",
-        ".docker/config.json", ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials",
-        ".m2/settings.xml", ".m2/settings-security.xml", ".gradle/gradle.properties", ".vault-token", ".pgpass",
-        ".my.cnf", ".config/pip/pip.conf", ".config/containers/auth.json",
-      ].map { PathPattern(.file, "\(home)/\($0)") }
   }
 
   /// Home directories of the machine's users that there are.
