@@ -293,22 +293,17 @@ int messages_leave(struct __sk_buff *skb)
 }
 
 /* An answer counts if it comes from whom names are had from, to a question that this socket asked. */
-SEC("cgroup_skb/ingress")
-int messages_arrive(struct __sk_buff *skb)
+static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watched)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct packet packet = {};
 	struct query *asked = 0;
 	struct inspection *in;
-	struct watched *watched;
 	const struct mt_policy *policy;
 	struct mt_answer *body;
 	struct record record;
 	__u32 set = 0;
 
-	sk = sk ? bpf_sk_fullsock(sk) : 0;
-	watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, 0) : 0;
-	if (!watched || !(watched->watch & WATCH_QUERIES) || !open_packet(skb, &packet))
+	if (!open_packet(skb, &packet))
 		return PASS;
 	if (packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS)
 		return PASS;
@@ -347,4 +342,18 @@ int messages_arrive(struct __sk_buff *skb)
 	body->set = asked ? set : 0;
 	send(&record);
 	return PASS;
+}
+
+SEC("cgroup_skb/ingress")
+int messages_arrive(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct watched *watched;
+
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	/* Everybody's packets come by here. */
+	if (!sk || sk->protocol != IPPROTO_UDP)
+		return PASS;
+	watched = bpf_sk_storage_get(&watched_sockets, sk, 0, 0);
+	return watched && (watched->watch & WATCH_QUERIES) ? answer_arrives(skb, watched) : PASS;
 }
