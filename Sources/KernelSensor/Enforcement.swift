@@ -96,7 +96,7 @@ struct EnforcementTable {
   private func network(_ rule: UInt32, _ action: PolicyAction, _ isRaw: Bool) -> RuleEnforcement {
     var row = RuleEnforcement(
       section: "network", rule: rule, action: action, strength: .prevented, reason: "programs on the root cgroup")
-    let functions = ["connect", "datagrams", "names", "questions and first bytes", "sockets of other protocols"]
+    let functions = ["connect", "datagrams", "names and first bytes", "sockets of other protocols"]
     for choice in choices where choice.family == "network" && functions.contains(choice.function) {
       guard choice.hooks.isEmpty else { continue }
       (row.strength, row.reason) = (.detected, "\(choice.function): \(choice.reasons)")

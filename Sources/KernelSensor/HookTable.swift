@@ -137,8 +137,8 @@ extension HookFunction {
     HookFunction("network", "connections open at the end", .optional, ["tell_open_flows"]),
     HookFunction("network", "datagrams", .optional, ["sendmsg4", "sendmsg6"]),
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
-    HookFunction("network", "names", .onRequest(.names), ["messages_arrive"]),
-    HookFunction("network", "questions and first bytes", .onRequest(.policy), ["messages_leave"]),
+    HookFunction("network", "names", .onRequest(.names), ["names_arrive"]),
+    HookFunction("network", "names and first bytes", .onRequest(.policy), ["messages_leave", "messages_arrive"]),
     HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
     HookFunction(
       "network", "packet sockets", .onRequest(.policy), ["guard_lsm_socket_create"], ["guard_fmod_socket_create"],

@@ -72,7 +72,7 @@ extension Sensor {
     _ section: NetworkSection, _ scopes: ScopeNumbers, of entry: inout mt_policy, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
     if let missing = choices.first(where: {
-      $0.family == "network" && ($0.request == .names || $0.request == .policy) && $0.isMissing
+      $0.family == "network" && $0.request == .policy && $0.isMissing
     }) {
       throw SensorError(
         .policyRefused,

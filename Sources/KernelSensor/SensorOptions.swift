@@ -46,8 +46,8 @@ public struct SensorOptions: Sendable {
   var requests: Set<HookRequest> {
     var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
     if hashesImages { requests.insert(.hashes) }
-    if enforces { requests.insert(.policy) }
-    if names || enforces { requests.insert(.names) }
+    // What keeps policies tells of the answers, too.
+    if enforces { requests.insert(.policy) } else if names { requests.insert(.names) }
     return requests
   }
 

@@ -3,7 +3,7 @@ internal import Configuration
 /// How much a policy may hold: what the kernel side has room for.
 public enum PolicyLimits {
   /// Rules of the network section's lists, each.
-  public static let networkRules = 8192
+  public static let networkRules = 16_384
   /// Rules of any other section, `deny` and `allow` together; of files those that are about writing, and about reading.
   public static let rules = 63
   /// Different path patterns of executables and ancestors in the whole policy.

@@ -292,39 +292,79 @@ int messages_leave(struct __sk_buff *skb)
 	return watched->watch & WATCH_QUERIES ? query_leaves(skb, &packet, watched) : PASS;
 }
 
-/* An answer counts if it comes from whom names are had from, to a question that this socket asked. */
-static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watched)
+/* Starts the record of an answer, with the message in it. Returns 0 if it is from nobody whose answers are believed. */
+static __always_inline int begin_answer(struct record *record, struct __sk_buff *skb, const struct watched *watched,
+					__u32 policy)
 {
 	struct packet packet = {};
-	struct query *asked = 0;
 	struct inspection *in;
-	const struct mt_policy *policy;
 	struct mt_answer *body;
-	struct record record;
-	__u32 set = 0;
 
-	if (!open_packet(skb, &packet))
-		return PASS;
-	if (packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS)
-		return PASS;
-	policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
-	if (!is_resolver(policy ? policy->id : 0, packet.from))
-		return PASS;
+	if (!open_packet(skb, &packet) || packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS)
+		return 0;
+	if (!is_resolver(policy, packet.from))
+		return 0;
 	COUNT(MT_ANSWER, seen);
-	if (!begin(&record, MT_ANSWER, MT_CRITICAL, sizeof(*body), &watched->actor))
-		return PASS;
-	in = inspection_of(record.slot);
-	if (!in || !copy_message(skb, packet.payload, in)) {
-		HEADER(&record)->flags |= MT_FLAG_UNREADABLE;
-		send(&record);
-		return PASS;
-	}
-	body = BODY(&record, struct mt_answer);
+	if (!begin(record, MT_ANSWER, MT_CRITICAL, sizeof(*body), &watched->actor))
+		return 0;
+	body = BODY(record, struct mt_answer);
 	body->sock = watched->sock;
 	body->bytes = skb->len - packet.payload;
 	__builtin_memcpy(body->server, packet.from, 16);
-	add_kernel_bytes(&record, MT_STR_BYTES, in->bytes, in->length, MT_INSPECTED_MAX);
-	if (in->length >= DNS_HEADER + 5 && (in->bytes[2] & 0x80) && u16_at(in, 4) == 1 &&
+	in = inspection_of(record->slot);
+	if (!in || !copy_message(skb, packet.payload, in)) {
+		HEADER(record)->flags |= MT_FLAG_UNREADABLE;
+		send(record);
+		return 0;
+	}
+	add_kernel_bytes(record, MT_STR_BYTES, in->bytes, in->length, MT_INSPECTED_MAX);
+	return 1;
+}
+
+/* What a socket that asks a resolver is told; nothing of other sockets' packets, which come by here all the same. */
+static __always_inline struct watched *asking(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct watched *watched;
+
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	if (!sk || sk->protocol != IPPROTO_UDP)
+		return 0;
+	watched = bpf_sk_storage_get(&watched_sockets, sk, 0, 0);
+	return watched && (watched->watch & WATCH_QUERIES) ? watched : 0;
+}
+
+static __noinline int tell_answer(struct __sk_buff *skb, struct watched *watched)
+{
+	struct record record;
+
+	if (begin_answer(&record, skb, watched, 0))
+		send(&record);
+	return PASS;
+}
+
+/* Where no policy is in force, names are only told. */
+SEC("cgroup_skb/ingress")
+int names_arrive(struct __sk_buff *skb)
+{
+	struct watched *watched = asking(skb);
+
+	return watched ? tell_answer(skb, watched) : PASS;
+}
+
+/* An answer counts if it comes from whom names are had from, to a question that this socket asked. */
+static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watched)
+{
+	const struct mt_policy *policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
+	struct query *asked = 0;
+	struct inspection *in;
+	struct record record;
+	__u32 set = 0;
+
+	if (!begin_answer(&record, skb, watched, policy ? policy->id : 0))
+		return PASS;
+	in = inspection_of(record.slot);
+	if (in && in->length >= DNS_HEADER + 5 && (in->bytes[2] & 0x80) && u16_at(in, 4) == 1 &&
 	    find_question(record.slot) == FOUND_NAME) {
 		__u32 next = in->at;
 
@@ -339,7 +379,7 @@ static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watc
 		if (asked && set && asked->set == set)
 			lease_answers(record.slot, watched->actor.job, watched->job, set, in->hash);
 	}
-	body->set = asked ? set : 0;
+	BODY(&record, struct mt_answer)->set = asked ? set : 0;
 	send(&record);
 	return PASS;
 }
@@ -347,13 +387,7 @@ static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watc
 SEC("cgroup_skb/ingress")
 int messages_arrive(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct watched *watched;
+	struct watched *watched = asking(skb);
 
-	sk = sk ? bpf_sk_fullsock(sk) : 0;
-	/* Everybody's packets come by here. */
-	if (!sk || sk->protocol != IPPROTO_UDP)
-		return PASS;
-	watched = bpf_sk_storage_get(&watched_sockets, sk, 0, 0);
-	return watched && (watched->watch & WATCH_QUERIES) ? answer_arrives(skb, watched) : PASS;
+	return watched ? answer_arrives(skb, watched) : PASS;
 }
