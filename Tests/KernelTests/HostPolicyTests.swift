@@ -198,6 +198,17 @@ extension KernelTests {
       #expect(permissive[0] == "Operation not permitted" && permissive.denials(MT_OP_ANSWER).count == 1)
     }
 
+    /// Whom else a rule lets a job ask is a peer like any other: nobody looks at what it asks, or believes the answer.
+    @Test func anotherResolverByRule() throws {
+      var rule = Self.rule(.network(IPNetwork(address: Self.address(Self.other), length: 128)), .allow, [.udp])
+      rule.ports = [53...53]
+      let outcome = try Self.attempt(
+        ["query evil.example.com \(Self.other)", "query evil.example.com"], under: Self.policy([rule]), zone: Self.web)
+      // Nobody is there.
+      #expect(["silence", "Connection refused"].contains(outcome[0]), "\(outcome.text)")
+      #expect(outcome[1] == "Operation not permitted" && outcome.denials(MT_OP_QUERY).count == 1, "\(outcome.text)")
+    }
+
     /// Data in names: as many as a wildcard allows get out, and no more.
     @Test func tunnel() throws {
       let names = (0..<200).map { "query n\($0 * 7919)x.cdn.example.org" }

@@ -198,11 +198,13 @@ static __always_inline void set_v4(__u8 to[16], __u32 address)
  * none.
  */
 enum watch {
-	WATCH_QUERIES = 1, /* it speaks to port 53 */
+	WATCH_QUERIES = 1, /* it has spoken to a resolver */
 	WATCH_NAME = 2,    /* its first bytes have to name a host that is allowed */
 	WATCH_ANSWERS = 4, /* it is bound to port 53 */
 	WATCH_DENIED = 8,  /* nothing of it leaves any more */
 	WATCH_DATAGRAM = 16, /* it may go on speaking to `remote` */
+	/* Threads that share a socket cannot rid each other of these. */
+	WATCH_STAYS = WATCH_QUERIES | WATCH_ANSWERS,
 };
 
 struct query {
@@ -249,7 +251,7 @@ static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct a
 	watched->port = peer->port;
 	watched->protocol = peer->protocol;
 	__builtin_memcpy(watched->remote, peer->key.address, sizeof(watched->remote));
-	watched->watch = (watched->watch & WATCH_ANSWERS) | what;
+	watched->watch = (watched->watch & WATCH_STAYS) | what;
 	return 1;
 }
 

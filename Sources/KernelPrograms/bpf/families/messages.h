@@ -34,16 +34,15 @@ static __always_inline void add_name(struct record *record, struct inspection *i
 
 /* Where a packet's payload begins, and its ports; 0: it is none that is looked at. */
 struct packet {
+	__u64 from[2], to[2]; /* as IPv6 */
 	__u32 payload;
 	__u16 source, destination;
 	__u8 protocol;
-	__u8 is_reset;
-	__u8 from[16], to[16];
 };
 
 static __always_inline int open_packet(struct __sk_buff *skb, struct packet *packet)
 {
-	__u8 head[40] = {}, offset = 0;
+	__u8 head[40] __attribute__((aligned(8))) = {}, offset = 0;
 	__u32 at;
 
 	if (bpf_skb_load_bytes(skb, 0, head, 20))
@@ -51,8 +50,8 @@ static __always_inline int open_packet(struct __sk_buff *skb, struct packet *pac
 	if (head[0] >> 4 == 4) {
 		at = (head[0] & 15) * 4;
 		packet->protocol = head[9];
-		set_v4(packet->from, *(__u32 *)(head + 12));
-		set_v4(packet->to, *(__u32 *)(head + 16));
+		set_v4((__u8 *)packet->from, *(__u32 *)(head + 12));
+		set_v4((__u8 *)packet->to, *(__u32 *)(head + 16));
 	} else {
 		if (bpf_skb_load_bytes(skb, 0, head, 40))
 			return 0;
@@ -260,36 +259,49 @@ static __always_inline int first_bytes_leave(struct __sk_buff *skb, struct packe
 	return verdict.action == MT_OBSERVE ? PASS : DROP;
 }
 
+/* A process of the job speaks as a resolver does. */
+static __noinline int answer_leaves(struct packet *packet, struct watched *watched)
+{
+	struct socket_denial denial = {
+		.sock = watched->sock, .family = AF_INET6, .type = SOCK_DGRAM, .operation = MT_OP_ANSWER,
+		.effect = MT_EFFECT_PREVENTED, .verdict = {.action = MT_DENY}};
+	struct peer peer = peer_of(watched);
+
+	__builtin_memcpy(peer.key.address, packet->to, 16);
+	peer.port = packet->destination;
+	tell_denied(&watched->actor, &peer, &denial);
+	return DROP;
+}
+
 SEC("cgroup_skb/egress")
 int messages_leave(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
+	const struct mt_policy *policy;
 	struct packet packet = {};
 	struct watched *watched;
-	struct peer peer;
 
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, 0) : 0;
-	if (!watched || !open_packet(skb, &packet))
+	if (!watched || !watched->watch || !open_packet(skb, &packet))
+		return PASS;
+	policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
+	if (!policy)
 		return PASS;
 	if (watched->watch & WATCH_DENIED)
 		return DROP;
+	/* Behind options, which root may put in front, nobody looks. */
+	if (packet.protocol != sk->protocol)
+		return watched->watch & (WATCH_NAME | WATCH_QUERIES) ? DROP : PASS;
 	if (packet.protocol == IPPROTO_TCP)
 		return watched->watch & WATCH_NAME ? first_bytes_leave(skb, &packet, watched) : PASS;
 	if (packet.protocol != IPPROTO_UDP)
 		return PASS;
-	if ((watched->watch & WATCH_ANSWERS) && packet.source == PORT_DNS && policy_of(watched->actor.job, MT_SECTION_NETWORK)) {
-		peer = peer_of(watched);
-		struct socket_denial denial = {
-			.sock = watched->sock, .family = AF_INET6, .type = SOCK_DGRAM, .operation = MT_OP_ANSWER,
-			.effect = MT_EFFECT_PREVENTED, .verdict = {.action = MT_DENY}};
-
-		__builtin_memcpy(peer.key.address, packet.to, 16);
-		peer.port = packet.destination;
-		tell_denied(&watched->actor, &peer, &denial);
-		return DROP;
-	}
-	return watched->watch & WATCH_QUERIES ? query_leaves(skb, &packet, watched) : PASS;
+	if ((watched->watch & WATCH_ANSWERS) && packet.source == PORT_DNS)
+		return answer_leaves(&packet, watched);
+	/* By its address: its port may have been translated by now, as that of Docker's resolver is. */
+	return (watched->watch & WATCH_QUERIES) && is_resolver(policy->id, (__u8 *)packet.to) ?
+		       query_leaves(skb, &packet, watched) : PASS;
 }
 
 /* Starts the record of an answer, with the message in it. Returns 0 if it is from nobody whose answers are believed. */
@@ -302,7 +314,7 @@ static __always_inline int begin_answer(struct record *record, struct __sk_buff 
 
 	if (!open_packet(skb, &packet) || packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS)
 		return 0;
-	if (!is_resolver(policy, packet.from))
+	if (!is_resolver(policy, (__u8 *)packet.from))
 		return 0;
 	COUNT(MT_ANSWER, seen);
 	if (!begin(record, MT_ANSWER, MT_CRITICAL, sizeof(*body), &watched->actor))

@@ -88,10 +88,13 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 	is_dns = !is_tcp && peer.port == PORT_DNS;
 	if (!policy && !is_dns)
 		return ALLOW;
+	/* Whom else a rule lets it ask is a peer like any other. */
+	if (policy && is_dns)
+		is_dns = is_resolver(policy->id, peer.key.address);
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
 		verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
-		if (is_dns && is_resolver(policy->id, peer.key.address))
+		if (is_dns)
 			verdict = (struct verdict){};
 		/* Who speaks to somebody goes on speaking to it, whatever became of the name. */
 		if (verdict.action >= MT_DENY && !is_tcp && watched && (watched->watch & WATCH_DATAGRAM) &&
@@ -108,7 +111,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 		if (what && !watch(context->sk, what, &actor, &peer) && policy)
 			verdict.action = MT_DENY;
 		else if (!what && watched)
-			watched->watch &= WATCH_ANSWERS;
+			watched->watch &= WATCH_STAYS;
 	}
 	if (verdict.action != MT_ALLOW) {
 		struct socket_denial denial = {
@@ -120,7 +123,8 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
-#define HAS_PEERS (config.enforces || config.names)
+/* Of names alone, a connection is none that tells. */
+#define HAS_PEERS (config.enforces || (config.names && context->protocol != IPPROTO_TCP))
 
 /* One for each kind of context, whose other fields may not be read; not inlined, for all that is done would not fit one stack. */
 static __noinline int permitted4(struct bpf_sock_addr *context, __u32 operation)
