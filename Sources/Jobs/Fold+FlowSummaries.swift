@@ -25,7 +25,7 @@ extension Fold {
       let isServer = one.isInbound || one.kind == .listen || one.state == .bound
       let key = FlowKey(
         process: one.process, kind: one.kind, isInbound: one.isInbound, state: one.state,
-        remote: one.isInbound || isServer && one.remoteAddress.isEmpty ? one.localAddress : one.remoteAddress,
+        remote: isServer && one.remoteAddress.isEmpty ? one.localAddress : one.remoteAddress,
         remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0, host: one.host)
       if let place = places[key], one.error == out[place].error {
         Self.merge(one, into: &out[place])

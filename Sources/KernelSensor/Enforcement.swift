@@ -92,7 +92,8 @@ struct EnforcementTable {
     return rows
   }
 
-  /// Programs on the root cgroup refuse on every kernel; who makes a packet socket may only be killed.
+  /// Programs on the root cgroup refuse on every kernel; who makes a packet socket, or is handed a socket by somebody
+  /// outside the job, may only be killed.
   private func network(_ rule: UInt32, _ action: PolicyAction, _ isRaw: Bool) -> RuleEnforcement {
     var row = RuleEnforcement(
       section: "network", rule: rule, action: action, strength: .prevented, reason: "programs on the root cgroup")
@@ -101,16 +102,20 @@ struct EnforcementTable {
       guard choice.hooks.isEmpty else { continue }
       (row.strength, row.reason) = (.detected, "\(choice.function): \(choice.reasons)")
     }
-    let packets = choices.first { $0.family == "network" && $0.function == "packet sockets" }
-    if row.strength == .prevented, packets?.tier != .lsm,
-      packets?.hooks.contains(where: { $0.kind == "fmod_ret" }) != true
-    {
-      row.reason += "; of packet sockets the maker is killed when it has one"
+    for (function, what) in [
+      ("packet sockets", "who makes a packet socket is killed when it has one"),
+      ("received sockets", "who is handed a socket by another is killed when it has it"),
+    ] where row.strength == .prevented && !refuses(function) {
+      row.reason += "; \(what)"
       if isRaw { row.strength = .killed }
     }
     if action == .observe { row.strength = .detected }
-    if action == .kill { row.reason += "; the process is not killed, only refused" }
     return row
+  }
+
+  private func refuses(_ function: String) -> Bool {
+    guard let choice = choices.first(where: { $0.family == "network" && $0.function == function }) else { return false }
+    return choice.tier == .lsm || choice.hooks.contains { $0.kind == "fmod_ret" }
   }
 
   private static let changes = ["open files", "names of files", "owners of files"]

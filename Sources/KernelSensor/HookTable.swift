@@ -143,6 +143,9 @@ extension HookFunction {
     HookFunction(
       "network", "packet sockets", .onRequest(.policy), ["guard_lsm_socket_create"], ["guard_fmod_socket_create"],
       ["fentry_fd_install"], ["sys_exit", "on_socket"], ["guard_kprobe_socket_create"]),
+    HookFunction(
+      "network", "received sockets", .onRequest(.policy), ["guard_lsm_file_receive"], ["guard_fmod_file_receive"],
+      ["guard_kprobe_file_receive"], ["guard_received"]),
     HookFunction("network", "failed connections", .optional, ["sock_release"]),
     HookFunction(
       "network", "unix sockets", .optional, ["lsm_unix_stream_connect", "lsm_unix_may_send"],

@@ -94,7 +94,7 @@ public struct SensorOptions: Sendable {
   /// Maps of programs that are not loaded.
   var unusedMaps: Set<String> {
     var unused: Set<String> = countsBytes ? [] : ["open_files", "file_places"]
-    if !enforces { unused.formUnion(["networks", "asked_names"] + Self.mapsOfPolicies) }
+    if !enforces { unused.formUnion(["networks", "asked_names", "listeners"] + Self.mapsOfPolicies) }
     if !enforces && !names {
       unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
     }

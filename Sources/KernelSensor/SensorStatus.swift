@@ -69,11 +69,11 @@ public struct MapStatistics: Sendable, Equatable {
   /// Names of kernel maps, by `mt_map`.
   public static let names = [
     "tags", "processes", "writers", "sockets", "directories", "open_files", "jobs", "talks", "rule_cgroups",
-    "watched_sockets", "policy_writes", "policy_inodes",
+    "watched_sockets", "policy_writes", "policy_inodes", "listeners",
   ]
 
   private static let maybeAbsent: Set = [
-    "open_files", "jobs", "talks", "rule_cgroups", "watched_sockets", "policy_writes", "policy_inodes",
+    "open_files", "jobs", "talks", "rule_cgroups", "watched_sockets", "policy_writes", "policy_inodes", "listeners",
   ]
 
   /// By `mt_map`, without those that this sensor does not have: open files where no bytes are counted, slots where no jobs

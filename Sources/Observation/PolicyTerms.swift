@@ -49,6 +49,8 @@ public enum DeniedOperation {
     case MT_OP_SERVER_NAME: "tls_server_name"
     case MT_OP_HOST: "http_host"
     case MT_OP_ANSWER: "dns_answer"
+    case MT_OP_ACCEPT: "accept"
+    case MT_OP_RECEIVE: "receive"
     case MT_OP_EXEC: "exec"
     case MT_OP_READ: "read"
     case MT_OP_WRITE: "write"

@@ -3,7 +3,7 @@ internal import Configuration
 /// The narrowest policy, of what is asked for here, under which runs would have passed that were observed.
 ///
 /// - network: what was connected to, by the name that was asked for where the report knows it, else by address; with ports
-///   and protocols. Nothing else.
+///   and protocols; and who connected to the job. Nobody else.
 /// - exec: everything, but files without a place where none was seen.
 /// - files: `sources`, `pipelines` and `credentials` are protected where nothing of them was touched, as far as a report
 ///   tells; see ``ObservedRun/isIn(_:_:)``.
@@ -47,7 +47,7 @@ public struct LearnedPolicy: Sendable {
     for run in runs {
       for (event, _) in run.events {
         switch event.deed {
-        case .connect(let to): network.add(to)
+        case .connect(let peer), .accept(let peer): network.add(peer)
         case .exec(let files): executesWithoutPlace = executesWithoutPlace || files.contains(where: \.isWithoutPlace)
         case .system(let deed): deeds.insert(deed)
         case .memory(let comm): memory.insert(comm)

@@ -5,6 +5,8 @@ public struct ObservedRun: Sendable {
   public struct Event: Sendable, Hashable {
     public enum Deed: Sendable, Hashable {
       case connect(PolicyDestination)
+      /// Of somebody outside the job, with the port that it listens at.
+      case accept(PolicyDestination)
       case exec([PolicyExecutable])
       case read(String)
       case write(String)
@@ -113,19 +115,43 @@ public struct ObservedRun: Sendable {
     "docker.sock", "containerd.sock", "podman.sock", "crio.sock", "buildkitd.sock",
   ]
 
+  /// A connection within the job is one that its own end made.
+  private struct Channel: Hashable {
+    var caller: IPAddress
+    var callee: IPAddress
+    var port: UInt16
+  }
+
   private mutating func addFlows(_ rows: [JSONValue], _ processes: ObservedProcesses) {
+    func address(_ row: JSONValue, _ key: StaticString) -> IPAddress? { row[key]?.text.flatMap { IPAddress($0) } }
+    func port(_ row: JSONValue, _ key: StaticString) -> UInt16 {
+      row[key]?.unsigned.flatMap { UInt16(exactly: $0) } ?? 0
+    }
+    var own: Set<Channel> = []
     for row in rows where row["direction"]?.text == "outbound" {
+      guard let local = address(row, "localAddress"), let remote = address(row, "remoteAddress") else { continue }
+      own.insert(Channel(caller: local, callee: remote, port: port(row, "remotePort")))
+    }
+    for row in rows {
       let actor = processes.actor(row["process"]?.unsigned ?? 0, image: row["image"]?.unsigned)
       let count = 1 &+ (row["repeats"]?.unsigned ?? 0)
       let remote = row["remoteAddress"]?.text ?? ""
+      let isInbound = row["direction"]?.text == "inbound"
       switch row["kind"]?.text {
       case "listen": continue
       case "unix":
-        if Self.daemonSockets.contains(String(PathPattern.name(of: remote)) ?? "") {
+        if !isInbound, Self.daemonSockets.contains(String(PathPattern.name(of: remote)) ?? "") {
           add(.system(.containerDaemon), by: actor, count: count)
         }
       default:
         guard let address = IPAddress(remote) else { continue }
+        if isInbound {
+          let listened = port(row, "localPort")
+          let local = row["localAddress"]?.text.flatMap { IPAddress($0) } ?? address
+          if own.contains(Channel(caller: address, callee: local, port: listened)) { continue }
+          add(.accept(PolicyDestination(address, port: listened)), by: actor, count: count)
+          continue
+        }
         let spoken: NetworkProtocol =
           switch row["protocol"]?.unsigned {
           case 6, 262: .tcp
@@ -133,11 +159,11 @@ public struct ObservedRun: Sendable {
           case 1, 58: .icmp
           default: .raw
           }
-        let port = row["remotePort"]?.unsigned.flatMap { UInt16(exactly: $0) } ?? 0
         // Raw sockets are not held to addresses, nor to what these are called.
         let host = spoken == .raw ? nil : row["host"]?.text.flatMap(HostPattern.canonical)
         let hasPort = spoken == .tcp || spoken == .udp
-        let to = PolicyDestination(address, port: hasPort ? port : 0, spoken, names: host.map { [$0] } ?? [])
+        let to = PolicyDestination(
+          address, port: hasPort ? port(row, "remotePort") : 0, spoken, names: host.map { [$0] } ?? [])
         add(.connect(to), by: actor, count: count)
       }
     }

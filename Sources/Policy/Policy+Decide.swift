@@ -73,16 +73,17 @@ public struct PolicyExecutable: Sendable, Hashable {
 /// The kernel side decides the same; that it does is what its tests are for. Relative patterns match nothing here: see
 /// ``Policy/resolved(in:)``.
 extension Policy {
-  /// A connection, or a datagram.
+  /// A connection, or a datagram; or a connection by somebody else, with the port that the actor listens at.
   ///
-  /// A question to a resolver (port 53 of one in `resolvers`; whoever asks fills in those of /etc/resolv.conf where the
+  /// A question to a resolver (by UDP to port 53 of one in `resolvers`; whoever asks fills in those of /etc/resolv.conf where the
   /// list is empty) is allowed behind the `deny` rules: which names may be asked for is decided by itself.
   public func decide(connect to: PolicyDestination, by actor: PolicyActor) -> PolicyDecision {
     guard let network else { return .notGoverned }
     func meant(_ rule: NetworkRule) -> Bool { rule.matches(to) && rule.head.scope.matches(actor) }
     if let rule = network.deny.first(where: meant) { return rule.decision }
-    let isPacket = to.networkProtocol == .udp || to.networkProtocol == .tcp
-    if isPacket, to.port == 53, network.resolvers.contains(to.address) { return PolicyDecision(.allow, by: .resolver) }
+    if to.networkProtocol == .udp, to.port == 53, network.resolvers.contains(to.address) {
+      return PolicyDecision(.allow, by: .resolver)
+    }
     return network.allow.first(where: meant)?.decision ?? PolicyDecision(network.defaultAction, by: .sectionDefault)
   }
 

@@ -26,6 +26,8 @@ public struct PolicyExplanation: Sendable {
           add("network", "ask for \(name)", actor, count, policy.decide(name: name, by: actor))
         }
         add("network", "connect to \(Self.text(to))", actor, count, policy.decide(connect: to, by: actor))
+      case .accept(let from):
+        add("network", "accept \(Self.text(from))", actor, count, policy.decide(connect: from, by: actor))
       case .exec(let files):
         let names = files.map { $0.path + ($0.isWithoutPlace ? " (without a place)" : "") }
         let known = files.map { file in

@@ -9,10 +9,12 @@
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifndef IPPROTO_MPTCP
@@ -115,17 +117,83 @@ static size_t answer(unsigned char *message, size_t end, const char *value)
 	return end;
 }
 
+/* An abstract name that goes with the port. */
+static socklen_t meeting_place(struct sockaddr_un *name, unsigned port)
+{
+	memset(name, 0, sizeof *name);
+	name->sun_family = AF_UNIX;
+	return offsetof(struct sockaddr_un, sun_path) + 1 + snprintf(name->sun_path + 1, 64, "martlet-hosts-%u", port);
+}
+
+/* Gives whoever is at the other end a connection to one of the addresses. */
+static void hand_over(int to, char **addresses, int count, unsigned port)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+	char index = 0;
+	struct iovec piece = {&index, 1};
+	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control,
+				 .msg_controllen = sizeof control.bytes};
+	struct sockaddr_in name;
+	int fd;
+
+	if (recv(to, &index, 1, 0) != 1 || index - '0' >= count)
+		return;
+	name = v4(addresses[index - '0'], port);
+	fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	check(connect(fd, (void *)&name, sizeof name), "connect");
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+	sendmsg(to, &message, MSG_NOSIGNAL);
+	close(fd);
+}
+
+/* A descriptor that comes in a message, or -1. */
+static int receive_descriptor(int from)
+{
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec piece = {&byte, 1};
+	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct cmsghdr *head;
+	int fd = -1;
+
+	if (recvmsg(from, &message, 0) == 1 && (head = CMSG_FIRSTHDR(&message)) && head->cmsg_len == CMSG_LEN(sizeof fd))
+		memcpy(&fd, CMSG_DATA(head), sizeof fd);
+	return fd;
+}
+
+/* Connects from an address to a port of the loopback interface, as it was asked to by a question for "pPORT.INDEX.call…". */
+static int call(const char *name, char **addresses, int count)
+{
+	struct sockaddr_in to, from;
+	unsigned port, index;
+	int fd;
+
+	if (sscanf(name, "p%u.%u.call", &port, &index) != 2 || index >= (unsigned)count)
+		return -1;
+	to = v4("127.0.0.1", port);
+	from = v4(addresses[index], 0);
+	fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+	check(bind(fd, (void *)&from, sizeof from), "bind");
+	if (connect(fd, (void *)&to, sizeof to) < 0 && errno != EINPROGRESS)
+		fail("connect");
+	return fd;
+}
+
 /* RESOLVER LISTENERS(comma) NAME=VALUE…: until the gate opens. Each connection that says something is answered a byte. */
 static void serve(int argc, char **argv)
 {
-	struct pollfd ready[2 + 2 * SERVERS + 64] = {{.fd = 0, .events = POLLIN}};
+	struct pollfd ready[3 + 2 * SERVERS + 64] = {{.fd = 0, .events = POLLIN}};
 	long received[SERVERS] = {0}, queries = 0;
-	int owner[2 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
+	int owner[3 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
 	char *addresses[SERVERS], *rest, key[64], text[300];
 	unsigned char message[4096];
 	struct sockaddr_in name = v4(argv[0], 53), from;
+	struct sockaddr_un place;
 	unsigned port = 0;
 	socklen_t size;
+	int meeting;
 
 	ready[1] = (struct pollfd){.fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket"), .events = POLLIN};
 	check(bind(ready[1].fd, (void *)&name, sizeof name), "bind to port 53");
@@ -146,6 +214,11 @@ static void serve(int argc, char **argv)
 		}
 		addresses[servers++] = address;
 	}
+	meeting = count;
+	ready[count++] = (struct pollfd){.fd = check(socket(AF_UNIX, SOCK_STREAM, 0), "socket"), .events = POLLIN};
+	size = meeting_place(&place, port);
+	check(bind(ready[meeting].fd, (void *)&place, size), "bind a name");
+	check(listen(ready[meeting].fd, 4), "listen");
 	fact("port", port);
 	fact("waiting", 1);
 	for (;;) {
@@ -160,12 +233,26 @@ static void serve(int argc, char **argv)
 
 			if (!ready[i].revents)
 				continue;
-			if (i == 1) {
+			if (i == meeting) {
+				int fd = accept(ready[i].fd, 0, 0);
+
+				hand_over(fd, addresses, servers, port);
+				close(fd);
+			} else if (i == 1) {
 				size = sizeof from;
 				length = recvfrom(ready[i].fd, message, 2048, 0, (void *)&from, &size);
 				size_t end = length > 17 ? name_at(message, length, text, sizeof text) : 0;
 
 				queries++;
+				if (end && count < (int)(sizeof ready / sizeof *ready)) {
+					int fd = call(text, addresses, servers);
+
+					if (fd >= 0) {
+						owner[count] = (int)(strchr(text, '.')[1] - '0') << 2;
+						ready[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+						continue;
+					}
+				}
 				for (int j = 2; end && j < argc; j++) {
 					size_t known = strcspn(argv[j], "=");
 
@@ -203,66 +290,33 @@ static void serve(int argc, char **argv)
 	fact("queries", queries);
 }
 
-static size_t put(unsigned char *to, size_t at, const void *bytes, size_t length)
+/* Says it in two pieces, the second after a while. */
+static int say(int fd, const unsigned char *message, size_t length, size_t first)
 {
-	memcpy(to + at, bytes, length);
-	return at + length;
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+	if (first && first < length) {
+		if (send(fd, message, first, MSG_NOSIGNAL) < 0)
+			return -1;
+		poll(&ready, 1, PATIENCE / 4);
+		message += first;
+		length -= first;
+	}
+	return send(fd, message, length, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-/* A ClientHello with a server name, behind `padding` bytes of another extension. */
-static size_t make_hello(unsigned char *to, const char *name, size_t padding)
-{
-	size_t length = strlen(name), extensions = 4 + padding + 9 + length, at = 0;
-	size_t body = 2 + 32 + 1 + 4 + 2 + 2 + extensions;
-
-	at = put(to, at, "\x16\x03\x01", 3);
-	to[at++] = (body + 4) >> 8, to[at++] = body + 4;
-	at = put(to, at, "\x01\x00", 2);
-	to[at++] = body >> 8, to[at++] = body;
-	at = put(to, at, "\x03\x03", 2);
-	memset(to + at, 7, 32), at += 32;
-	at = put(to, at, "\x00\x00\x02\x13\x01\x01\x00", 7);
-	to[at++] = extensions >> 8, to[at++] = extensions;
-	at = put(to, at, "\x00\x15", 2);
-	to[at++] = padding >> 8, to[at++] = padding;
-	memset(to + at, 0, padding), at += padding;
-	at = put(to, at, "\0\0", 2);
-	to[at++] = (length + 5) >> 8, to[at++] = length + 5;
-	to[at++] = (length + 3) >> 8, to[at++] = length + 3;
-	to[at++] = 0;
-	to[at++] = length >> 8, to[at++] = length;
-	return put(to, at, name, length);
-}
-
-/* What is said first: "plain", "tls:NAME", "padded:NAME", "split:NAME", "http:NAME"; then whether it is answered. */
+/* Says something, and tells whether it is answered. */
 static void talk(char *outcome, size_t room, int fd, const char *what)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
 	unsigned char message[4096];
-	size_t length = 0;
-	const char *name = strchr(what, ':');
+	size_t first, length = first_bytes(message, sizeof message, what, &first);
 
-	name = name ? name + 1 : "";
-	if (!strncmp(what, "tls:", 4) || !strncmp(what, "split:", 6))
-		length = make_hello(message, name, 16);
-	else if (!strncmp(what, "padded:", 7))
-		length = make_hello(message, name, 3000);
-	else if (!strncmp(what, "http:", 5))
-		length = snprintf((char *)message, sizeof message, "GET / HTTP/1.1\r\nAccept: */*\r\nHost: %s\r\n\r\n", name);
-	else
-		length = put(message, 0, "hello, world: nobody's name", 27);
-	if (!strncmp(what, "split:", 6)) {
-		send(fd, message, 60, MSG_NOSIGNAL);
-		poll(&ready, 1, PATIENCE);
-		if (send(fd, message + 60, length - 60, MSG_NOSIGNAL) < 0) {
-			snprintf(outcome, room, "%s", strerror(errno));
-			return;
-		}
-	} else if (send(fd, message, length, MSG_NOSIGNAL) < 0) {
+	if (say(fd, message, length, first) < 0)
 		snprintf(outcome, room, "%s", strerror(errno));
-		return;
-	}
-	snprintf(outcome, room, "%s", poll(&ready, 1, PATIENCE) > 0 && recv(fd, message, 1, 0) == 1 ? "answered" : "silence");
+	else
+		snprintf(outcome, room, "%s",
+			 poll(&ready, 1, PATIENCE) > 0 && recv(fd, message, 1, 0) == 1 ? "answered" : "silence");
 }
 
 static void outcome_of(char *outcome, size_t room, long result)
@@ -301,6 +355,20 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 			outcome_of(outcome, room, -1);
 		else
 			talk(outcome, room, fd, what ? what : "plain");
+	} else if (!strcmp(verb, "passed")) {
+		/* The server's own connection, to that address. */
+		struct sockaddr_un place;
+		socklen_t size = meeting_place(&place, port);
+		int from = check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+
+		check(connect(from, (void *)&place, size), "connect to the server");
+		check(send(from, target, 1, 0), "ask for a socket");
+		fd = receive_descriptor(from);
+		close(from);
+		if (fd < 0)
+			snprintf(outcome, room, "nothing");
+		else
+			talk(outcome, room, fd, "plain");
 	} else if (!strcmp(verb, "fastopen")) {
 		struct sockaddr_in to = v4(target, port);
 
@@ -329,6 +397,32 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 			outcome_of(outcome, room, -1);
 		else
 			talk(outcome, room, fd, "plain");
+	} else if (!strcmp(verb, "listen") || !strcmp(verb, "unbound")) {
+		/* The server is asked to connect from that address of its own. */
+		struct sockaddr_in own = v4("127.0.0.1", 0), to = v4(resolver, 53);
+		int question = check(socket(AF_INET, SOCK_DGRAM, 0), "socket"), caller;
+		struct pollfd ready;
+		socklen_t size = sizeof own;
+		char name[64];
+		size_t length;
+
+		fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+		if (verb[0] == 'l')
+			check(bind(fd, (void *)&own, sizeof own), "bind");
+		check(listen(fd, 4), "listen");
+		getsockname(fd, (void *)&own, &size);
+		snprintf(name, sizeof name, "p%u.%s.call.example.org", ntohs(own.sin_port), target);
+		length = make_query(message, name, 7);
+		check(connect(question, (void *)&to, sizeof to), "connect");
+		if (send(question, message, length, 0) < 0)
+			fail("question");
+		close(question);
+		ready = (struct pollfd){.fd = fd, .events = POLLIN};
+		caller = poll(&ready, 1, PATIENCE) > 0 ? accept(fd, 0, 0) : -1;
+		if (caller < 0)
+			snprintf(outcome, room, "silence");
+		else
+			talk(outcome, room, caller, "plain"), close(caller);
 	} else if (!strcmp(verb, "answer")) {
 		struct sockaddr_in own = v4(target, 53), to = v4(what, 9);
 

@@ -1,9 +1,10 @@
 import Glibc
 import KernelABI
-import KernelSensor
 import Observation
 import Policy
 import Testing
+
+@testable import KernelSensor
 
 extension KernelTests {
   /// To whom a job may speak. A server outside all jobs counts what reaches it.
@@ -29,7 +30,8 @@ extension KernelTests {
     }
 
     static func attempt(
-      _ tries: [String], under policy: Policy, zone: [String] = ["good.example.org=127.0.0.2"]
+      _ tries: [String], under policy: Policy, zone: [String] = ["good.example.org=127.0.0.2"],
+      altering alter: (Sensor, UInt16) throws -> Void = { _, _ in }
     ) throws -> Outcome {
       let directory = try TemporaryDirectory()
       defer { directory.remove() }
@@ -37,7 +39,7 @@ extension KernelTests {
         findActor(), ["hosts-server", resolver, "\(allowed),\(other)"] + zone, directory: directory.path)
       defer { server.end() }
       let port = try #require(server.facts["port"])
-      let act = try Bench.act(["hosts-client", resolver, port] + tries, under: policy)
+      let act = try Bench.act(["hosts-client", resolver, port] + tries, under: policy, altering: alter)
       server.release()
       while server.readOutput(waiting: -1) {}
       return Outcome(act: act, server: server.facts)
@@ -156,6 +158,26 @@ extension KernelTests {
       #expect(outcome.server["queries"] == "5")
     }
 
+    /// A name with the hash of an allowed one. Nobody can make such a pair without the key, so the map is given one.
+    @Test func collision() throws {
+      let outcome = try Self.attempt(
+        ["query evil.example.com", "query good.example.org", "query x.evil.example.com"],
+        under: Self.policy([Self.rule(Self.host(.none, "good.example.org"))]), zone: Self.web
+      ) { sensor, job in
+        let placed = try #require(sensor.placedPolicies[job])
+        let set = try #require(placed.keys["network_sets"]?.first)
+        var name = mt_name()
+        name.exact = set.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }
+        name.any = name.exact
+        let text = "good.example.org"
+        name.length = UInt32(text.utf8.count)
+        withUnsafeMutableBytes(of: &name.text) { $0.copyBytes(from: text.utf8) }
+        var key = mt_name_key(hash: sensor.keyHash.ofHost("evil.example.com"), policy: placed.id, reserved: 0)
+        try Sensor.set(&name, at: &key, of: sensor.objects.map("names"), named: "names")
+      }
+      #expect(outcome.text == "0: Operation not permitted, 1: 1 answers, 2: Operation not permitted, 3: ")
+    }
+
     /// Without a look up there is no lease; and one ends, but not for who is speaking.
     @Test func leases() throws {
       let outcome = try Self.attempt(
@@ -177,13 +199,85 @@ extension KernelTests {
       #expect(outcome.denials.count == 1 && outcome.denials(operation).first?.host == "evil.example.com")
     }
 
-    /// A ClientHello that is cut is not let through on its first half.
-    @Test func cutHello() throws {
+    /// Whatever way it is said: each as TLS or HTTP may have it, and in pieces, of which none is let through by itself.
+    @Test(arguments: [
+      "3/tls", "43/tls", "90/tls", "2000/padded", "5/http", "20/http", "late", "1/late", "proxy", "tunnel", "30/tunnel",
+    ]) func sameInOtherWords(kind: String) throws {
       let outcome = try Self.attempt(
-        ["query shared.example.org", "tcp \(Self.other) split:evil.example.com"],
+        [
+          "query shared.example.org", "tcp \(Self.other) \(kind):evil.example.com",
+          "tcp \(Self.other) \(kind):shared.example.org",
+        ], under: Self.policy([Self.rule(Self.host(.none, "shared.example.org"))]), zone: Self.web)
+      #expect(outcome[1] == "silence" && outcome[2] == "answered", "\(outcome.text)")
+      let denials = outcome.denials(kind.hasSuffix("tls") || kind.hasSuffix("padded") ? MT_OP_SERVER_NAME : MT_OP_HOST)
+      #expect(denials.count == 1 && denials.first?.host == "evil.example.com", "\(outcome.denials)")
+    }
+
+    /// What hides whom it is for is for nobody that is allowed; what is neither TLS nor HTTP names nobody.
+    @Test func hiddenNames() throws {
+      let hidden = ["records:shared.example.org", "other:evil.example.com", "other:shared.example.org"]
+      let outcome = try Self.attempt(
+        ["query shared.example.org"] + (hidden + ["ssh:", "plain", "nobody:"]).map { "tcp \(Self.other) \($0)" },
         under: Self.policy([Self.rule(Self.host(.none, "shared.example.org"))]), zone: Self.web)
-      #expect(outcome[1] != "answered", "\(outcome.text)")
+      #expect((1...3).allSatisfy { outcome[$0] == "silence" }, "\(outcome.text)")
+      #expect((4...6).allSatisfy { outcome[$0] == "answered" }, "\(outcome.text)")
+      #expect(outcome.denials.count == 3 && outcome.denials.allSatisfy { $0.host == nil }, "\(outcome.denials)")
+    }
+
+    /// What a proxy is asked for has a port of its own.
+    @Test func proxiedPorts() throws {
+      var rule = Self.rule(Self.host(.none, "shared.example.org"))
+      rule.ports = [443...443]
+      let outcome = try Self.attempt(
+        [
+          "query proxy.example.org", "tcp \(Self.other) tunnel:shared.example.org:443",
+          "tcp \(Self.other) tunnel:shared.example.org:8443", "tcp \(Self.other) tunnel:shared.example.org:99999",
+          "tcp \(Self.other) tunnel:user@shared.example.org", "tcp \(Self.other) http:shared.example.org:443",
+        ],
+        under: Self.policy([Self.rule(Self.host(.none, "proxy.example.org")), rule]),
+        zone: ["proxy.example.org=127.0.0.3"])
+      #expect(outcome[1] == "answered" && (2...5).allSatisfy { outcome[$0] == "silence" }, "\(outcome.text)")
+    }
+
+    /// An address that is allowed for itself may have any name but those that are denied, or that nobody can see.
+    @Test func deniedNamesAtAnAllowedAddress() throws {
+      let address = Self.rule(.network(IPNetwork(address: Self.address(Self.other), length: 128)))
+      let denied = Self.rule(Self.host(.anyLabels, "example.com"), .deny)
+      let outcome = try Self.attempt(
+        ["http:good.example.org", "http:evil.example.com", "records:good.example.org", "plain"].map {
+          "tcp \(Self.other) \($0)"
+        }, under: Self.policy([address], deny: [denied]), zone: Self.web)
+      #expect(outcome.text == "0: answered, 1: silence, 2: silence, 3: answered, 4: ")
+      #expect(outcome.denials.map(\.denial.rule) == [1, 0])
+    }
+
+    /// Who connects to a job is judged as whom it connects to: by the address, and the port that the job listens at.
+    @Test func callers() throws {
+      let calls = Self.rule(Self.host(.anyLabels, "call.example.org"))
+      let allowed = Self.rule(.network(IPNetwork(address: Self.address(Self.allowed), length: 128)))
+      let outcome = try Self.attempt(
+        ["listen 0", "listen 1", "unbound 1", "unbound 0"], under: Self.policy([calls, allowed]), zone: Self.web)
+      #expect(outcome.text == "0: answered, 1: silence, 2: silence, 3: answered, 4: ")
       #expect(outcome.received(Self.other) == 0)
+      let denials = outcome.denials(MT_OP_ACCEPT)
+      #expect(denials.count == 2 && denials.allSatisfy { UInt32($0.denial.effect) == MT_EFFECT_PREVENTED.rawValue })
+      let free = try Self.attempt(["listen 1"], under: Self.policy([], default: .observe), zone: Self.web)
+      #expect(free[0] == "answered" && free.denials(MT_OP_ACCEPT).count == 1, "\(free.text)")
+    }
+
+    /// A connection that somebody outside the job made and hands to it.
+    @Test func handedOver() throws {
+      let allowed = Self.rule(.network(IPNetwork(address: Self.address(Self.allowed), length: 128)))
+      let outcome = try Self.attempt(["passed 0", "passed 1"], under: Self.policy([allowed]))
+      #expect(outcome[0] == "answered", "\(outcome.text)")
+      let denial = try #require(outcome.denials(MT_OP_RECEIVE).first)
+      if UInt32(denial.denial.effect) == MT_EFFECT_PREVENTED.rawValue {
+        #expect(outcome[1] == "nothing" && outcome.act.status == 0, "\(outcome.text)")
+      } else {
+        #expect(UInt32(denial.denial.effect) == MT_EFFECT_KILLED.rawValue)
+        #expect(outcome.act.facts["1"] == nil && outcome.act.status == SIGKILL, "\(outcome.text)")
+      }
+      #expect(outcome.received(Self.other) == 0 && outcome.denials.count == 1)
     }
 
     /// A process of the job that poses as the resolver is not heard, and neither is a resolver of its own choice.

@@ -24,11 +24,11 @@ func observed(
 
 func flow(
   _ host: String?, _ address: String, _ port: Int, _ number: Int = 6, kind: String = "tcp",
-  direction: String = "outbound"
+  direction: String = "outbound", local: (address: String, port: Int) = ("192.0.2.100", 0)
 ) -> String {
   """
   {"kind":"\(kind)","state":"closed","direction":"\(direction)","process":2,"image":13,"remoteAddress":"\(address)",\
-  "remotePort":\(port),"protocol":\(number),"repeats":1\(host.map { ",\"host\":\"\($0)\"" } ?? "")}
+  "localAddress":"\(local.address)","localPort":\(local.port),"remotePort":\(port),"protocol":\(number),"repeats":1\(host.map { ",\"host\":\"\($0)\"" } ?? "")}
   """
 }
 
@@ -115,7 +115,11 @@ struct LearnedPolicyTests {
       flow("one.example.net", "192.0.2.5", 80), flow("two.example.net", "192.0.2.5", 443),
       flow("three.example.net", "192.0.2.5", 443), flow(nil, "2001:db8::1", 443), flow(nil, "10.0.0.1", 8001),
       flow(nil, "10.0.0.1", 8002), flow(nil, "10.0.0.53", 53, 17), flow(nil, "192.0.2.9", 0, 1, kind: "other"),
-      flow(nil, "10.9.9.9", 80, direction: "inbound"), flow(nil, "127.0.0.1", 40001), flow(nil, "127.0.0.1", 5432),
+      flow(nil, "10.9.9.9", 43210, direction: "inbound", local: ("192.0.2.100", 8080)),
+      // Both ends of a connection are the job's.
+      flow(nil, "192.0.2.100", 5000),
+      flow(nil, "192.0.2.100", 43211, direction: "inbound", local: ("::ffff:192.0.2.100", 5000)),
+      flow(nil, "127.0.0.1", 40001), flow(nil, "127.0.0.1", 5432),
       flow(nil, "/run/x", 0, 0, kind: "unix"),
     ]
     let learned = try LearnedPolicy(from: [observed(network: flows.joined(separator: ","))])
@@ -136,8 +140,10 @@ struct LearnedPolicyTests {
             - {host: z.github.io, ports: [443], protocols: [tcp]}
             - {address: 10.0.0.1, ports: [8001-8002], protocols: [tcp]}
             - {address: 10.0.0.53, ports: [53], protocols: [udp]}
+            - {address: 10.9.9.9, ports: [8080], protocols: [tcp]}
             # Wider than what was seen, as these ports differ from run to run: 40001
             - {address: 127.0.0.1, ports: [5432, 32768-60999], protocols: [tcp]}
+            - {address: 192.0.2.100, ports: [5000], protocols: [tcp]}
             - {address: 192.0.2.9, protocols: [icmp]}
             - {address: "2001:db8::1", ports: [443], protocols: [tcp]}
         exec:

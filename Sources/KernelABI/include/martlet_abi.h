@@ -389,7 +389,8 @@ enum mt_map {
 	MT_MAP_WATCHED = 9,      /* sockets whose packets are looked at */
 	MT_MAP_WRITTEN = 10,      /* files that a job has written and may not execute */
 	MT_MAP_INODES = 11,      /* files that a policy protects whatever they are called */
-	MT_MAP_COUNT = 12,
+	MT_MAP_LISTENERS = 12,   /* sockets at which processes listen */
+	MT_MAP_COUNT = 13,
 };
 
 /* One per CPU and slot in the mmapable array `inflight`. `since` is 0 when the slot is

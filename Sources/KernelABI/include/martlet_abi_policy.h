@@ -42,6 +42,8 @@ enum mt_operation {
 	MT_OP_SERVER_NAME = 5,   /* TLS to an address that the rule allows for another name */
 	MT_OP_HOST = 6,          /* likewise HTTP */
 	MT_OP_ANSWER = 7,        /* a process of the job answered as a resolver */
+	MT_OP_ACCEPT = 8,        /* somebody connected to where a process of the job listens */
+	MT_OP_RECEIVE = 9,       /* a socket came in a message, or by pidfd_getfd */
 	MT_OP_EXEC = 32,
 	MT_OP_READ = 33,         /* files, from here on: opened for reading… */
 	MT_OP_WRITE = 34,        /* …or writing */
@@ -169,7 +171,8 @@ struct mt_denial {
 	mt_u8 section;           /* enum mt_section */
 	mt_u8 action;            /* enum mt_action */
 	mt_u8 effect;            /* enum mt_effect */
-	mt_u8 reserved[3];
+	mt_u8 reserved;
+	mt_u16 local_port;       /* a connection whose first bytes are refused: its own end, and the socket's cookie */
 	mt_u16 family;           /* network: as in mt_sock */
 	mt_u16 port;
 	mt_u16 protocol;
@@ -180,10 +183,12 @@ struct mt_denial {
 	mt_u8 remote[16];
 	mt_u64 dir;              /* what PATH is relative to, as an id; 0: nothing */
 	struct mt_file file;
+	mt_u64 cookie;
+	mt_u8 local[16];         /* as the socket's family has it */
 };
 
 _Static_assert(sizeof(struct mt_policy) == 16, "policy layout");
-_Static_assert(sizeof(struct mt_denial) == 88, "denial layout");
+_Static_assert(sizeof(struct mt_denial) == 112, "denial layout");
 _Static_assert(sizeof(struct mt_path_key) == 16, "path key layout");
 _Static_assert(sizeof(struct mt_path_masks) == 32, "path masks layout");
 _Static_assert(sizeof(struct mt_word_key) == 40, "word key layout");

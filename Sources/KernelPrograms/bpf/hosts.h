@@ -16,6 +16,7 @@
 #define IPPROTO_UDPLITE 136
 #define SOCK_RAW 3
 #define PORT_DNS 53
+#define PORT_HTTP 80
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -220,11 +221,13 @@ struct watched {
 	__u64 subjects;
 	__u64 sock;
 	__u64 job;       /* when it began */
+	__u64 ruling;    /* what allows the address whatever it is called, or NO_RULING */
 	__u32 watch;     /* enum watch */
 	__u16 port;
 	__u16 protocol;
-	__u32 reserved;
-	__u32 next;      /* place in `queries` */
+	__u32 part;      /* bytes of what waits for the rest */
+	__u16 next;      /* place in `queries` */
+	__u16 waited;    /* how often it was tried without more of it */
 	__u8 remote[16];
 	struct query queries[QUERIES];
 };
@@ -236,7 +239,8 @@ struct {
 } watched_sockets SEC(".maps");
 
 /* Has the packets of a socket looked at from now on. Returns 0, counted, if there is no memory for it. */
-static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct actor *actor, const struct peer *peer)
+static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct actor *actor, const struct peer *peer,
+				 __u64 ruling)
 {
 	struct watched *watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 
@@ -248,8 +252,10 @@ static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct a
 	watched->subjects = peer->subjects;
 	watched->sock = opaque((const void *)number_of(sk));
 	watched->job = incarnation_of(actor->job);
+	watched->ruling = ruling;
 	watched->port = peer->port;
 	watched->protocol = peer->protocol;
+	watched->part = watched->waited = 0;
 	__builtin_memcpy(watched->remote, peer->key.address, sizeof(watched->remote));
 	watched->watch = (watched->watch & WATCH_STAYS) | what;
 	return 1;

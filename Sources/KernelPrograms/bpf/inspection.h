@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a message says: DNS, TLS, HTTP/1. All of it is an attacker's: it is copied to a place of its own and looked at there by
+ * What a message says: names, and DNS. All of it is an attacker's: it is copied to a place of its own and looked at there by
  * functions that the verifier sees once each, which keep what they know in that place.
  */
 #ifndef MARTLET_INSPECTION_H
@@ -16,17 +16,14 @@
 #define SECOND 1000000000ull
 #define LEASE_LIMIT (24 * 3600ull * SECOND)
 
-#define TLS_HANDSHAKE 22
-#define TLS_CLIENT_HELLO 1
-#define TLS_EXTENSIONS 64
-
 /* Marks where a label of a message begins: no name that a rule has holds this byte. */
 #define LABEL 1
 
 enum found {
 	FOUND_NONE = 0,
 	FOUND_NAME = 1,
-	FOUND_PART = 2, /* the message goes on where it is not seen */
+	FOUND_PART = 2,   /* what decides has not been said yet */
+	FOUND_HIDDEN = 3, /* it may be for whomever: nobody can see it */
 };
 
 /* Where a message is looked at; one for each scratch slot, which the caller has. */
@@ -39,6 +36,7 @@ struct inspection {
 	__u32 separator;
 	__u32 exact_at, one_at, any_at; /* where the ends of the name begin that were found, 0: nowhere */
 	__u32 is_wild;      /* the set is a wildcard's */
+	__u32 port;         /* that the name came with; 0: none */
 	__u64 hash, exact, one, any; /* of the name, and of these ends */
 	__u64 matched;      /* while text is compared */
 	__u32 left;
@@ -321,111 +319,6 @@ __noinline int lease_answers(__u32 slot, __u32 job, __u64 incarnation, __u32 set
 		*(volatile __u32 *)&found->leases[place].set = set;
 	}
 	return 0;
-}
-
-/* Finds the server's name in a ClientHello: RFC 8446, 4.1.2 and RFC 6066, 3. */
-__noinline int find_server_name(__u32 slot)
-{
-	struct inspection *in = inspection_of(slot);
-	__u32 at, end, kind, length;
-
-	if (!in || in->length < 6 || in->bytes[0] != TLS_HANDSHAKE || in->bytes[1] != 3)
-		return FOUND_NONE;
-	if (in->bytes[5] != TLS_CLIENT_HELLO)
-		return FOUND_NONE;
-	/* Record header 5, handshake header 4, version 2, random 32. */
-	at = 43;
-	if (at >= in->length)
-		return FOUND_PART;
-	at += 1 + in->bytes[IN(at)];
-	if (at + 2 > in->length)
-		return FOUND_PART;
-	at += 2 + u16_at(in, at);
-	if (at + 1 > in->length)
-		return FOUND_PART;
-	at += 1 + in->bytes[IN(at)];
-	if (at + 2 > in->length)
-		return FOUND_PART;
-	end = at + 2 + u16_at(in, at);
-	in->at = at + 2;
-	for (int i = 0; i < TLS_EXTENSIONS; i++) {
-		at = in->at;
-		if (at + 4 > end)
-			return FOUND_NONE;
-		if (at + 4 > in->length)
-			return FOUND_PART;
-		kind = u16_at(in, at);
-		length = u16_at(in, at + 2);
-		in->at = at + 4 + length;
-		if (kind)
-			continue;
-		/* A list's length 2, the type 1, the name's length 2. */
-		length = u16_at(in, at + 7);
-		if (at + 9 + length > in->length)
-			return FOUND_PART;
-		if (in->bytes[IN(at + 6)] || !length || length > MT_HOST_MAX)
-			return FOUND_NONE;
-		in->from = at + 9;
-		in->to = at + 9 + length;
-		in->separator = '.';
-		return FOUND_NAME;
-	}
-	return FOUND_PART;
-}
-
-#define HTTP_LOOKED_AT 2048
-#define HOST_FIELD 0x2a686f73743aull /* "\nhost:", each byte with 0x20 */
-
-/* Finds where the Host field of an HTTP/1 request has its value: RFC 9112, 3.2. */
-__noinline int find_field(__u32 slot)
-{
-	struct inspection *in = inspection_of(slot);
-	__u64 window = 0;
-
-	if (!in)
-		return FOUND_NONE;
-	for (__u32 i = 0; i < HTTP_LOOKED_AT; i++) {
-		if (i >= in->length)
-			break;
-		window = window << 8 | in->bytes[i] | 0x20;
-		if ((window & 0xffffffffffffull) == HOST_FIELD && in->bytes[IN(i - 5)] == '\n') {
-			in->at = i + 1;
-			return FOUND_NAME;
-		}
-	}
-	return FOUND_PART;
-}
-
-/* Finds the host that an HTTP/1 request names. */
-__noinline int find_host(__u32 slot)
-{
-	struct inspection *in = inspection_of(slot);
-	int found;
-
-	if (!in || in->length < 16 || (__u8)(in->bytes[0] - 'A') >= 26)
-		return FOUND_NONE;
-	found = find_field(slot);
-	if (found != FOUND_NAME)
-		return found;
-	in->from = 0;
-	for (int i = 0; i < MT_HOST_MAX + 16; i++) {
-		__u32 at = in->at;
-		__u8 c;
-
-		if (at >= in->length)
-			return FOUND_PART;
-		c = in->bytes[IN(at)];
-		if (in->from && !letters[c] && c != '.')
-			break;
-		if (!in->from && c != ' ' && c != '\t')
-			in->from = at;
-		in->at = at + 1;
-	}
-	if (!in->from || in->at == in->from)
-		return FOUND_NONE;
-	in->to = in->at;
-	in->separator = '.';
-	return FOUND_NAME;
 }
 
 #endif

@@ -27,6 +27,7 @@
 #include "families/guard_memory.h"
 #include "families/guard_files.h"
 #include "families/guard_system.h"
+#include "families/guard_sockets.h"
 #include "families/guard_calls.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -92,10 +92,13 @@ final class Bench {
   }
 
   /// The actor's deed under a policy; it may fail.
-  static func act(_ words: [String], under policy: Policy, prepared: [String] = []) throws -> Act {
+  static func act(
+    _ words: [String], under policy: Policy, prepared: [String] = [],
+    altering alter: (Sensor, UInt16) throws -> Void = { _, _ in }
+  ) throws -> Act {
     let bench = try enforcing.get()
     #expect(bench.sensor.missingHooks.map { "\($0.family): \($0.reason)" } == [])
-    let act = try bench.run(words, prepared: prepared, under: policy) { _ in true }
+    let act = try bench.run(words, prepared: prepared, under: policy, altering: alter) { _ in true }
     #expect(bench.malformed == [])
     bench.malformed = []
     return act
@@ -202,7 +205,8 @@ final class Bench {
   // MARK: - One run
 
   private func run(
-    _ words: [String], prepared: [String], under policy: Policy? = nil, _ isComplete: (Act) -> Bool
+    _ words: [String], prepared: [String], under policy: Policy? = nil,
+    altering alter: (Sensor, UInt16) throws -> Void = { _, _ in }, _ isComplete: (Act) -> Bool
   ) throws -> Act {
     job += 1
     let directory = try TemporaryDirectory()
@@ -212,7 +216,10 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
-    if let policy { try sensor.enforce(policy, on: job, in: directory.path) }
+    if let policy {
+      try sensor.enforce(policy, on: job, in: directory.path)
+      try alter(sensor, job)
+    }
     defer { if policy != nil { try? sensor.endPolicy(on: job) } }
     var options = JobOptions(rootProcess: UInt32(child.pid), masker: SecretMasker(mode: .full))
     options.hashesFiles = hasher != nil

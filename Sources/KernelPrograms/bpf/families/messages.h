@@ -3,10 +3,10 @@
  * The packets of watched sockets: names that are asked for, the answers, and the host that a connection's first bytes
  * name (TLS, HTTP/1).
  */
-#include "inspection.h"
+#include "callers.h"
+#include "first_bytes.h"
 
-#define PASS 1
-#define DROP 0
+#define PATIENCE 4 /* tries of what goes no further: some three seconds */
 
 /* How many names a job has asked for by each wildcard; and which, so that none is counted twice. */
 struct asked_key {
@@ -30,49 +30,6 @@ static __always_inline void add_name(struct record *record, struct inspection *i
 	if (in->from < 1 || length > MT_HOST_MAX || in->to > MT_INSPECTED_MAX)
 		return;
 	add_kernel_bytes(record, MT_STR_NAME, in->bytes + IN(in->from), length, 256);
-}
-
-/* Where a packet's payload begins, and its ports; 0: it is none that is looked at. */
-struct packet {
-	__u64 from[2], to[2]; /* as IPv6 */
-	__u32 payload;
-	__u16 source, destination;
-	__u8 protocol;
-};
-
-static __always_inline int open_packet(struct __sk_buff *skb, struct packet *packet)
-{
-	__u8 head[40] __attribute__((aligned(8))) = {}, offset = 0;
-	__u32 at;
-
-	if (bpf_skb_load_bytes(skb, 0, head, 20))
-		return 0;
-	if (head[0] >> 4 == 4) {
-		at = (head[0] & 15) * 4;
-		packet->protocol = head[9];
-		set_v4((__u8 *)packet->from, *(__u32 *)(head + 12));
-		set_v4((__u8 *)packet->to, *(__u32 *)(head + 16));
-	} else {
-		if (bpf_skb_load_bytes(skb, 0, head, 40))
-			return 0;
-		at = 40;
-		packet->protocol = head[6];
-		__builtin_memcpy(packet->from, head + 8, 16);
-		__builtin_memcpy(packet->to, head + 24, 16);
-	}
-	if (bpf_skb_load_bytes(skb, at, head, 8))
-		return 0;
-	packet->source = head[0] << 8 | head[1];
-	packet->destination = head[2] << 8 | head[3];
-	if (packet->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, at + 12, &offset, 1))
-			return 0;
-		at += (offset >> 4) * 4;
-	} else {
-		at += 8;
-	}
-	packet->payload = at;
-	return skb->len > at;
 }
 
 /* Copies a message to where it is looked at. */
@@ -102,30 +59,47 @@ static __always_inline struct peer peer_of(const struct watched *watched)
 	return peer;
 }
 
-/* Tells of a name that is not allowed, in the record that was begun to have a place to look at it. */
+/* Which connection it is, for user space to end it: the packet may have other addresses than the socket by now. */
+static __always_inline void add_connection(struct mt_denial *body, struct __sk_buff *skb, const struct bpf_sock *sk)
+{
+	body->cookie = bpf_get_socket_cookie(skb);
+	body->local_port = sk->src_port;
+	body->family = sk->family;
+	if (sk->family == AF_INET) {
+		*(__u32 *)body->local = sk->src_ip4;
+	} else {
+		((__u32 *)body->local)[0] = sk->src_ip6[0];
+		((__u32 *)body->local)[1] = sk->src_ip6[1];
+		((__u32 *)body->local)[2] = sk->src_ip6[2];
+		((__u32 *)body->local)[3] = sk->src_ip6[3];
+	}
+}
+
+/*
+ * Tells of a name that is not allowed, in the record that was begun to have a place to look at it. `sk`: the connection
+ * that it was said on, or 0.
+ */
 static __always_inline void tell_name(struct record *record, struct inspection *in, struct watched *watched,
-				      __u32 operation, const struct verdict *verdict)
+				      __u32 operation, const struct verdict *verdict, struct __sk_buff *skb,
+				      const struct bpf_sock *sk)
 {
 	__u64 hash = denial_hash(&watched->actor, operation, verdict);
-	struct mt_denial *body = BODY(record, struct mt_denial);
+	struct mt_denial *body;
 
-	COUNT(MT_DENIAL, seen);
-	hash = hash_end(hash_word(hash, in->to ? in->hash : watched->sock));
-	if (was_sent(hash)) {
-		COUNT(MT_DENIAL, deduplicated);
-		COUNT_JOB(watched->actor.job, deduplicated);
+	/* Of a connection that is to be ended each is told. */
+	hash = hash_word(hash, in->to ? in->hash : watched->sock);
+	hash = hash_end(hash_word(hash, sk ? bpf_get_socket_cookie(skb) : 0));
+	if (was_denied(&watched->actor, hash)) {
 		release(record);
 		return;
 	}
-	body->rule = verdict->rule;
-	body->operation = operation;
-	body->section = MT_SECTION_NETWORK;
-	body->action = verdict->action;
-	body->effect = effect_of(verdict);
+	body = describe_denial(record, MT_SECTION_NETWORK, operation, verdict, effect_of(verdict));
 	body->port = watched->port;
 	body->protocol = watched->protocol;
 	body->sock = watched->sock;
 	__builtin_memcpy(body->remote, watched->remote, sizeof(body->remote));
+	if (sk)
+		add_connection(body, skb, sk);
 	if (in->to)
 		add_name(record, in);
 	if (send(record))
@@ -164,22 +138,22 @@ static __always_inline int may_ask(const struct watched *watched, __u32 set, __u
 }
 
 /* A datagram to port 53: what asks for a name that is not allowed does not leave. */
-static __always_inline int query_leaves(struct __sk_buff *skb, struct packet *packet, struct watched *watched)
+static __always_inline int query_leaves(struct __sk_buff *skb, struct packet *packet, struct watched *watched,
+					const struct mt_policy *policy)
 {
-	const struct mt_policy *policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
 	struct peer peer = peer_of(watched);
-	struct verdict verdict = {};
 	struct inspection *in;
+	struct verdict verdict;
 	struct record record;
 	struct query *query;
 	__u32 set = 0;
 
 	if (!begin_denial(&record, watched))
-		return policy ? DROP : PASS;
+		return DROP;
 	in = inspection_of(record.slot);
 	if (!in || !copy_message(skb, packet->payload, in)) {
 		release(&record);
-		return policy ? DROP : PASS;
+		return DROP;
 	}
 	in->to = 0;
 	/* A query, of one question; else it is nothing that a resolver is asked. */
@@ -197,33 +171,43 @@ static __always_inline int query_leaves(struct __sk_buff *skb, struct packet *pa
 	} else {
 		in->to = 0;
 	}
-	if (policy) {
-		verdict = default_of(policy, MT_SECTION_NETWORK);
-		if (set)
-			verdict = verdict_of(ruling_for(set, &peer), policy);
-		if (set && in->is_wild && set != policy->other_names && verdict.action < MT_DENY && !may_ask(watched, set, in->hash))
-			verdict.action = MT_DENY;
-	}
+	verdict = default_of(policy, MT_SECTION_NETWORK);
+	if (set)
+		verdict = verdict_of(ruling_for(set, &peer), policy);
+	if (set && in->is_wild && set != policy->other_names && verdict.action < MT_DENY && !may_ask(watched, set, in->hash))
+		verdict.action = MT_DENY;
 	if (verdict.action == MT_ALLOW) {
 		release(&record);
 		return PASS;
 	}
-	tell_name(&record, in, watched, MT_OP_QUERY, &verdict);
+	tell_name(&record, in, watched, MT_OP_QUERY, &verdict, skb, 0);
 	return verdict.action == MT_OBSERVE ? PASS : DROP;
 }
 
-/* The first bytes of a connection to an address that is allowed for the name it was given. */
-static __always_inline int first_bytes_leave(struct __sk_buff *skb, struct packet *packet, struct watched *watched)
+/*
+ * Whether there is more to come of what decides. Dropped it stays in the socket's queue, and goes out again together
+ * with what is written next, or by itself after a while.
+ */
+static __always_inline int may_wait(struct watched *watched, __u32 length)
 {
-	const struct mt_policy *policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
-	struct peer peer = peer_of(watched);
+	if (length <= watched->part)
+		return watched->waited++ < PATIENCE;
+	watched->part = length;
+	watched->waited = 0;
+	return 1;
+}
+
+/* The first bytes of a connection to an address that is allowed for the name it was given. */
+static __always_inline int first_bytes_leave(struct __sk_buff *skb, const struct bpf_sock *sk, struct packet *packet,
+					     struct watched *watched, const struct mt_policy *policy)
+{
 	__u32 set, operation = MT_OP_SERVER_NAME, found;
+	struct peer peer = peer_of(watched);
 	struct verdict verdict = {};
 	struct inspection *in;
 	struct record record;
+	__u64 ruling;
 
-	if (!policy)
-		return PASS;
 	if (!begin_denial(&record, watched))
 		return DROP;
 	in = inspection_of(record.slot);
@@ -231,21 +215,30 @@ static __always_inline int first_bytes_leave(struct __sk_buff *skb, struct packe
 		release(&record);
 		return DROP;
 	}
-	in->to = 0;
-	found = find_server_name(record.slot);
-	if (found == FOUND_NONE && in->bytes[0] != TLS_HANDSHAKE) {
+	in->to = in->port = 0;
+	if (in->bytes[0] == TLS_HANDSHAKE) {
+		found = find_server_name(record.slot);
+	} else {
 		operation = MT_OP_HOST;
 		found = find_host(record.slot);
 	}
+	if (found == FOUND_PART && skb->len - packet->payload == in->length && may_wait(watched, in->length)) {
+		release(&record);
+		return DROP;
+	}
 	if (found == FOUND_NAME) {
-		verdict = default_of(policy, MT_SECTION_NETWORK);
+		/* What a proxy is asked for is somebody else's port. */
+		if (in->port)
+			peer.port = in->port;
 		set = named_set(record.slot, policy);
-		if (set)
-			verdict = verdict_of(ruling_for(set, &peer), policy);
-	} else if (found == FOUND_PART) {
-		/* What is not to be seen whole may be anything. */
+		ruling = set ? ruling_for(set, &peer) : NO_RULING;
+		verdict = verdict_of(ruling < watched->ruling ? ruling : watched->ruling, policy);
+	} else if (found != FOUND_NONE) {
 		in->to = 0;
-		verdict = default_of(policy, MT_SECTION_NETWORK);
+		/* It may be for a host that is denied. */
+		verdict.action = MT_DENY;
+		if (!(policy->flags & MT_POLICY_DENIES_NAMES))
+			verdict = verdict_of(watched->ruling, policy);
 	}
 	if (verdict.action < MT_DENY)
 		watched->watch &= ~WATCH_NAME;
@@ -255,7 +248,7 @@ static __always_inline int first_bytes_leave(struct __sk_buff *skb, struct packe
 		release(&record);
 		return PASS;
 	}
-	tell_name(&record, in, watched, operation, &verdict);
+	tell_name(&record, in, watched, operation, &verdict, skb, verdict.action < MT_DENY ? 0 : sk);
 	return verdict.action == MT_OBSERVE ? PASS : DROP;
 }
 
@@ -283,7 +276,7 @@ int messages_leave(struct __sk_buff *skb)
 
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, 0) : 0;
-	if (!watched || !watched->watch || !open_packet(skb, &packet))
+	if (!watched || !watched->watch || !open_packet(skb, &packet) || skb->len <= packet.payload)
 		return PASS;
 	policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
 	if (!policy)
@@ -294,14 +287,14 @@ int messages_leave(struct __sk_buff *skb)
 	if (packet.protocol != sk->protocol)
 		return watched->watch & (WATCH_NAME | WATCH_QUERIES) ? DROP : PASS;
 	if (packet.protocol == IPPROTO_TCP)
-		return watched->watch & WATCH_NAME ? first_bytes_leave(skb, &packet, watched) : PASS;
+		return watched->watch & WATCH_NAME ? first_bytes_leave(skb, sk, &packet, watched, policy) : PASS;
 	if (packet.protocol != IPPROTO_UDP)
 		return PASS;
 	if ((watched->watch & WATCH_ANSWERS) && packet.source == PORT_DNS)
 		return answer_leaves(&packet, watched);
 	/* By its address: its port may have been translated by now, as that of Docker's resolver is. */
 	return (watched->watch & WATCH_QUERIES) && is_resolver(policy->id, (__u8 *)packet.to) ?
-		       query_leaves(skb, &packet, watched) : PASS;
+		       query_leaves(skb, &packet, watched, policy) : PASS;
 }
 
 /* Starts the record of an answer, with the message in it. Returns 0 if it is from nobody whose answers are believed. */
@@ -312,7 +305,8 @@ static __always_inline int begin_answer(struct record *record, struct __sk_buff 
 	struct inspection *in;
 	struct mt_answer *body;
 
-	if (!open_packet(skb, &packet) || packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS)
+	if (!open_packet(skb, &packet) || packet.protocol != IPPROTO_UDP || packet.source != PORT_DNS ||
+	    skb->len <= packet.payload)
 		return 0;
 	if (!is_resolver(policy, (__u8 *)packet.from))
 		return 0;
@@ -334,13 +328,11 @@ static __always_inline int begin_answer(struct record *record, struct __sk_buff 
 }
 
 /* What a socket that asks a resolver is told; nothing of other sockets' packets, which come by here all the same. */
-static __always_inline struct watched *asking(struct __sk_buff *skb)
+static __always_inline struct watched *asking(struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct watched *watched;
 
-	sk = sk ? bpf_sk_fullsock(sk) : 0;
-	if (!sk || sk->protocol != IPPROTO_UDP)
+	if (sk->protocol != IPPROTO_UDP)
 		return 0;
 	watched = bpf_sk_storage_get(&watched_sockets, sk, 0, 0);
 	return watched && (watched->watch & WATCH_QUERIES) ? watched : 0;
@@ -359,7 +351,8 @@ static __noinline int tell_answer(struct __sk_buff *skb, struct watched *watched
 SEC("cgroup_skb/ingress")
 int names_arrive(struct __sk_buff *skb)
 {
-	struct watched *watched = asking(skb);
+	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+	struct watched *watched = sk ? asking(sk) : 0;
 
 	return watched ? tell_answer(skb, watched) : PASS;
 }
@@ -399,7 +392,14 @@ static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watc
 SEC("cgroup_skb/ingress")
 int messages_arrive(struct __sk_buff *skb)
 {
-	struct watched *watched = asking(skb);
+	struct bpf_sock *sk = skb->sk;
+	struct watched *watched;
 
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	if (!sk)
+		return PASS;
+	if (sk->protocol == IPPROTO_TCP)
+		return sk->state == TCP_LISTEN ? caller_arrives(skb, number_of(sk), sk->src_port) : PASS;
+	watched = asking(sk);
 	return watched ? answer_arrives(skb, watched) : PASS;
 }

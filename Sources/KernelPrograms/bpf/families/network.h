@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* IPv4 and IPv6: asked for (cgroup hooks, whichever call or io_uring asks), established and ended (TCP's states). */
 #include "hooks.h"
-#include "sockets.h"
-#include "packets.h"
+#include "hosts.h"
+#include "listeners.h"
 
 #define ALLOW 1
 #define REFUSE 0
@@ -64,6 +64,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 	struct peer peer = {};
 	struct actor actor = {};
 	struct verdict verdict = {};
+	__u64 ruling = NO_RULING;
 	struct watched *watched;
 	int by_name = 0;
 	__u32 what = 0;
@@ -93,7 +94,8 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 		is_dns = is_resolver(policy->id, peer.key.address);
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
-		verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
+		ruling = judge(&peer, actor.job, &by_name);
+		verdict = verdict_of(ruling, policy);
 		if (is_dns)
 			verdict = (struct verdict){};
 		/* Who speaks to somebody goes on speaking to it, whatever became of the name. */
@@ -108,7 +110,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 			what = WATCH_NAME;
 		else if (by_name)
 			what = WATCH_DATAGRAM;
-		if (what && !watch(context->sk, what, &actor, &peer) && policy)
+		if (what && !watch(context->sk, what, &actor, &peer, by_name ? NO_RULING : ruling) && policy)
 			verdict.action = MT_DENY;
 		else if (!what && watched)
 			watched->watch &= WATCH_STAYS;
@@ -253,7 +255,7 @@ static __always_inline void watch_answers(struct bpf_sock *context, const struct
 	struct peer peer = {.port = PORT_DNS, .protocol = MT_PROTOCOL_UDP};
 
 	if (policy_of(actor->job, MT_SECTION_NETWORK))
-		watch(context, WATCH_ANSWERS, actor, &peer);
+		watch(context, WATCH_ANSWERS, actor, &peer, NO_RULING);
 }
 
 static __always_inline int binding(struct bpf_sock *context, __u32 family)
@@ -322,15 +324,6 @@ int sock_create(struct bpf_sock *context)
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
-/* Packet sockets, before they are made; not those of the kernel itself. */
-static __always_inline int asked_for_socket(const __u64 *arguments, __u32 how)
-{
-	if (ARGUMENT(arguments, 0, __u32) != AF_PACKET || ARGUMENT(arguments, 3, __u32))
-		return 0;
-	return look_at_packet_socket(ARGUMENT(arguments, 1, __u32), 0, how);
-}
-GUARD(socket_create, asked_for_socket)
-
 SEC("cgroup/post_bind4")
 int post_bind4(struct bpf_sock *context)
 {
@@ -354,6 +347,8 @@ static __always_inline void listening(struct sock *sk)
 	if (!tag)
 		return;
 	actor = actor_of(task, tag);
+	if (config.enforces)
+		remember_listener(address_of(sk), &actor);
 	COUNT(MT_LISTEN, seen);
 	if (!begin(&record, MT_LISTEN, MT_CRITICAL, sizeof(*body), &actor))
 		return;
@@ -385,6 +380,13 @@ __noinline int listening_told(__u64 sock)
 	return 0;
 }
 
+__noinline int listener_ended(__u64 sock)
+{
+	if (config.enforces)
+		forget_listener(sock);
+	return 0;
+}
+
 /* A socket becomes established or closed. Who comes second finds nothing left to do. */
 static __always_inline void flow_state_set(const struct sock *sk, __u32 new_state)
 {
@@ -400,7 +402,9 @@ static __always_inline void state_set(const __u64 *arguments, int may_be_again)
 	const struct sock *sk = ARGUMENT(arguments, 0, const struct sock *);
 	__u32 new_state = ARGUMENT(arguments, 2, __u32);
 
-	if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE)
+	if (config.enforces && ARGUMENT(arguments, 1, __u32) == TCP_LISTEN)
+		listener_ended(address_of(sk));
+	else if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE)
 		flow_state_set(sk, new_state);
 	else if (new_state == TCP_LISTEN && !may_be_again) /* a task's own doing, which comes within no other */
 		listening_told(address_of(sk));

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Packets, and those by which somebody connects to a job. */
+#ifndef MARTLET_CALLERS_H
+#define MARTLET_CALLERS_H
+
+#include "hosts.h"
+#include "listeners.h"
+
+#define PASS 1
+#define DROP 0
+
+/* Where a packet's payload begins, and its ports. */
+struct packet {
+	__u64 from[2], to[2]; /* as IPv6 */
+	__u32 payload;
+	__u16 source, destination;
+	__u8 protocol;
+	__u8 is_v4;
+};
+
+static __always_inline int open_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	__u8 head[40] __attribute__((aligned(8))) = {}, offset = 0;
+	__u32 at;
+
+	if (bpf_skb_load_bytes(skb, 0, head, 20))
+		return 0;
+	if (head[0] >> 4 == 4) {
+		at = (head[0] & 15) * 4;
+		packet->is_v4 = 1;
+		packet->protocol = head[9];
+		set_v4((__u8 *)packet->from, *(__u32 *)(head + 12));
+		set_v4((__u8 *)packet->to, *(__u32 *)(head + 16));
+	} else {
+		if (bpf_skb_load_bytes(skb, 0, head, 40))
+			return 0;
+		at = 40;
+		packet->protocol = head[6];
+		__builtin_memcpy(packet->from, head + 8, 16);
+		__builtin_memcpy(packet->to, head + 24, 16);
+	}
+	if (bpf_skb_load_bytes(skb, at, head, 8))
+		return 0;
+	packet->source = head[0] << 8 | head[1];
+	packet->destination = head[2] << 8 | head[3];
+	if (packet->protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, at + 12, &offset, 1))
+			return 0;
+		at += (offset >> 4) * 4;
+	} else {
+		at += 8;
+	}
+	packet->payload = at;
+	return 1;
+}
+
+/* Whether who connects is a socket of the same job here, which has been judged: both ends need not be allowed. */
+static __always_inline int is_own_job(struct __sk_buff *skb, struct packet *packet, __u32 job)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *caller;
+	struct flow *flow;
+	__u64 sock;
+
+	/* As a packet to the caller has it. */
+	if (packet->is_v4) {
+		tuple.ipv4.saddr = packet->to[1] >> 32;
+		tuple.ipv4.daddr = packet->from[1] >> 32;
+		tuple.ipv4.sport = __builtin_bswap16(packet->destination);
+		tuple.ipv4.dport = __builtin_bswap16(packet->source);
+		caller = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, packet->to, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, packet->from, 16);
+		tuple.ipv6.sport = __builtin_bswap16(packet->destination);
+		tuple.ipv6.dport = __builtin_bswap16(packet->source);
+		caller = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!caller)
+		return 0;
+	sock = number_of(caller);
+	bpf_sk_release(caller);
+	flow = bpf_map_lookup_elem(&sockets, &sock);
+	return flow && flow->actor.job == job && flow->started >= incarnation_of(job);
+}
+
+/* Somebody connects to a socket at which a process of a job listens. */
+static __noinline int caller_arrives(struct __sk_buff *skb, __u64 sock, __u32 port)
+{
+	struct listener *listener = bpf_map_lookup_elem(&listeners, &sock);
+	struct socket_denial denial = {
+		.family = AF_INET6, .type = SOCK_STREAM, .operation = MT_OP_ACCEPT};
+	struct peer peer = {.key = {.prefix = WHOLE_ADDRESS}, .port = port, .protocol = MT_PROTOCOL_TCP};
+	const struct mt_policy *policy;
+	struct packet packet = {};
+	int by_name;
+
+	/* A socket can outlive its job. */
+	if (!listener || listener->job != incarnation_of(listener->actor.job))
+		return PASS;
+	policy = policy_of(listener->actor.job, MT_SECTION_NETWORK);
+	if (!policy || !open_packet(skb, &packet))
+		return PASS;
+	__builtin_memcpy(peer.key.address, packet.from, 16);
+	peer.key.policy = policy->id;
+	peer.subjects = listener->subjects;
+	denial.verdict = verdict_of(judge(&peer, listener->actor.job, &by_name), policy);
+	if (denial.verdict.action == MT_ALLOW || is_own_job(skb, &packet, listener->actor.job))
+		return PASS;
+	denial.sock = opaque((const void *)sock);
+	denial.effect = effect_of(&denial.verdict);
+	tell_denied(&listener->actor, &peer, &denial);
+	return denial.verdict.action == MT_OBSERVE ? PASS : DROP;
+}
+
+#endif
