@@ -113,6 +113,12 @@ const struct mt_inherited *mt_inherited_read(void)
 	}
 }
 
+long mt_inherited_descriptors(const struct mt_inherited *inherited, const int **descriptors)
+{
+	*descriptors = inherited->descriptors;
+	return inherited->descriptors_known ? (long)inherited->descriptor_count : -EBADF;
+}
+
 bool mt_inherited_ignores(const struct mt_inherited *inherited, int signal)
 {
 	return signal >= 1 && signal <= LAST_SIGNAL && inherited->ignored & 1ULL << (signal - 1);

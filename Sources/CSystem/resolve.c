@@ -266,7 +266,7 @@ static int open_of_process(uint32_t pid, uint64_t start, const char *name, int f
 
 	if (directory < 0)
 		return directory;
-	fd = openat(directory, name, O_PATH | O_CLOEXEC | flags);
+	fd = openat(directory, name, O_CLOEXEC | flags);
 	if (fd < 0)
 		fd = -errno;
 	close(directory);
@@ -275,12 +275,17 @@ static int open_of_process(uint32_t pid, uint64_t start, const char *name, int f
 
 int mt_root_of_process(uint32_t pid, uint64_t start)
 {
-	return open_of_process(pid, start, "root", O_DIRECTORY);
+	return open_of_process(pid, start, "root", O_PATH | O_DIRECTORY);
 }
 
 int mt_image_of_process(uint32_t pid, uint64_t start)
 {
-	return open_of_process(pid, start, "exe", 0);
+	return open_of_process(pid, start, "exe", O_PATH);
+}
+
+int mt_network_of_process(uint32_t pid, uint64_t start)
+{
+	return open_of_process(pid, start, "ns/net", O_RDONLY);
 }
 
 int mt_open_named(int root, const char *path)

@@ -24,13 +24,19 @@ public struct JobRecorder: ~Copyable {
   private var logError: String?
   private var lastSummary = LogSummary()
   private let hasher: FileHasher?
+  private let aftermath: Aftermath?
   private let digests = DigestBox()
 
-  /// - Parameter hasher: of the files that the job executes and writes, if its options ask for that
-  public init(state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil) {
+  /// - Parameters:
+  ///   - hasher: of the files that the job executes and writes, if its options ask for that
+  ///   - aftermath: of what a policy refuses, where one is in force
+  public init(
+    state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil, aftermath: Aftermath? = nil
+  ) {
     self.state = state
     self.log = log
     self.hasher = hasher
+    self.aftermath = aftermath
   }
 
   /// Folds a record and writes its line.
@@ -45,6 +51,7 @@ public struct JobRecorder: ~Copyable {
         giveUpLog(error)
       }
     }
+    if record.type == .denial { aftermath?.take(record) }
     if record.type == .exec, let hasher, let request = state.digestRequest(for: record) {
       digests.ask(request, hasher)
     }

@@ -10,6 +10,37 @@ public struct Inherited {
     guard let pointer = mt_inherited_read() else { throw SystemError("note the inherited state", code: errno) }
     self.pointer = pointer
   }
+
+  /// A socket of the internet, or a packet socket, that the command is to have.
+  public struct Socket: Sendable {
+    public var descriptor: Int32
+    /// `AF_INET`, `AF_INET6` or `AF_PACKET`; `SOCK_*`; `IPPROTO_*`.
+    public var family: Int32
+    public var type: Int32
+    public var networkProtocol: Int32
+    public var isListening: Bool
+    /// 16 bytes, IPv4 as IPv6, and a port of 0, where it is connected to nobody.
+    public var remote: [UInt8]
+    public var remotePort: UInt16
+  }
+
+  /// nil: there are more descriptors than are kept, or no /proc that tells which.
+  public var sockets: [Socket]? {
+    let room = 1024
+    var found: [Socket]?
+    withUnsafeTemporaryAllocation(of: mt_socket.self, capacity: room) { out in
+      guard let base = out.baseAddress else { return }
+      let count = mt_inherited_sockets(pointer, base, room)
+      guard count >= 0 else { return }
+      found = out.prefix(count).map { one in
+        Socket(
+          descriptor: one.descriptor, family: one.family, type: one.type, networkProtocol: one.protocol,
+          isListening: one.is_listening != 0, remote: withUnsafeBytes(of: one.remote) { Array($0) },
+          remotePort: one.remote_port)
+      }
+    }
+    return found
+  }
 }
 
 /// A command: bytes that are handed to exec(2) untouched.

@@ -43,6 +43,7 @@ final class Pipeline: @unchecked Sendable {
   private let onStatus: ((SensorStatus) -> Void)?
   private let hasher: FileHasher?
   private let denials: DenialMessages?
+  private let aftermath: Aftermath?
   private var log: EventLogWriter?
   private var recording: RunRecording?
   private var thread: pthread_t?
@@ -53,11 +54,13 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
-    hasher: FileHasher? = nil, denials: DenialMessages? = nil, onStatus: ((SensorStatus) -> Void)? = nil
+    hasher: FileHasher? = nil, denials: DenialMessages? = nil, aftermath: Aftermath? = nil,
+    onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
     self.hasher = hasher
     self.denials = denials
+    self.aftermath = aftermath
     isCounted = sensorOptions.counts
     pace = RingPace(sensorOptions.wakeup)
     self.onStatus = onStatus
@@ -87,7 +90,7 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(state, log: log.take(), hasher, denials)
+    var reader = Reader(state, log: log.take(), hasher, denials, aftermath)
     var nextPublication: UInt64 = 0
     var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
@@ -109,6 +112,7 @@ final class Pipeline: @unchecked Sendable {
     sensor.rings.drainAll { reader.take($0) }
     reader.recorder.finishHashing()
     hasher?.end()
+    aftermath?.end()
     recording = finish(reader, detaching: detaching)
   }
 
@@ -167,10 +171,13 @@ private struct Reader: ~Copyable {
   private var denials: DenialMessages?
   private let state: JobState
 
-  init(_ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ denials: DenialMessages?) {
+  init(
+    _ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ denials: DenialMessages?,
+    _ aftermath: Aftermath?
+  ) {
     self.state = state
     self.denials = denials
-    recorder = JobRecorder(state: state, log: log, hasher: hasher)
+    recorder = JobRecorder(state: state, log: log, hasher: hasher, aftermath: aftermath)
   }
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) {

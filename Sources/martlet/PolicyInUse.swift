@@ -4,6 +4,7 @@ import KernelSensor
 import Observation
 import Policy
 import Reporting
+import Supervision
 
 /// The policy of a run: the one that was asked for, narrowed by that of the machine.
 struct PolicyInUse {
@@ -63,6 +64,46 @@ struct PolicyInUse {
   func notPrevented(_ rows: [RuleEnforcement]) -> [String] {
     rows.filter { $0.action >= .deny && $0.strength != .prevented }
       .map { "\(place($0)) (\($0.section), \($0.strength == .killed ? "who does it is killed" : "only told"))" }
+  }
+
+  /// Sockets that the command would have from the beginning, which no hook asks about.
+  ///
+  /// - Parameter sockets: nil: nobody knows
+  /// - Throws: what would be allowed through one of them that the policy does not allow
+  func check(_ sockets: [Inherited.Socket]?) throws(Refusal) {
+    guard policy.network != nil else { return }
+    guard let sockets else {
+      throw Refusal(
+        message:
+          "which descriptors the command would inherit is not known, and a connection among them would be one that "
+          + "the policy does not know of: is /proc mounted?")
+    }
+    for socket in sockets {
+      guard let problem = objection(to: socket) else { continue }
+      throw Refusal(
+        message: "descriptor \(socket.descriptor) is \(problem): close it for martlet (\(socket.descriptor)>&- in a "
+          + "shell), or allow it.")
+    }
+  }
+
+  private func objection(to socket: Inherited.Socket) -> String? {
+    // Whoever in the job uses it: rules for some executables do not allow it.
+    let anybody = PolicyActor(executable: "")
+    func word(_ index: Int) -> UInt64 { socket.remote[index..<index + 8].reduce(0) { $0 << 8 | UInt64($1) } }
+    let address = IPAddress(high: word(0), low: word(8))
+    if socket.family == AF_PACKET || socket.type == Int32(SOCK_RAW.rawValue) {
+      let to = PolicyDestination(address, port: 0, .raw)
+      return policy.decide(connect: to, by: anybody).isAllowed ? nil : "a raw socket, which the policy does not allow"
+    }
+    if socket.isListening {
+      return policy.network?.defaultAction ?? .allow >= .deny
+        ? "a listening socket, whose callers martlet cannot hold to the policy" : nil
+    }
+    guard socket.remotePort != 0 else { return nil }
+    let isTCP = socket.type == Int32(SOCK_STREAM.rawValue)
+    let to = PolicyDestination(address, port: socket.remotePort, isTCP ? .tcp : .udp)
+    guard !policy.decide(connect: to, by: anybody).isAllowed else { return nil }
+    return "connected to \(address.description) at port \(socket.remotePort), which the policy does not allow"
   }
 
   private static func nodePolicy() throws(Refusal) -> Policy? {

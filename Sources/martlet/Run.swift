@@ -66,6 +66,7 @@ struct Run {
     let policy: PolicyInUse?
     do {
       policy = try PolicyInUse.read(self.policy)
+      try policy?.check(inherited.sockets)
     } catch {
       throw Refusal(message: "\(error.message)\nThe command was not run.")
     }
@@ -156,12 +157,14 @@ struct Run {
     jobOptions.countsBytes = sensor.countsBytes
     jobOptions.hashesFiles = self.sensor.hashesImages
     let hasher = jobOptions.hashesFiles ? try FileHasher() : nil
+    let aftermath = try policy.map { _ in try Aftermath { Message.say($0) } }
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
       sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log, hasher: hasher,
-      denials: policy.map { DenialMessages($0.inForce) }, onStatus: metrics.map { $0.publish })
+      denials: policy.map { DenialMessages($0.inForce) }, aftermath: aftermath, onStatus: metrics.map { $0.publish })
     try hasher?.start()
+    try aftermath?.start()
     try pipeline.start()
     report.startedAt = Clock.boottime
     do {

@@ -47,6 +47,18 @@ class Policy(Case):
             with open(self.path("report/" + name)) as file:
                 self.assertIn("martlet.yaml:2", file.read())
 
+    def test_who_is_to_be_killed_for_whom_it_speaks_to_is(self):
+        done, report = self.run_under(
+            "version: 1\nnetwork: {default: kill}\n", "python3", "-c",
+            "import socket, time\n"
+            "try: socket.create_connection(('127.0.0.1', 9))\n"
+            "except PermissionError: time.sleep(60)\n"
+            "open('survived', 'w')")
+        self.assertEqual(done.returncode, 128 + 9, done.stderr)
+        self.assertFalse(os.path.exists(self.path("survived")))
+        denial, = report["denials"]
+        self.assertEqual((denial["effect"], denial["operation"]), ("prevented", "connect"))
+
     def test_what_is_only_observed_is_done_and_told(self):
         done, report = self.run_under(
             "version: 1\nnetwork: {default: observe}\n", "python3", "-c",

@@ -21,6 +21,9 @@ struct mt_inherited;
  * while there is one thread. NULL, and errno, if that cannot be had. */
 const struct mt_inherited *mt_inherited_read(void);
 
+/* Those that a command inherits: how many, or -EBADF: too many, or no /proc. */
+long mt_inherited_descriptors(const struct mt_inherited *inherited, const int **descriptors);
+
 /* Whether `signal` was ignored then. */
 bool mt_inherited_ignores(const struct mt_inherited *inherited, int signal);
 

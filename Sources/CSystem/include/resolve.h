@@ -38,6 +38,9 @@ int mt_root_of_process(uint32_t pid, uint64_t start);
 /* Likewise of the program that a process runs, whatever has become of its name: a descriptor by O_PATH. */
 int mt_image_of_process(uint32_t pid, uint64_t start);
 
+/* Likewise of the network namespace that a process is in, as setns(2) takes it. */
+int mt_network_of_process(uint32_t pid, uint64_t start);
+
 /* The file of that name, last link not followed: a descriptor by O_PATH, or a negative errno. `root` as above. */
 int mt_open_named(int root, const char *path);
 
