@@ -8,6 +8,8 @@
 
 #define PASS 1
 #define DROP 0
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
 
 /* Where a packet's payload begins, and its ports. */
 struct packet {
@@ -16,11 +18,12 @@ struct packet {
 	__u16 source, destination;
 	__u8 protocol;
 	__u8 is_v4;
+	__u8 flags; /* of TCP */
 };
 
 static __always_inline int open_packet(struct __sk_buff *skb, struct packet *packet)
 {
-	__u8 head[40] __attribute__((aligned(8))) = {}, offset = 0;
+	__u8 head[40] __attribute__((aligned(8))) = {}, words[2] = {};
 	__u32 at;
 
 	if (bpf_skb_load_bytes(skb, 0, head, 20))
@@ -44,9 +47,10 @@ static __always_inline int open_packet(struct __sk_buff *skb, struct packet *pac
 	packet->source = head[0] << 8 | head[1];
 	packet->destination = head[2] << 8 | head[3];
 	if (packet->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, at + 12, &offset, 1))
+		if (bpf_skb_load_bytes(skb, at + 12, words, 2))
 			return 0;
-		at += (offset >> 4) * 4;
+		at += (words[0] >> 4) * 4;
+		packet->flags = words[1];
 	} else {
 		at += 8;
 	}
@@ -99,7 +103,8 @@ static __noinline int caller_arrives(struct __sk_buff *skb, __u64 sock, __u32 po
 	if (!listener || listener->job != incarnation_of(listener->actor.job))
 		return PASS;
 	policy = policy_of(listener->actor.job, MT_SECTION_NETWORK);
-	if (!policy || !open_packet(skb, &packet))
+	/* Only how a connection begins: who is not answered then has none. */
+	if (!policy || !open_packet(skb, &packet) || (packet.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return PASS;
 	__builtin_memcpy(peer.key.address, packet.from, 16);
 	peer.key.policy = policy->id;
