@@ -11,5 +11,6 @@
 #include "probe.h"
 #include "resolve.h"
 #include "ring.h"
+#include "search.h"
 
 #endif
