@@ -189,7 +189,8 @@ static int connection(void)
 	    connect(client, (struct sockaddr *)&address, length) ||
 	    (server = accept4(listener, 0, 0, SOCK_CLOEXEC)) < 0 ||
 	    setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
-	    setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)))
+	    setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    send(client, "", 1, MSG_NOSIGNAL) != 1 || read(server, &byte, 1) != 1)
 		error = -errno;
 	close(client);
 	if (!error && (read(server, &byte, 1) >= 0 || errno != ECONNRESET))

@@ -67,10 +67,12 @@ struct EventSerializer: ~Copyable {
     case .exit: writeExit(record, to: &line)
     case .claim: writeClaim(record, applied, to: &line)
     case .step: writeVariables(applied, to: &line)
-    // The agent's own: they say where containers belong, and are in no job's log.
-    case .daemon, .cgroup: break
+    // The agent's own: they say where containers belong, and are in no job's log. What TLS is given is in plain text, and
+    // is in none whatever happens.
+    case .daemon, .cgroup, .tlsWrite, .tlsSent: break
     case .denial: writeDenial(record, applied, to: &line)
     case .answer: writeAnswer(record, to: &line)
+    case .request: writeRequest(record, applied, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)
@@ -92,7 +94,7 @@ struct EventSerializer: ~Copyable {
   static func room(_ type: RecordType, _ applied: borrowing Applied) -> Int {
     var strings = applied.directory.count &+ applied.name.count
     if type != .open && type != .close { strings &+= applied.directory2.count &+ applied.name2.count }
-    if type == .security { strings &+= applied.detail.count }
+    if type == .security || type == .request { strings &+= applied.detail.count }
     if type == .claim || type == .step { strings &+= applied.variables.count }
     if type == .exec || type == .claim {
       strings &+= applied.executable.count &+ applied.filename.count
@@ -192,6 +194,9 @@ struct EventSerializer: ~Copyable {
       case .cgroup: #"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#
       case .denial: #"{"class_uid":2004,"activity_id":1,"activity_name":"denial""#
       case .answer: #"{"class_uid":4003,"activity_id":2,"activity_name":"answer""#
+      case .tlsWrite: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_write""#
+      case .tlsSent: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_sent""#
+      case .request: #"{"class_uid":4002,"activity_id":99,"activity_name":"request""#
       }
     out.append(prefix)
   }

@@ -44,6 +44,7 @@ extension Fold {
     if let duration = one.durationNanoseconds {
       first.durationNanoseconds = (first.durationNanoseconds ?? 0) &+ duration
     }
+    first.requests.merge(one.requests)
     if one.startedAt < first.startedAt { first.startedAt = one.startedAt }
   }
 
@@ -77,6 +78,7 @@ extension Fold {
     out.networkProtocol = entry.protocolNumber
     out.startedAt = entry.startedAt
     out.error = entry.error
+    out.requests = requests(ofFlow: flow)
     if entry.flags & FlowEntry.hasBytes != 0 {
       out.durationNanoseconds = entry.duration
       out.sentBytes = entry.sent

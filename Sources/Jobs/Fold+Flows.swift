@@ -27,7 +27,7 @@ extension FlowSummary.State {
 }
 
 extension Fold {
-  private func findFlow(_ sock: UInt64) -> UInt32 {
+  func findFlow(_ sock: UInt64) -> UInt32 {
     let all = flows.all
     return flowIndex.find(hash(sock)) { all[Int($0)].sock == sock }
   }
@@ -80,6 +80,7 @@ extension Fold {
     case .tcpClose: closeFlow(body, known, process, record.time)
     case .flowOpen:
       let flow = known != 0 ? known : pastFlow(body, process, record.time)
+      if known == 0 { adoptRequests(of: body.sock, for: flow) }
       update(flow, body, body.established != 0 ? .established : .requested)
     default: update(newFlow(body, image, record.time), body, .requested)
     }
@@ -142,6 +143,7 @@ extension Fold {
   private mutating func closeFlow(_ body: mt_sock, _ known: UInt32, _ process: UInt32, _ time: UInt64) {
     let flow = known != 0 ? known : pastFlow(body, process, time)
     if flow == 0 { return }
+    if known == 0 { adoptRequests(of: body.sock, for: flow) }
     let isListener = flows[flow].pointee.flags & FlowEntry.isListener != 0
     let wasEstablished = body.established != 0 || flows[flow].pointee.state == FlowSummary.State.established.code
     let state: FlowSummary.State = isListener ? .listening : wasEstablished ? .closed : .failed

@@ -13,6 +13,7 @@ extension Fold {
     out.notKept = notKept
     if options.countsBytes { out.bytes = ByteCounting() }
     out.hashing = hashing()
+    out.requests = requestCounting()
     out.processes = processes.indices.map { summary(ofProcess: $0) }
     out.imageLinks = images.indices.map { link($0) }
     for process in processes.indices {

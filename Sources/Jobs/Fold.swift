@@ -71,6 +71,11 @@ struct Fold: ~Copyable {
   var hostIndex = HashIndex()
   var denials = Pool(none: DenialEntry())
   var denialIndex = HashIndex()
+  var requests = Pool(none: RequestEntry())
+  var requestIndex = HashIndex()
+  var requestLists = Pool(none: RequestList())
+  var requestListIndex = HashIndex()
+  var requestCounts = RequestCounting()
   /// Deeds that were stopped of which there was no room to keep more.
   var deniedBeyond: UInt64 = 0
 
@@ -130,12 +135,13 @@ struct Fold: ~Copyable {
       + files.bytes + accesses.bytes + transfers.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
-      + copies.bytes + flows.bytes + actions.bytes + hosts.bytes + denials.bytes + arena.bytes
+      + copies.bytes + flows.bytes + actions.bytes + hosts.bytes + denials.bytes + requests.bytes
+      + requestLists.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
       + actionIndex.bytes + hostIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes
-      + digestIndex.bytes
+      + digestIndex.bytes + requestIndex.bytes + requestListIndex.bytes
     return entries + others + indices
   }
 
@@ -219,10 +225,11 @@ struct Fold: ~Copyable {
     case .digest: applyDigest(record)
     case .claim: applyClaim(record, process, image)
     case .step: applyStep(record, process)
-    // They say where containers belong, which is not the fold's business.
-    case .daemon, .cgroup: break
+    // They say where containers belong, which is not the fold's business; what TLS is given is for the decoder alone.
+    case .daemon, .cgroup, .tlsWrite, .tlsSent: break
     case .denial: applyDenial(record, process, image)
     case .answer: applyAnswer(record)
+    case .request: applyRequest(record, process)
     }
   }
 }

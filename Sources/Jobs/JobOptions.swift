@@ -13,6 +13,8 @@ public struct JobOptions: Sendable {
     public var actions = 65_536
     public var hosts = 65_536
     public var denials = 65_536
+    /// Equal ones of a connection counted as one.
+    public var requests = 65_536
     /// Of everything together, in bytes. Files and names stop at three quarters of it, so that a flood of them
     /// does not hide a process or a connection.
     public var bytes = 256 << 20
@@ -31,6 +33,8 @@ public struct JobOptions: Sendable {
   public var countsBytes = false
   /// Files are hashed that were executed or written: what is told of them, and what nothing is told of, is in the snapshot.
   public var hashesFiles = false
+  /// What is handed to TLS is looked at: requests are in the snapshot, and if there are none, that.
+  public var readsRequests = false
   /// Look at the file system to resolve paths with symbolic links. Off: such paths stay unresolved.
   public var resolvesPaths = true
   /// The records were made from an event log: absolute paths in them are what the kernel saw.

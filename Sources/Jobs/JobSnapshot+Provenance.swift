@@ -167,6 +167,7 @@ public struct NotKept: Sendable, Hashable {
   /// Addresses whose names were heard.
   public var hosts: UInt64 = 0
   public var denials: UInt64 = 0
+  public var requests: UInt64 = 0
   /// Strings (arguments, directories of work) left out of what was kept.
   public var strings: UInt64 = 0
   /// Versions of files that were to be hashed.

@@ -39,6 +39,8 @@ public struct JobSnapshot: Sendable {
   public var edges = DataEdges()
   /// Numbers of bytes were asked for: files have them, or not all could be counted.
   public var bytes: ByteCounting?
+  /// Requests over TLS were to be read, and what came of it.
+  public var requests: RequestCounting?
   /// Files were to be hashed, and what came of it.
   public var hashing: FileHashing?
 
@@ -213,6 +215,8 @@ public struct FlowSummary: Sendable {
   public var error: Int32 = 0
   /// Equal flows (same process, kind, remote address and port) beyond the first; their bytes are added up.
   public var repeats: UInt32 = 0
+  /// What was asked for over TLS; none if that was not to be read.
+  public var requests = FlowRequests()
 
   public init() {}
 }

@@ -94,6 +94,7 @@ extension Sensor {
       options.recognisesJobs = true
       options.countsBytes = true
       options.hashesImages = true
+      options.readsRequests = true
       options.names = true
       options.enforces = policy != nil
       let features = KernelFeature.available(without: [])
@@ -101,8 +102,10 @@ extension Sensor {
       let sensor = try Sensor(
         objects: objects ?? programs(with: features), options: options, features: features, table: table, notes: notes)
       diagnosis.functions = sensor.choices.map { choice in
-        // Nothing makes these run where no 32-bit program may.
-        let tried = choice.hooks.filter { !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") }
+        // Nothing makes these run where no 32-bit program may, or before a file is found to put them on.
+        let tried = choice.hooks.filter {
+          !ProgramName.isTail($0.program) && !$0.target.hasPrefix("__ia32_") && $0.target != ProgramName.onFiles
+        }
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }

@@ -11,11 +11,13 @@ public enum HookRequest: String, Sendable, CaseIterable {
   case policy
   /// ``SensorOptions/names``
   case names
+  /// ``SensorOptions/readsRequests``
+  case requests
 
   /// What does it where the kernel does not; nil: it is not done then, and a run that asked for it is incomplete.
   public var standIn: String? {
     switch self {
-    case .bytes, .policy, .names: nil
+    case .bytes, .policy, .names, .requests: nil
     case .hashes: "martlet hashes them itself, a little later"
     }
   }

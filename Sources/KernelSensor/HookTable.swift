@@ -139,6 +139,9 @@ extension HookFunction {
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
     HookFunction("network", "names", .onRequest(.names), ["names_arrive"]),
     HookFunction("network", "names and first bytes", .onRequest(.policy), ["messages_leave", "messages_arrive"]),
+    HookFunction(
+      "network", "requests over TLS", .onRequest(.requests), requests("tls_sent"), requests("fentry_tcp_sendmsg"),
+      requests("kprobe_tcp_sendmsg")),
     HookFunction("network", "sockets of other protocols", .onRequest(.policy), ["sock_create"]),
     HookFunction(
       "network", "packet sockets", .onRequest(.policy), ["guard_lsm_socket_create"], ["guard_fmod_socket_create"],
@@ -200,6 +203,14 @@ extension HookFunction {
       [Part("uring_complete_result", signature: "pppi")],
       ["uring_submit_ring", Part("uring_complete_any", signature: "ppi")]),
   ]
+
+  /// What sees plain text that is given to TLS, and by `sends` what is sent.
+  private static func requests(_ sends: String) -> [Part] {
+    let functions = [
+      "openssl_write", "openssl_write_ex", "openssl_cipher", "gnutls_send", "written", "free", "go_write",
+    ]
+    return [Part(sends)] + functions.map { Part("tls_\($0)") }
+  }
 
   private static func security(_ kind: String, _ hooks: [String]) -> [Part] { hooks.map { Part(kind + $0) } }
 

@@ -290,6 +290,12 @@ extension LoadedObjects {
     links.append((name, link))
   }
 
+  /// What is loaded, by name.
+  func handles(where isWanted: (ProgramName) -> Bool) -> [String: OpaquePointer] {
+    Dictionary(
+      programs.filter { isWanted($0.name) }.map { ($0.name.name, $0.handle) }, uniquingKeysWith: { first, _ in first })
+  }
+
   /// Makes happen what the attached programs are there for, and looks whether they ran.
   ///
   /// - Parameter all: also those that run wherever they can be attached

@@ -22,7 +22,11 @@ struct ProgramName: Sendable, Hashable {
   var isCalled: Bool { section == "raw_tp" }
   /// Whether it waits until a policy asks for it, see ``LoadedObjects/attachLate(_:)``.
   var isLate: Bool { name == "guard_sys_enter" }
-  var isAttached: Bool { !isTail && !isCalled && !isLate }
+  /// What programs that are attached to files of user space are said to be on.
+  static let onFiles = "TLS libraries"
+  /// Whether it is attached to files of user space, as they come, see ``RequestProbes``.
+  var isOnFiles: Bool { section == "uprobe" || section == "uretprobe" }
+  var isAttached: Bool { !isTail && !isCalled && !isLate && !isOnFiles }
   /// Whether user space has it look at everything of a kind.
   var isIterator: Bool { kind == "iter" }
   /// The names of those that take turns at this program, the first first, see hooks.h.
@@ -52,7 +56,9 @@ struct ProgramName: Sendable, Hashable {
     }
   }
 
-  func hook(family: String) -> Hook { Hook(family: family, kind: kind, target: target, program: name) }
+  func hook(family: String) -> Hook {
+    Hook(family: family, kind: kind, target: isOnFiles ? Self.onFiles : target, program: name)
+  }
 
   /// Whether programs of this kind can be attached and yet never run: LSM programs of a kernel that was not told to
   /// use them, and whatever sits on a function that another version of the kernel calls in another way.
@@ -71,7 +77,7 @@ struct ProgramName: Sendable, Hashable {
       "egress":
       MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
-    case "tcp_done", "tcp_init_transfer": MT_DEED_CONNECTION
+    case "tcp_done", "tcp_init_transfer", "tcp_sendmsg": MT_DEED_CONNECTION
     case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete", "io_read", "io_write": MT_DEED_URING
     case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
       "close_fd", "do_dup2",

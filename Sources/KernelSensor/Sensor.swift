@@ -206,6 +206,7 @@ public final class Sensor {
     config.enforces = options.enforces ? 1 : 0
     config.lease_grace = UInt64(options.leaseGrace / .nanoseconds(1))
     config.names = options.names || options.enforces ? 1 : 0
+    config.wakes_at_exec = options.readsRequests ? 1 : 0
     config.counts_by_job = options.recognisesJobs ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config

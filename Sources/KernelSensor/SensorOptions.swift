@@ -40,12 +40,15 @@ public struct SensorOptions: Sendable {
   public var names = false
   /// How long an answer of a resolver holds beyond what it says: programs connect to what they looked up a while ago.
   public var leaseGrace = Duration.seconds(120)
+  /// Look at what is handed to TLS libraries: ``Sensor/requestProbes()`` says at which.
+  public var readsRequests = false
   /// Have the kernel hash each image that is executed, where it can.
   public var hashesImages = false
 
   var requests: Set<HookRequest> {
     var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
     if hashesImages { requests.insert(.hashes) }
+    if readsRequests { requests.insert(.requests) }
     // What keeps policies tells of the answers, too.
     if enforces { requests.insert(.policy) } else if names { requests.insert(.names) }
     return requests
@@ -78,6 +81,7 @@ public struct SensorOptions: Sendable {
     // With one job the global counts are its own.
     var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]
     if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
+    if readsRequests { entries.merge(Self.entriesForRequests) { first, _ in first } }
     return mapEntries.merging(entries) { asked, _ in asked }
   }
 
@@ -91,9 +95,13 @@ public struct SensorOptions: Sendable {
     "networks": 65536, "names": 65536, "network_sets": 65536, "leases": 16384, "asked_names": 16384,
   ]
 
+  /// 6 MB. Who finds no room takes the place of what was not used for the longest time.
+  static let entriesForRequests: [String: UInt32] = ["tls_streams": 16384, "tls_calls": 16384, "tls_ciphers": 16384]
+
   /// Maps of programs that are not loaded.
   var unusedMaps: Set<String> {
     var unused: Set<String> = countsBytes ? [] : ["open_files", "file_places"]
+    if !readsRequests { unused.formUnion(Self.entriesForRequests.keys) }
     if !enforces { unused.formUnion(["networks", "asked_names", "listeners"] + Self.mapsOfPolicies) }
     if !enforces && !names {
       unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])

@@ -40,6 +40,14 @@ public struct RecordBuilder: Sendable {
     }
   }
 
+  /// Changes the body that was set before; of a structure that does not belong to the type nothing.
+  mutating func updateBody<Body: RecordBody & BitwiseCopyable>(_ type: Body.Type, _ change: (inout Body) -> Void) {
+    guard body.count == MemoryLayout<Body>.size else { return }
+    var value = body.withUnsafeBytes { $0.loadUnaligned(as: Body.self) }
+    change(&value)
+    setBody(value)
+  }
+
   /// Sets a string, in the order of the calls. Cut, with the flag set, where the record would grow too long.
   public mutating func setString(_ name: RecordString, _ bytes: some Sequence<UInt8>) {
     setString(id: name.rawValue, bytes)

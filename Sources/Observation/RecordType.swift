@@ -42,6 +42,10 @@ public import KernelABI
   case cgroup = 40
   case denial = 41
   case answer = 42
+  /// In plain text, with whatever a request holds: for nobody but ``RequestDecoder``.
+  case tlsWrite = 43
+  case tlsSent = 44
+  case request = 45
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -86,6 +90,9 @@ public import KernelABI
     case .cgroup: "cgroup"
     case .denial: "denial"
     case .answer: "answer"
+    case .tlsWrite: "tls_write"
+    case .tlsSent: "tls_sent"
+    case .request: "request"
     }
   }
 
@@ -93,7 +100,8 @@ public import KernelABI
   @inlinable public var isCritical: Bool {
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer:
+      .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer,
+      .tlsWrite, .tlsSent, .request:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -127,6 +135,9 @@ public import KernelABI
     case .cgroup: MemoryLayout<mt_cgroup_change>.size
     case .denial: MemoryLayout<mt_denial>.size
     case .answer: MemoryLayout<mt_answer>.size
+    case .tlsWrite: MemoryLayout<mt_tls_write>.size
+    case .tlsSent: MemoryLayout<mt_tls_sent>.size
+    case .request: MemoryLayout<mt_request>.size
     }
   }
 }
@@ -149,11 +160,11 @@ public import KernelABI
   /// As the program gave it, relative to `dir`; whole where `dir` is 0.
   case path = 9
   case path2 = 10
-  /// Of `security`: a file system's type, or the name that a BPF object was given.
+  /// Of `security`: a file system's type, or the name that a BPF object was given. Of `request`: the method.
   case detail = 11
   /// "NAME=value", raw: the only string that a record may have several of.
   case variable = 12
-  /// Of `daemon`: what is sent, raw.
+  /// Of `daemon` and `tlsWrite`: what is sent, raw.
   case bytes = 13
 }
 

@@ -26,21 +26,27 @@ public struct JobRecorder: ~Copyable {
   private let hasher: FileHasher?
   private let aftermath: Aftermath?
   private let digests = DigestBox()
+  private let prober: RequestProber?
+  private var requests = RequestDecoder()
 
   /// - Parameters:
   ///   - hasher: of the files that the job executes and writes, if its options ask for that
+  ///   - prober: of what does TLS, likewise
   ///   - aftermath: of what a policy refuses, where one is in force
   public init(
-    state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil, aftermath: Aftermath? = nil
+    state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil, prober: RequestProber? = nil,
+    aftermath: Aftermath? = nil
   ) {
     self.state = state
     self.log = log
     self.hasher = hasher
+    self.prober = prober
     self.aftermath = aftermath
   }
 
   /// Folds a record and writes its line.
   public mutating func take(_ record: RecordView) {
+    if record.type == .tlsWrite || record.type == .tlsSent { return takePlain(record) }
     if firstEnd != 0, record.time > firstEnd { tellFirstEnd() }
     tallies.count(record)
     state.apply(record)
@@ -55,6 +61,31 @@ public struct JobRecorder: ~Copyable {
     if record.type == .exec, let hasher, let request = state.digestRequest(for: record) {
       digests.ask(request, hasher)
     }
+    prober?.saw(record, state.applied)
+  }
+
+  // MARK: - Requests
+
+  /// Neither fold nor log ever sees such a record: only what is made of it.
+  private mutating func takePlain(_ record: RecordView) {
+    var made: [RecordBuilder] = []
+    requests.take(record) { made.append($0) }
+    take(made)
+  }
+
+  private mutating func take(_ made: [RecordBuilder]) {
+    for builder in made {
+      builder.bytes.withUnsafeBytes { bytes in
+        if let record = try? RecordView(validating: bytes) { take(record) }
+      }
+    }
+  }
+
+  /// Requests whose connection nobody told in time are told without it.
+  private mutating func finishRequests() {
+    var made: [RecordBuilder] = []
+    requests.finish { made.append($0) }
+    take(made)
   }
 
   /// The job's command has ended: whatever of it still runs when a later record comes, or at the end, outlived it.
@@ -173,6 +204,7 @@ public struct JobRecorder: ~Copyable {
 
   /// Writes what is left of the log. The fold is left to be asked for its snapshot, by whoever has the time.
   public consuming func finish() -> RecordedJob {
+    finishRequests()
     giveUpHashing(now: Clock.boottime)
     tellFirstEnd()
     var recorded = RecordedJob(state: state, tallies: tallies)

@@ -90,9 +90,10 @@ public struct LogReplay {
     case .io: io(line, &builder)
     case .digest: digest(line, &builder)
     // In no log.
-    case .daemon, .cgroup: return nil
+    case .daemon, .cgroup, .tlsWrite, .tlsSent: return nil
     case .denial: denial(line, &builder)
     case .answer: answer(line, &builder)
+    case .request: request(line, &builder)
     case .security: security(line, kind, &builder)
     }
     return builder

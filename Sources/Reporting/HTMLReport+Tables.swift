@@ -54,7 +54,26 @@ extension HTMLReport {
       writeFlows(local, tree, bytes: 100_000, to: &html)
       html.markup("</details>\n")
     }
+    for gap in RequestText.gaps(input).prefix(300) {
+      html.markup("<p class=\"hint\">")
+      html.text(gap, limit: 2000)
+      html.markup("</p>\n")
+    }
     html.markup("</section>\n")
+  }
+
+  /// Below a connection's address.
+  private static func write(_ requests: FlowRequests, to html: inout HTMLOutput) {
+    let listed = 20
+    for request in requests.distinct.prefix(listed) {
+      html.markup("<br><small>")
+      html.code(RequestText.text(request), limit: 300)
+      html.markup("</small>")
+    }
+    guard let rest = RequestText.rest(requests, listed: listed) else { return }
+    html.markup("<br><small>")
+    html.text(rest)
+    html.markup("</small>")
   }
 
   private static func writeFlows(_ flows: [FlowSummary], _ tree: ProcessTree, bytes: Int, to html: inout HTMLOutput) {
@@ -85,6 +104,7 @@ extension HTMLReport {
           html.text("×\(Units.grouped(UInt64(flow.repeats) + 1))")
           html.markup("</small>")
         }
+        write(flow.requests, to: &html)
       }
       html.cell { $0.text(FlowText.kind(flow)) }
       html.cell { write(process: flow.process, tree, to: &$0) }

@@ -84,6 +84,7 @@ extension JSONReport {
     json.optional("receivedBytes", flow.receivedBytes)
     json.member("error", flow.error)
     json.member("repeats", flow.repeats)
+    if flow.requests.count > 0 { json.object("requests") { write(flow.requests, to: &$0) } }
   }
 
   static func write(_ file: FileSummary, clock: WallClock, to json: inout JSONOutput) {

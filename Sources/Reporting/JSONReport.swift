@@ -108,6 +108,9 @@ public enum JSONReport {
       if let hashing = input.snapshot.hashing {
         write(hashing, notByKernel: input.hashObjection ?? hashing.kernelObjection, to: &json)
       }
+      if let requests = input.snapshot.requests {
+        write(requests, input.requestFiles, clock: input.clock, to: &json)
+      }
       writeFold(input.snapshot, to: &json)
       if let cost = input.cost { write(cost, to: &json) }
       input.health.write(to: &json)

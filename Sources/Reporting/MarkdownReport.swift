@@ -28,6 +28,7 @@ public enum MarkdownReport {
     text += denials(input, tree)
     text += security(input.snapshot.actions, tree)
     text += network(input.snapshot.flows, tree)
+    text += requests(input)
     text += files(input.snapshot.files, tree)
     text += sensor(input)
     return Array(text.utf8)
@@ -103,6 +104,23 @@ public enum MarkdownReport {
       + "| program | SHA-256 | times |\n|---|---|--:|\n"
       + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n</details>\n\n"
   }
+
+  /// What was asked for over TLS, the most frequent first.
+  private static func requests(_ input: ReportInput) -> String {
+    guard let counting = input.snapshot.requests else { return "" }
+    let flows = input.snapshot.flows.filter { $0.requests.count > 0 }
+    let kinds = flows.flatMap(\.requests.distinct).sorted { $0.count > $1.count }
+    var text = "### Requests over TLS\n\n\(Units.grouped(counting.count)).\n\n"
+    for request in kinds.prefix(requestLimit) {
+      text += "- \(MarkdownText.code(RequestText.text(request), limit: 200))\n"
+    }
+    if kinds.count > requestLimit { text += "- and \(Units.grouped(kinds.count - requestLimit)) more kinds\n" }
+    if !kinds.isEmpty { text += "\n" }
+    for gap in RequestText.gaps(input).prefix(20) { text += "\(MarkdownText.escape(gap, limit: 500))\n\n" }
+    return text
+  }
+
+  private static let requestLimit = 30
 
   private static func network(_ flows: [FlowSummary], _ tree: ProcessTree) -> String {
     let remote = flows.filter { $0.kind != .unix }

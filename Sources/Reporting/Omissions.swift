@@ -21,6 +21,7 @@ struct Omissions {
       ("actions", "actions that concern security", notKept.actions),
       ("hosts", "names of addresses", notKept.hosts),
       ("denials", "denials", notKept.denials),
+      ("requests", "requests", notKept.requests),
       ("strings", "strings", notKept.strings),
       ("digests", "digests of files", notKept.digests),
     ]

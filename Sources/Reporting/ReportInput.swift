@@ -75,6 +75,8 @@ public struct ReportInput: Sendable {
   public var forcedHooks: ForcedHooks?
   /// Why the kernel does not hash images, although it was asked to; nil if its hooks are there, or nobody asked.
   public var hashObjection: String?
+  /// What does TLS, and whether it is read; nil: nobody asked.
+  public var requestFiles: RequestFiles?
   /// As uname(2) gives it: `6.18.1`.
   public var kernelRelease = ""
   /// martlet's own version.

@@ -90,7 +90,8 @@ extension RunCommand {
   /// Options that were given and that only a sensor of one's own can do.
   var onlyOfOwnSensor: [String] {
     let given: [(String, Bool)] = [
-      ("--user", user != nil), ("--bytes", bytes), ("--argv", sensor.argv != .masked), ("--mask", !sensor.mask.isEmpty),
+      ("--user", user != nil), ("--bytes", bytes), ("--requests", requests), ("--argv", sensor.argv != .masked),
+      ("--mask", !sensor.mask.isEmpty),
       ("--ring-size", sensor.ringSize != nil), ("--map-size", sensor.mapSize != nil),
       ("--wakeup", sensor.wakeup != .adaptive), ("--hooks", sensor.hooks != nil),
       ("--program-stats", sensor.programStats), ("--metrics-file", metricsFile != nil),

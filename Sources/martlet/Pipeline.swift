@@ -15,6 +15,8 @@ struct RunRecording {
   var missingBytes: String?
   /// Why the kernel does not hash images, which it was asked to.
   var hashObjection: String?
+  /// What does TLS, and whether it is read; nil: nobody asked.
+  var requestFiles: RequestFiles?
   var completeness: Completeness
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
@@ -42,6 +44,7 @@ final class Pipeline: @unchecked Sendable {
   /// Told once a second, on the reader's thread.
   private let onStatus: ((SensorStatus) -> Void)?
   private let hasher: FileHasher?
+  private let prober: RequestProber?
   private let denials: DenialMessages?
   private let aftermath: Aftermath?
   private var log: EventLogWriter?
@@ -54,11 +57,13 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     sensor: Sensor, sensorOptions: SensorOptions, options: JobOptions, log: consuming EventLogWriter,
-    hasher: FileHasher? = nil, denials: DenialMessages? = nil, aftermath: Aftermath? = nil,
+    hasher: FileHasher? = nil, prober: RequestProber? = nil, denials: DenialMessages? = nil,
+    aftermath: Aftermath? = nil,
     onStatus: ((SensorStatus) -> Void)? = nil
   ) {
     self.sensor = sensor
     self.hasher = hasher
+    self.prober = prober
     self.denials = denials
     self.aftermath = aftermath
     isCounted = sensorOptions.counts
@@ -90,7 +95,7 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(state, log: log.take(), hasher, denials, aftermath)
+    var reader = Reader(state, log: log.take(), hasher, prober, denials, aftermath)
     var nextPublication: UInt64 = 0
     var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
@@ -107,6 +112,7 @@ final class Pipeline: @unchecked Sendable {
     // First what is there, while the hooks are still on: taking them off takes as long as many events.
     repeat { sensor.rings.drain { reader.take($0) } } while sensor.rings.hasBacklog
     let before = ProcessCost()
+    prober?.end()
     sensor.detach()
     let detaching = ProcessCost().total &- before.total
     sensor.rings.drainAll { reader.take($0) }
@@ -142,8 +148,13 @@ final class Pipeline: @unchecked Sendable {
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
+    let requestFiles = prober?.files
+    for file in requestFiles?.files ?? [] where file.isFailure {
+      completeness.missingHooks.append(("network", "requests of \(file.path): \(file.objection ?? "")"))
+    }
     return RunRecording(
       job: job, missingBytes: missingBytes(completeness), hashObjection: sensor.hashObjection,
+      requestFiles: requestFiles,
       completeness: completeness, cost: cost, detachNanoseconds: detaching, status: status)
   }
 }
@@ -172,12 +183,12 @@ private struct Reader: ~Copyable {
   private let state: JobState
 
   init(
-    _ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ denials: DenialMessages?,
-    _ aftermath: Aftermath?
+    _ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ prober: RequestProber?,
+    _ denials: DenialMessages?, _ aftermath: Aftermath?
   ) {
     self.state = state
     self.denials = denials
-    recorder = JobRecorder(state: state, log: log, hasher: hasher, aftermath: aftermath)
+    recorder = JobRecorder(state: state, log: log, hasher: hasher, prober: prober, aftermath: aftermath)
   }
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) {

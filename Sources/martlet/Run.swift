@@ -156,14 +156,19 @@ struct Run {
     var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)
     jobOptions.countsBytes = sensor.countsBytes
     jobOptions.hashesFiles = self.sensor.hashesImages
+    jobOptions.readsRequests = self.sensor.readsRequests
+    let prober = try sensor.requestProbes().map { try RequestProber($0, masker: masker) }
+    prober?.look(atCommand: arguments.first ?? [], environment: command.environment)
     let hasher = jobOptions.hashesFiles ? try FileHasher() : nil
     let aftermath = try policy.map { _ in try Aftermath { Message.say($0) } }
     report.startedAt = Clock.boottime
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
       sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log, hasher: hasher,
-      denials: policy.map { DenialMessages($0.inForce) }, aftermath: aftermath, onStatus: metrics.map { $0.publish })
+      prober: prober, denials: policy.map { DenialMessages($0.inForce) }, aftermath: aftermath,
+      onStatus: metrics.map { $0.publish })
     try hasher?.start()
+    try prober?.start()
     try aftermath?.start()
     try pipeline.start()
     report.startedAt = Clock.boottime

@@ -58,6 +58,13 @@ struct RunCommand: ParsableCommand {
   var hashes = false
 
   @Flag(
+    help: ArgumentHelp(
+      "Tell what the command asks for over TLS: method, host and path of each HTTP request that it hands to OpenSSL, "
+        + "GnuTLS or Go's crypto/tls, and by which connection; never the query, other headers or a body. See "
+        + "docs/requests.md."))
+  var requests = false
+
+  @Flag(
     inversion: .prefixedNo,
     help: ArgumentHelp("Tell by which names the command found the addresses that it speaks to: its resolvers' answers.")
   )
@@ -97,6 +104,7 @@ struct RunCommand: ParsableCommand {
     options.countsBytes = bytes
     options.hashesImages = hashes
     options.names = names
+    options.readsRequests = requests
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, policy: policy,

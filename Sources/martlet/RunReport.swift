@@ -49,6 +49,7 @@ struct RunReport {
     input.take(recording.job)
     if let missing = recording.missingBytes { input.snapshot.forgetBytes(because: missing) }
     input.hashObjection = recording.hashObjection
+    input.requestFiles = recording.requestFiles
     input.completeness = recording.completeness
     input.startedAt = startedAt
     input.endedAt = endedAt

@@ -98,7 +98,7 @@ class Runs(HouseCase):
         self.assertEqual(os.stat(self.path("work", "link.1")).st_uid, NOBODY)
 
     def test_what_the_agent_cannot_do_is_refused(self):
-        for options in (["--bytes"], ["--hashes"], ["--user", "nobody"], ["--mask", "corp-*"], ["--hooks", "lsm"],
+        for options in (["--bytes"], ["--hashes"], ["--requests"], ["--user", "nobody"], ["--mask", "corp-*"], ["--hooks", "lsm"],
                         ["--metrics-file", "m"], ["--ring-size", "bulk=1M"], ["--argv", "full"]):
             done = self.run_as_nobody("touch", "ran", options=options, check=False)
             self.assertEqual(done.returncode, 125, options)

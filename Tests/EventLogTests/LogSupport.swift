@@ -215,6 +215,14 @@ enum Records {
       var builder = RecordBuilder(type, time: 5000, tgid: 100, leaderStart: 7)
       builder.setString(.path, "/run/a.sock")
       return builder
+    case .request:
+      var builder = RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
+      builder.setBody(mt_request(sock: 4, library: 3, flags: UInt16(MT_REQUEST_HTTP2.rawValue), reserved: 0))
+      builder.setString(.detail, "GET")
+      builder.setString(.name, "example.org:8443")
+      builder.setString(.path, "/a\u{e4}")
+      return builder
+    case .tlsWrite, .tlsSent: return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     case .security: return security(.mount)
     case .claim, .step:
       var builder = RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)

@@ -13,7 +13,7 @@ struct SerializationTests {
     let line = try #require(lines.first)
     #expect(lines.count == 1)
     #expect(line["activity_name"]?.string == (type == .security ? "mount" : type.name))
-    let classes: [Int64] = [1001, 1007, 2004, 4001, 4003]
+    let classes: [Int64] = [1001, 1007, 2004, 4001, 4002, 4003]
     #expect(classes.contains(line["class_uid"]?.number ?? 0))
     #expect(line["actor"]?["process"]?["pid"]?.number == 100)
   }

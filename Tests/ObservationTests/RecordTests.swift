@@ -63,6 +63,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(RecordType.io.rawValue == UInt16(MT_IO.rawValue))
     #expect(RecordType.claim.rawValue == UInt16(MT_CLAIM.rawValue))
     #expect(RecordType.step.rawValue == UInt16(MT_STEP.rawValue))
+    #expect(RecordType.request.rawValue == UInt16(MT_REQUEST.rawValue))
     #expect(RecordString.detail.rawValue == UInt16(MT_STR_DETAIL.rawValue))
     #expect(RecordString.variable.rawValue == UInt16(MT_STR_VARIABLE.rawValue))
     #expect(RecordString.path2.rawValue == UInt16(MT_STR_PATH2.rawValue))
@@ -84,7 +85,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
     #expect(
       critical == [
         .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
-        .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer,
+        .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer, .tlsWrite, .tlsSent, .request,
       ])
   }
 }

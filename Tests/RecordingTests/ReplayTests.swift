@@ -41,6 +41,30 @@ struct JobStream {
       strings)
   }
 
+  /// Of a connection that is told at its end, as all are in a log; of one that nobody knows, and one that cannot be read.
+  mutating func requests(_ pid: UInt32) {
+    var flow = mt_sock()
+    flow.sock = 77
+    flow.family = 2
+    flow.protocol = 6
+    flow.remote_port = 443
+    withUnsafeMutableBytes(of: &flow.remote) { $0.copyBytes(from: [192, 0, 2, 9]) }
+    var body = mt_tls_write()
+    body.library = 3
+    let head = "GET /requested?query=hunter2 HTTP/1.1\r\nCookie: hunter2\r\nHost: asked.example\r\n\r\n"
+    body.bytes = UInt64(head.utf8.count)
+    for sock: UInt64 in [77, 77, 0] {
+      body.sock = sock
+      add(.tlsWrite, pid, body, [(.bytes, head)])
+    }
+    body.flags = UInt16(MT_TLS_HIDDEN.rawValue)
+    add(.tlsWrite, pid, body)
+    flow.established = 1
+    // Since before the first of them.
+    flow.duration = 5_000_000
+    add(.tcpClose, pid, flow)
+  }
+
   mutating func exec(_ pid: UInt32, _ path: String, _ arguments: [String], file: UInt64) {
     let argv = arguments.map { $0 + "\0" }.joined()
     var body = mt_exec()
@@ -162,6 +186,7 @@ struct JobStream {
     job.open(102, "/work/junk", 23, flags: 0o102, mode: MT_FMODE_READ | MT_FMODE_WRITE | MT_FMODE_CREATED)
     job.path(.unlink, 102, "/work/junk")
     job.connection(.tcpClose, 102, protocol: 6)
+    job.requests(102)
     job.connection(.tcpClose, 102, protocol: 6, error: 111)
     job.connection(.udpSend, 102, protocol: 17)
     job.add(.unixConnect, 102, mt_unix(sock: 5, peer: 6, ino: 7, dir: 0, fd: 4, type: 1), [(.path, "/run/docker.sock")])
@@ -198,6 +223,7 @@ struct JobStream {
     options.resolvesPaths = false
     options.pathsAreCanonical = canonical
     options.hashesFiles = true
+    options.readsRequests = true
     return JobState(options: options)
   }
 
@@ -255,10 +281,15 @@ struct JobStream {
     #expect(differing.isEmpty, "\(differing.prefix(3))")
     #expect(one == two)
     // The test has something to compare.
-    #expect(snapshot.processes.count == 4 && snapshot.flows.count == 4 && snapshot.actions.count == 3)
+    #expect(snapshot.processes.count == 4 && snapshot.flows.count == 5 && snapshot.actions.count == 3)
     #expect(snapshot.processes.map(\.step) == [0, 1, 1, 1])
     #expect(one.contains("\"digest\":\"sha256:0b") && one.contains("\"digest\":\"sha256:16"))
     #expect(one.contains("SHA-1, not SHA-256") && one.contains("\"digestIsAsClosed\":true"))
+    // What TLS was given is in neither.
+    #expect(one.contains("asked.example") && one.contains("/requested\""))
+    #expect(snapshot.requests?.count == 3 && snapshot.requests?.hidden == 1)
+    #expect(snapshot.flows.map(\.requests.count).sorted() == [0, 0, 0, 0, 2])
+    #expect(!one.contains("hunter2") && lines.allSatisfy { !String(decoding: $0, as: UTF8.self).contains("hunter2") })
     #expect(one.contains("/work/main.o\"") && !one.contains("ghp_0123"))
   }
 
@@ -302,6 +333,7 @@ struct JobStream {
     jobOptions.resolvesPaths = false
     jobOptions.pathsAreCanonical = true
     jobOptions.hashesFiles = true
+    jobOptions.readsRequests = true
     let recorders = UnsafeMutablePointer<JobRecorder>.allocate(capacity: 3)
     defer { recorders.deallocate() }
     for (index, file) in files.enumerated() {

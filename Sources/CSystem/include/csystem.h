@@ -11,6 +11,7 @@
 #include "probe.h"
 #include "resolve.h"
 #include "ring.h"
+#include "search.h"
 #include "sockets.h"
 
 #endif

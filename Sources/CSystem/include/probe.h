@@ -34,7 +34,7 @@ enum mt_deed {
 	MT_DEED_MOUNT,    /* a child mounts and unmounts in a namespace of its own */
 	MT_DEED_COMPAT,   /* a child makes 32-bit calls that are refused */
 	MT_DEED_CGROUP,   /* a cgroup is made and removed */
-	MT_DEED_CONNECTION, /* a connection on 127.0.0.1 is made, and reset by one end */
+	MT_DEED_CONNECTION, /* a connection on 127.0.0.1 is made, used, and reset by one end */
 };
 
 /* Does it. Returns 0, or a negative errno if it cannot be done here. */

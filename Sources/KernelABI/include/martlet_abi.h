@@ -94,7 +94,10 @@ enum mt_type {
 	MT_CGROUP = 40,      /* critical; mt_cgroup_change; PATH, ARGV: a container's cgroup was made, or has gone; of no job */
 	MT_DENIAL = 41,      /* critical; mt_denial; NAME, PATH, COMM: something that the policy does not allow, or only observes */
 	MT_ANSWER = 42,      /* critical; mt_answer; BYTES: what a resolver told a process of the job */
-	MT_TYPE_COUNT = 43,
+	MT_TLS_WRITE = 43,   /* critical; mt_tls_write; BYTES: a job's process hands a request to TLS; only if asked for */
+	MT_TLS_SENT = 44,    /* critical; mt_tls_sent: the connection that such a write was sent by */
+	MT_REQUEST = 45,     /* critical; mt_request; DETAIL, NAME, PATH: user space makes these of the two before */
+	MT_TYPE_COUNT = 46,
 };
 
 enum mt_flag {
@@ -362,6 +365,7 @@ struct mt_uring {
 #include "martlet_abi_containers.h"
 #include "martlet_abi_policy.h"
 #include "martlet_abi_network.h"
+#include "martlet_abi_requests.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {

@@ -60,7 +60,7 @@ struct thread_info {
 };
 #else
 struct pt_regs {
-	unsigned long bp, bx, r9, r8, r10, ax, cx, dx, si, di, orig_ax;
+	unsigned long r14, bp, bx, r9, r8, r10, ax, cx, dx, si, di, orig_ax;
 };
 
 struct thread_info {

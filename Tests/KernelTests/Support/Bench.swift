@@ -31,14 +31,22 @@ final class Bench {
   /// Another one, which keeps policies.
   nonisolated(unsafe) static let enforcing: Result<Bench, any Error> = Result { try Bench(enforces: true) }
 
+  /// Another one, which looks at what is handed to TLS, by the actor's own functions.
+  nonisolated(unsafe) static let reading: Result<Bench, any Error> = Result {
+    let bench = try Bench(readsRequests: true)
+    _ = bench.probes?.look(at: bench.actor, calledAs: "actor", now: { Clock.boottime })
+    return bench
+  }
+
   /// Whether its programs are those for old kernels.
   static var isOld: Bool { get throws { try enforcing.get().sensor.features != Set(KernelFeature.allCases) } }
 
   private let hasher: FileHasher?
+  let probes: RequestProbes?
 
   private init(
     without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false,
-    hashesImages: Bool = false, enforces: Bool = false
+    hashesImages: Bool = false, enforces: Bool = false, readsRequests: Bool = false
   ) throws {
     hasher = hashesImages ? try FileHasher() : nil
     try hasher?.start()
@@ -49,8 +57,10 @@ final class Bench {
     options.countsBytes = countsBytes
     options.hashesImages = hashesImages
     options.enforces = enforces
+    options.readsRequests = readsRequests
     options.leaseGrace = .milliseconds(500)
     sensor = try Sensor(options: options)
+    probes = sensor.requestProbes()
   }
 
   /// The tier that the tests are to run in: `Kernels/test --hooks`.

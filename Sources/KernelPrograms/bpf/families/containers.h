@@ -4,10 +4,9 @@
  * container is whose; a daemon that is in a job itself needs none of this, as its containers are below it.
  */
 #include "hooks.h"
+#include "sends.h"
 #include "sockets.h"
-#include "syscalls.h"
 
-#define THREAD_SIZE 16384 /* on x86-64, and on arm64 with pages of 4 KiB */
 #define REQUEST_PATH 5    /* where the path of a POST begins */
 #define REQUEST_LEAST 16
 #define TEXT_BYTES 96 /* of a request, or of a cgroup's name, that are looked at */
@@ -16,8 +15,6 @@
 #define PART_CREATE 0x637265617465ull
 #define PART_BUILD 0x6275696c64ull
 #define PART_GRPC 0x67727063ull
-
-#define METHOD(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
 
 struct kernfs_node___named {
 	const char *name;
@@ -29,10 +26,6 @@ struct cgroup_root {
 
 struct cgroup___rooted {
 	struct cgroup_root *root;
-} __attribute__((preserve_access_index));
-
-struct task_struct___stacked {
-	void *stack;
 } __attribute__((preserve_access_index));
 
 struct {
@@ -55,60 +48,6 @@ static __always_inline struct mt_container_state *current_state(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&container_state, &zero);
-}
-
-/* The registers that a task entered its system call with. */
-static __always_inline struct pt_regs *call_registers(struct task_struct *task)
-{
-#ifndef MARTLET_OLD
-	return (struct pt_regs *)bpf_task_pt_regs(task);
-#else
-	return (struct pt_regs *)((__u8 *)READ(task, struct task_struct___stacked, stack) + THREAD_SIZE -
-				  bpf_core_type_size(struct pt_regs));
-#endif
-}
-
-struct piece {
-	const void *bytes;
-	__u64 length;
-	__u64 whole;
-};
-
-/* What the current task's call is sending: of several parts the first. Returns 0 if that cannot be told. */
-static __always_inline int find_piece(struct task_struct *task, struct piece *piece)
-{
-	struct done done = {.regs = call_registers(task)};
-	__u64 parts, count, words[2] = {};
-
-	if (is_compat_task(task))
-		return 0;
-	switch (call_number_at(done.regs)) {
-	case NR_WRITE:
-	case NR_SENDTO:
-		piece->bytes = (const void *)call_argument(&done, 1);
-		piece->length = piece->whole = call_argument(&done, 2);
-		return 1;
-	case NR_SENDMSG:
-		/* struct msghdr: name, its length, iov, iovlen */
-		if (bpf_probe_read_user(words, sizeof(words), (const void *)(call_argument(&done, 1) + 16)))
-			return 0;
-		parts = words[0];
-		count = words[1];
-		break;
-	case NR_WRITEV:
-		parts = call_argument(&done, 1);
-		count = call_argument(&done, 2);
-		break;
-	default:
-		return 0;
-	}
-	if (!count || bpf_probe_read_user(words, sizeof(words), (const void *)parts))
-		return 0;
-	piece->bytes = (const void *)words[0];
-	piece->length = words[1];
-	/* More than there is, if there are other parts: it is told as cut. */
-	piece->whole = piece->length + (count > 1);
-	return 1;
 }
 
 /* 1 if a byte is that one, without a branch: the verifier would go both ways of each. */

@@ -252,6 +252,8 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
 	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
+	if (config.wakes_at_exec)
+		record.cpu->unsignalled[MT_CRITICAL] = config.critical_edge;
 	send(&record);
 }
 IN_TURNS("tp_btf/sched_process_exec", sched_process_exec, MT_TURN_EXEC,
