@@ -25,6 +25,7 @@ struct AgentStatus: Sendable {
     /// By the kernel's count; nil: it would not tell.
     var processes: UInt64?
     var counts: JobCounts?
+    var policy: ReportInput.PolicyInForce?
 
     init(_ job: UnsafeMutablePointer<AgentJob>, _ slot: JobSlot?, _ counts: JobCounts?) {
       identifier = job.pointee.identifier
@@ -38,6 +39,7 @@ struct AgentStatus: Sendable {
       bytes = job.pointee.recorder.bytes
       directory = job.pointee.directory.temporaryPath
       unseen = job.pointee.unseen
+      policy = job.pointee.policy.inForce
       processes = slot?.processes
       self.counts = counts
     }
@@ -81,6 +83,7 @@ struct AgentStatus: Sendable {
       json.array("rules") { json in
         for rule in settings.configuration.rules { json.object { rule.write(to: &$0) } }
       }
+      settings.policies.write(of: settings.configuration, to: &json)
       json.array("jobs") { json in for job in jobs { json.object { write(job, to: &$0) } } }
       json.array("unattributedContainers") { json in
         for container in containers.foreign { json.object { container.write(to: &$0) } }
@@ -184,6 +187,7 @@ struct AgentStatus: Sendable {
     json.member("lost", orNull: job.counts?.lost)
     json.member("bytes", job.bytes)
     json.member("directory", job.directory)
+    if let policy = job.policy { JSONReport.write(policy, to: &json) } else { json.null("policy") }
   }
 
   /// Of the agent's process, now.

@@ -59,8 +59,13 @@ public final class Sensor {
   var openSlots = 0
   /// Files that the kernel side had no room for, of all policies: they are protected by their paths alone.
   var unprotectedInodes: UInt64 = 0
-  /// By slot.
-  var placedPolicies: [UInt16: PlacedPolicy] = [:]
+  /// By their numbers.
+  var placedPolicies: [UInt32: PlacedPolicy] = [:]
+  /// Those that new jobs get, and those that jobs are under by user space's doing.
+  var policiesOfRules: Set<UInt32> = []
+  var policiesOfSlots: [UInt16: UInt32] = [:]
+  /// Whether the kernel side notes what jobs write.
+  var notesWrites = false
   /// Numbers that were given last.
   var lastPolicy: UInt32 = 0
   var lastNetworkSet: UInt32 = 0

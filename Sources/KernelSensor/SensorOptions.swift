@@ -78,6 +78,7 @@ public struct SensorOptions: Sendable {
     // With one job the global counts are its own.
     var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]
     if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
+    if enforces && recognisesJobs { entries.merge(Self.entriesForManyPolicies) { first, _ in first } }
     return mapEntries.merging(entries) { asked, _ in asked }
   }
 
@@ -91,6 +92,11 @@ public struct SensorOptions: Sendable {
     "networks": 65536, "names": 65536, "network_sets": 65536, "leases": 16384, "asked_names": 16384,
   ]
 
+  /// For jobs that have policies of their own, as each has its own directory: some 30 MB.
+  static let entriesForManyPolicies: [String: UInt32] = [
+    "policy_paths": 131_072, "policy_rules": 32_768, "policy_words": 32_768, "policy_inodes": 131_072,
+  ]
+
   /// Maps of programs that are not loaded.
   var unusedMaps: Set<String> {
     var unused: Set<String> = countsBytes ? [] : ["open_files", "file_places"]
@@ -98,6 +104,7 @@ public struct SensorOptions: Sendable {
     if !enforces && !names {
       unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
     }
+    if !enforces || !recognisesJobs { unused.insert("rule_policies") }
     if !recognisesJobs {
       unused.formUnion([
         "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",

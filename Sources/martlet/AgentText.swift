@@ -63,6 +63,10 @@ enum AgentStatusText {
       "  \(job["processes"]?.unsigned ?? 0) processes, \(job["records"]?.unsigned ?? 0) events, "
         + "\(job["lost"]?.unsigned ?? 0) lost; since \(text(job["startedAt"])); rule \(text(job["rule"])) by "
         + "\(text(job["reason"]))\(job["closing"]?.bool == true ? "; closing" : "")")
+    if let policy = job["policy"], let digest = policy["sha256"]?.text {
+      lines.append("  policy \(text(policy["file"])) \(safe(String(digest.prefix(12))))")
+      for note in policy["notes"]?.array ?? [] { lines.append("  note   \(text(note))") }
+    }
     if let step = job["steps"]?.array?.last {
       lines.append("  step \(step["number"]?.unsigned ?? 0) \(text(step["name"], ""))")
     }

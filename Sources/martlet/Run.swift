@@ -63,22 +63,18 @@ struct Run {
     let signals = try Signals()
     var environment = Environment.current
     let owner = TargetUser.invokingUser(environment: environment)
+    if let agent = try reachAgent() {
+      return try AgentRun(
+        run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,
+        colour: Self.wantsColour(environment)
+      ).execute()
+    }
     let policy: PolicyInUse?
     do {
       policy = try PolicyInUse.read(self.policy)
       try policy?.check(inherited.sockets)
     } catch {
       throw Refusal(message: "\(error.message)\nThe command was not run.")
-    }
-    if let agent = try reachAgent() {
-      guard policy == nil else {
-        throw Refusal(
-          message: "A policy is in force, and the agent that runs here keeps to none. The command was not run.")
-      }
-      return try AgentRun(
-        run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,
-        colour: Self.wantsColour(environment)
-      ).execute()
     }
     let user = try TargetUser.choose(option: user, environment: environment)
     let terminal = Terminal()

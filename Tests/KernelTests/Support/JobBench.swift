@@ -35,10 +35,19 @@ final class JobBench {
     for other in benches.values where other !== bench { try other.sensor.setRules([], identity: []) }
   }
 
-  private init(without features: Set<KernelFeature>) throws {
+  /// One that keeps policies, too; it goes with its test, as what it enforces is of no use to others.
+  static func enforcing(_ rules: [JobRule]) throws -> JobBench {
+    try silence()
+    let bench = try JobBench(without: [], enforces: true)
+    try bench.sensor.setRules(rules, identity: [])
+    return bench
+  }
+
+  private init(without features: Set<KernelFeature>, enforces: Bool = false) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.recognisesJobs = true
+    options.enforces = enforces
     // Several of these live beside others in a guest with little memory.
     options.criticalRingBytes = 1 << 20
     options.bulkRingBytes = 1 << 20
