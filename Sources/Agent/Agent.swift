@@ -58,6 +58,14 @@ public struct Agent {
     var sensorOptions = sensor
     // What a user asks for, too, is nobody else's price.
     sensorOptions.enforces = !policies.isEmpty
+    sensorOptions.outlives = policies.isClosed
+    let abandoned = PinnedSensors.all().filter { !$0.ownerLives }
+    if !abandoned.isEmpty {
+      let lost = abandoned.reduce(0) { $0 &+ $1.lost }
+      log.say(
+        "what was denied when a martlet before this one ended stays denied to \(abandoned.reduce(0) { $0 + $1.processes }) "
+          + "processes that live; \(lost) records that nobody read were dropped")
+    }
     let sensor = try Sensor(options: sensorOptions)
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
     let preparer = try terms.map { try PolicyPreparer($0, keepsRepositories: policies.keepsRepositories) }
@@ -73,6 +81,8 @@ public struct Agent {
       settings: settings, facts: facts, worker: worker, hasher: hasher, preparer: preparer)
     recorder.read(sensor)
     let recognisedAt = try recognise(sensor, &recorder, settings)
+    // Whoever is in their jobs stays under what they deny; new jobs are ours.
+    PinnedSensors.closeAbandoned()
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
     for entry in journal.unfinished { worker.put(.recover(entry, seenAgainAt: recognisedAt)) }

@@ -53,11 +53,10 @@ struct AgentPolicies: Sendable {
       }
       if given.rules.contains(RulesPolicy.run) { asked = place }
     }
-    for one in all where one.policy.onSensorError == .closed {
-      throw PolicyRefusal(
-        "\(one.inForce.file): onSensorError: closed cannot be kept yet: without martlet nothing is denied")
-    }
   }
+
+  /// What they deny stays denied when the agent is gone: of all, if one says so, as one sensor keeps them.
+  var isClosed: Bool { all.contains { $0.policy.onSensorError == .closed } }
 
   /// Both, in this order: whose answers about names are believed is the first one's to say.
   static func narrow(_ first: Policy?, by other: Policy, _ file: String) throws(PolicyRefusal) -> Policy {

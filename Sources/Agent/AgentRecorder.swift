@@ -44,6 +44,7 @@ struct AgentRecorder: ~Copyable {
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
   private var keptAt: UInt64 = 0
+  private var releasedAt: UInt64 = 0
   private var reconciledAt: UInt64 = 0
   /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
   private var adopted: [(slot: UInt16, pid: UInt32, start: UInt64)] = []
@@ -273,6 +274,12 @@ struct AgentRecorder: ~Copyable {
     }
     if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
+    if now >= releasedAt &+ Self.second {
+      releasedAt = now
+      for entry in PinnedSensors.releaseIdle() {
+        settings.log.tell("nobody is left to whom what the martlet \(entry.owner) denied has to stay denied: released")
+      }
+    }
     giveBack(sensor, now: now)
   }
 
@@ -423,6 +430,7 @@ struct AgentRecorder: ~Copyable {
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
     status.missingHooks = facts.missingHooks
+    status.pinned = PinnedSensors.all()
     return status
   }
 }

@@ -53,6 +53,8 @@ struct AgentStatus: Sendable {
   var sensor: SensorStatus?
   var recognition: RecognitionCounts?
   var missingHooks: [(family: String, reason: String)] = []
+  /// What denies on when who loaded it is gone.
+  var pinned: [PinnedSensors.Entry] = []
 
   /// What is not the reader's.
   struct Surroundings: Sendable {
@@ -83,6 +85,7 @@ struct AgentStatus: Sendable {
       json.array("rules") { json in
         for rule in settings.configuration.rules { json.object { rule.write(to: &$0) } }
       }
+      json.array("pinned") { json in for entry in pinned { json.object { Self.write(entry, to: &$0) } } }
       settings.policies.write(of: settings.configuration, to: &json)
       json.array("jobs") { json in for job in jobs { json.object { write(job, to: &$0) } } }
       json.array("unattributedContainers") { json in
@@ -173,6 +176,14 @@ struct AgentStatus: Sendable {
         }
       }
     }
+  }
+
+  static func write(_ entry: PinnedSensors.Entry, to json: inout JSONOutput) {
+    json.member("name", entry.name)
+    json.member("owner", entry.owner)
+    json.member("ownerLives", entry.ownerLives)
+    json.member("processes", entry.processes)
+    json.member("lost", entry.lost)
   }
 
   private func write(_ job: Job, to json: inout JSONOutput) {

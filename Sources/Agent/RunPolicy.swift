@@ -55,7 +55,9 @@ struct RunPolicy: Sendable {
     let name = VisibleText.terminal(asked.file, limit: 200)
     do {
       let own = try Policy.read(bytes, file: name)
-      guard own.onSensorError == .open else { throw PolicyRefusal("\(name): onSensorError is the agent's to say") }
+      guard own.onSensorError == .open || policy?.policy.onSensorError == .closed else {
+        throw PolicyRefusal("\(name): onSensorError is the agent's to say")
+      }
       return NamedPolicy(try AgentPolicies.narrow(policy?.policy, by: own, name), file: name)
     } catch {
       throw RunRefusal("\(error)")

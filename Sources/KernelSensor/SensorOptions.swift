@@ -36,6 +36,8 @@ public struct SensorOptions: Sendable {
   public var countsBytes = false
   /// Keep policies: what ``Sensor/enforce(_:on:in:)`` is given.
   public var enforces = false
+  /// Go on denying when this process is killed, and after its end while a process of a job lives: see ``PinnedSensors``.
+  public var outlives = false
   /// Tell by what names addresses were given to a job: the answers of its resolvers.
   public var names = false
   /// How long an answer of a resolver holds beyond what it says: programs connect to what they looked up a while ago.

@@ -27,6 +27,12 @@ enum AgentStatusText {
     lines.append(
       "  memory     \(bytes("residentBytes")), at most \(bytes("peakResidentBytes")); rings \(bytes("ringBytes"))")
     lines += warnings(status, count)
+    for entry in status["pinned"]?.array ?? [] {
+      let owner = entry["ownerLives"]?.bool == true ? "of" : "left by"
+      lines.append(
+        "  pinned     \(text(entry["name"])), \(owner) process \(entry["owner"]?.unsigned ?? 0): "
+          + "\(entry["processes"]?.unsigned ?? 0) processes are denied what their policy denies")
+    }
     guard let jobs = status["jobs"]?.array else { return finish(lines) }
     if !jobs.isEmpty { lines.append("") }
     for job in jobs { lines += write(job) }

@@ -25,14 +25,14 @@ struct PolicyInUse {
     } catch {
       throw Refusal(message: error.description)
     }
-    guard let path else { return try node.map { node throws(Refusal) in try PolicyInUse(node, file: Policy.nodePath) } }
+    guard let path else { return node.map { PolicyInUse($0, file: Policy.nodePath) } }
     let own: Policy
     do {
       own = try Policy.read(path)
     } catch {
       throw Refusal(message: "\(error)")
     }
-    guard let node else { return try PolicyInUse(own, file: path) }
+    guard let node else { return PolicyInUse(own, file: path) }
     let narrowed: Policy
     do {
       // In this order: whose answers are believed is the machine's to say.
@@ -40,15 +40,10 @@ struct PolicyInUse {
     } catch {
       throw Refusal(message: "\(VisibleText.terminal(path)) cannot be narrowed by \(Policy.nodePath): \(error)")
     }
-    return try PolicyInUse(narrowed, file: path)
+    return PolicyInUse(narrowed, file: path)
   }
 
-  private init(_ policy: Policy, file: String) throws(Refusal) {
-    guard policy.onSensorError == .open else {
-      throw Refusal(
-        message:
-          "\(VisibleText.terminal(file)): onSensorError: closed cannot be kept yet: without martlet nothing is denied")
-    }
+  private init(_ policy: Policy, file: String) {
     self.policy = policy
     inForce = ReportInput.PolicyInForce(policy, file: file)
   }

@@ -133,6 +133,7 @@ struct Run {
   ) throws -> Job {
     var sensorOptions = self.sensor
     sensorOptions.enforces = policy != nil
+    sensorOptions.outlives = policy?.policy.onSensorError == .closed
     let sensor = try Sensor(options: sensorOptions)
     if let policy { try check(policy, sensor) }
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
