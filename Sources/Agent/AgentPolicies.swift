@@ -109,7 +109,11 @@ struct AgentPolicies: Sendable {
   func place(in sensor: Sensor, log: AgentLog) throws -> PolicyTerms {
     let terms = try sensor.policyTerms(for: all.map(\.policy))
     for one in all {
-      let weak = one.inForce.notPrevented(sensor.enforcement(of: one.policy))
+      let rows = sensor.enforcement(of: one.policy)
+      if isClosed, let objection = one.inForce.notKept(rows) {
+        throw PolicyRefusal("\(one.inForce.file): \(objection)")
+      }
+      let weak = one.inForce.notPrevented(rows)
       guard let first = weak.first else { continue }
       let rest = weak.count > 1 ? "; and \(weak.count - 1) more" : ""
       let text = "not prevented on this kernel: \(first)\(rest), see 'martlet doctor --policy'"

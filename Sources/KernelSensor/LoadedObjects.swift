@@ -292,7 +292,7 @@ extension LoadedObjects {
         advice: Sensor.rejectionAdvice)
     }
     links.append((name, link))
-    if let pinnedIn { try pin(name, link, in: pinnedIn) }
+    if let pinnedIn { _ = try pin(name, link, in: pinnedIn) }
   }
 
   /// Makes happen what the attached programs are there for, and looks whether they ran.

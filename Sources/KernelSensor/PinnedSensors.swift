@@ -125,6 +125,8 @@ public enum PinnedSensors {
 /// The names of one sensor, this process'.
 final class PinnedSensor {
   let name: String
+  /// Programs that go with this process all the same.
+  private(set) var unpinned: Set<String> = []
   private let processes: Int32
   /// It has been decided what becomes of them.
   private var isSettled = false
@@ -150,7 +152,7 @@ final class PinnedSensor {
     let path = "\(PinnedSensors.root)/\(name)"
     if mkdir(path, 0o700) != 0 { throw Self.failed("make \(path)", errno) }
     do throws(SensorError) {
-      try objects.pin(in: path, maps: PinnedSensors.maps)
+      unpinned = Set(try objects.pin(in: path, maps: PinnedSensors.maps))
     } catch {
       PinnedSensors.release(name)
       isSettled = true

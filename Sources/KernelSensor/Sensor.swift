@@ -40,7 +40,7 @@ public final class Sensor {
 
   let objects: LoadedObjects
   /// Of ``SensorOptions/outlives``.
-  private var pins: PinnedSensor?
+  private(set) var pins: PinnedSensor?
   /// Which CPU each ring behind the first is for.
   let ringCPUs: [Int]
   /// While the sensor lives, if ``SensorOptions/countsRunTime`` asked for it.

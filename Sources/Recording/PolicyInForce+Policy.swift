@@ -24,4 +24,13 @@ extension ReportInput.PolicyInForce {
     rows.filter { $0.action >= .deny && $0.strength != .prevented }
       .map { "\(place($0)) (\($0.section), \($0.strength == .killed ? "who does it is killed" : "only told"))" }
   }
+
+  /// What of a policy that says `onSensorError: closed` would go with martlet here, in words; nil: nothing.
+  public func notKept(_ rows: [RuleEnforcement]) -> String? {
+    let places = rows.filter { $0.action >= .deny && !$0.outlives }.map(place)
+    if places.isEmpty { return nil }
+    return
+      "onSensorError: closed cannot be kept for \(places.joined(separator: ", ")): on this kernel kprobes go with who "
+      + "attached them (Linux 5.15 keeps them)"
+  }
 }

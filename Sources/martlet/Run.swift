@@ -175,7 +175,11 @@ struct Run {
 
   /// Says what of a policy cannot be prevented on this kernel, before the command starts; or refuses to start it.
   private func check(_ policy: PolicyInUse, _ sensor: Sensor) throws {
-    let weak = policy.notPrevented(sensor.enforcement(of: policy.policy))
+    let rows = sensor.enforcement(of: policy.policy)
+    if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(rows) {
+      throw Refusal(message: "\(policy.inForce.file): \(objection).\nThe command was not run.")
+    }
+    let weak = policy.notPrevented(rows)
     guard let first = weak.first else { return }
     guard !policy.policy.requirePrevention else {
       throw Refusal(
