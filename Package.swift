@@ -65,13 +65,14 @@ let package = Package(
       name: "Recording",
       dependencies: [
         "CSystem", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting", "Supervision",
+        "Policy", "Configuration",
       ], swiftSettings: strict),
     .target(
       name: "Agent",
       dependencies: [
         "CSystem", "Configuration", "KernelABI", "KernelSensor", "Observation", "Jobs", "EventLog", "Reporting",
         "Supervision",
-        "Recording",
+        "Recording", "Policy",
       ], swiftSettings: strict),
     .executableTarget(
       name: "martlet",

@@ -26,6 +26,7 @@ public struct Agent {
     self.masker = masker
     self.sensor.recognisesJobs = true
     self.sensor.hashesImages = configuration.hashes
+    self.sensor.names = configuration.names
   }
 
   /// Watches until somebody with the token, or a signal, ends it.
@@ -48,20 +49,40 @@ public struct Agent {
     let directory = try Self.openOutput(configuration.output)
     let journal = try Journal(in: directory)
     if journal.unreadable > 0 { log.say("the journal has \(journal.unreadable) lines that make no sense") }
+    let policies = try AgentPolicies(configuration)
     let settings = AgentSettings(
-      configuration: configuration, output: configuration.output, masker: masker, journal: journal, log: log,
+      configuration: configuration, policies: policies, output: configuration.output, masker: masker, journal: journal,
+      log: log,
       boot: Self.boot)
 
-    let sensor = try Sensor(options: sensor)
+    var sensorOptions = sensor
+    // What a user asks for, too, is nobody else's price.
+    sensorOptions.enforces = !policies.isEmpty
+    sensorOptions.outlives = policies.isClosed
+    let abandoned = PinnedSensors.all().filter { !$0.ownerLives }
+    if !abandoned.isEmpty {
+      let lost = abandoned.reduce(0) { $0 &+ $1.lost }
+      log.say(
+        "what was denied when a martlet before this one ended stays denied to \(abandoned.reduce(0) { $0 + $1.processes }) "
+          + "processes that live; \(lost) records that nobody read were dropped")
+    }
+    let sensor = try Sensor(options: sensorOptions)
+    let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
+    let preparer = try terms.map { try PolicyPreparer($0, keepsRepositories: policies.keepsRepositories) }
+    try preparer?.start()
+    defer { preparer?.end() }
     let facts = SensorFacts(sensor, forcedTier: forcedTier)
     let recovery = JobRecovery(settings: settings, facts: facts)
     let worker = try ReportWorker(journal: journal, log: log, recovery: recovery, masker: masker)
     let hasher = configuration.hashes ? try FileHasher() : nil
     try hasher?.start()
     defer { hasher?.end() }
-    var recorder = try AgentRecorder(settings: settings, facts: facts, worker: worker, hasher: hasher)
+    var recorder = try AgentRecorder(
+      settings: settings, facts: facts, worker: worker, hasher: hasher, preparer: preparer)
     recorder.read(sensor)
     let recognisedAt = try recognise(sensor, &recorder, settings)
+    // Whoever is in their jobs stays under what they deny; new jobs are ours.
+    PinnedSensors.closeAbandoned()
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
     for entry in journal.unfinished { worker.put(.recover(entry, seenAgainAt: recognisedAt)) }
@@ -78,7 +99,7 @@ public struct Agent {
     let token = ControlToken.make()
     ready(token.text)
     serve(
-      &server, signals, reader, worker, token,
+      &server, signals, reader, worker, token, terms,
       AgentStatus.Surroundings(
         startedAt: startedAt, settings: settings, reports: ReportWorker.Counts(), turnedAway: 0))
     return worker.counts.failed == 0 ? 0 : 1
@@ -149,7 +170,7 @@ public struct Agent {
 
   private func serve(
     _ server: inout ControlServer, _ signals: Int32, _ reader: AgentReader, _ worker: ReportWorker,
-    _ token: ControlToken, _ surroundings: AgentStatus.Surroundings
+    _ token: ControlToken, _ terms: PolicyTerms?, _ surroundings: AgentStatus.Surroundings
   ) {
     var surroundings = surroundings
     var waiting: [ControlServer.Question] = []
@@ -190,14 +211,16 @@ public struct Agent {
           reporting[question.number] = question.withoutPeer
           reader.ask(
             ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
-        case .run(let process, let wantsColour, let wantsHashes):
+        case .run(let process, let policy, let wantsColour, let wantsHashes):
           do throws(RunRefusal) {
             guard let peer = question.peer else { throw RunRefusal("it is not known which process asks") }
             guard !wantsHashes || configuration.hashes else { throw RunRefusal("the agent hashes nothing (--hashes)") }
             let report = ReportRequest(
               ticket: question.number, whose: .process(peer), wantsFiles: true, at: mt_boottime_ns(),
               summary: .init(hasColour: wantsColour))
-            reader.ask(RunRequest(report: report, peer: peer, process: try GivenProcess(process, of: peer)))
+            let given = try GivenProcess(process, of: peer)
+            let inForce = try RunPolicy.make(policy, given, of: peer, surroundings.settings.policies, terms)
+            reader.ask(RunRequest(report: report, peer: peer, process: given, policy: inForce))
             reporting[question.number] = question.withoutPeer
           } catch {
             server.answer(question, ControlAnswer.error(error.description))

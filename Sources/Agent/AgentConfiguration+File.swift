@@ -47,7 +47,17 @@ extension AgentConfiguration {
     .field(
       "hashes", "Whether what jobs execute, and the files that they leave behind, is hashed; false if left out.",
       .truth,
-      \.hashes)
+      \.hashes),
+    .field(
+      "names", "Whether reports tell by what names jobs found the addresses that they speak to; true if left out.",
+      .truth, \.names),
+    .field(
+      "policies", "What jobs of some rules may do, within what /etc/martlet/policy.yaml says.",
+      .list(of: policy, atMost: JobRule.limit), \.policies),
+    .field(
+      "repositoryPolicies",
+      "Whether martlet.yaml in a job's directory can narrow what the job may do further; false if left out.", .truth,
+      \.keepsRepositoryPolicies)
   ).map { file throws(FormError) in
     var configuration = AgentConfiguration()
     configuration.rules = file.rules + (file.keepsShippedRules ? JobRules.defaults : [])
@@ -64,6 +74,17 @@ extension AgentConfiguration {
     configuration.identity = file.identity
     configuration.limits = file.limits
     configuration.hashes = file.hashes
+    configuration.names = file.names
+    var given: Set<String> = []
+    for name in file.policies.flatMap(\.rules) {
+      guard name == RulesPolicy.run || names.contains(name) else {
+        throw FormError(
+          "there is no rule '\(name)' for a policy; 'martlet agent rules' lists them, and 'run' is for users' commands")
+      }
+      guard given.insert(name).inserted else { throw FormError("the rule '\(name)' has two policies") }
+    }
+    configuration.policies = file.policies
+    configuration.keepsRepositoryPolicies = file.keepsRepositoryPolicies
     return configuration
   }
 
@@ -91,6 +112,13 @@ extension AgentConfiguration {
       linger: text.linger.map { UInt64($0 / .nanoseconds(1)) })
   }
 
+  private static let policy = Form<RulesPolicy>.record(
+    RulesPolicy(),
+    .field(
+      "rules", "Of which rules' jobs it is: a name, or a list; 'run' for commands of users.",
+      .oneOrMore(of: .identifier, atMost: JobRule.limit + 1), required: true, \.rules),
+    .field("file", "The policy: an absolute path.", .absolutePath, required: true, \.file))
+
   private static let limits = Form<AgentLimits>.record(
     AgentLimits(),
     .field("jobs", "Jobs at once.", .integer(1...1023), \.jobs),
@@ -110,6 +138,9 @@ public struct AgentFile: Sendable {
   var identity: [String] = []
   var limits = AgentLimits()
   var hashes = false
+  var names = true
+  var policies: [RulesPolicy] = []
+  var keepsRepositoryPolicies = false
 }
 
 private struct RuleText: Sendable {

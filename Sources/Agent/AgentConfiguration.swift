@@ -37,6 +37,17 @@ public struct AgentLimits: Sendable, Equatable {
   public init() {}
 }
 
+/// A policy of jobs that some rules make.
+public struct RulesPolicy: Sendable, Equatable {
+  /// Their names, and `run` for what users have watched.
+  public var rules: [String] = []
+  /// An absolute path.
+  public var file = ""
+
+  /// What no rule makes: a command that a user has watched.
+  public static let run = "run"
+}
+
 /// What an agent is told to do.
 public struct AgentConfiguration: Sendable {
   public var rules = JobRules.defaults
@@ -48,6 +59,12 @@ public struct AgentConfiguration: Sendable {
   public var limits = AgentLimits()
   /// Hash what jobs execute, and the files that they leave behind.
   public var hashes = false
+  /// Tell by what names jobs found the addresses that they speak to.
+  public var names = true
+  /// What jobs of some rules may do, beside what the machine's policy says.
+  public var policies: [RulesPolicy] = []
+  /// Whether a repository's own policy narrows what its jobs may do.
+  public var keepsRepositoryPolicies = false
   /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.
   public var beginsHere = false
 

@@ -61,6 +61,8 @@ struct AgentContainers {
   /// Bytes that wait until it is known whose they are.
   var waitingBytes = 0
   var isHeld = false
+  /// Slots of containers that have just been found to be a job's.
+  var found: [(slot: UInt16, owner: UInt16)] = []
 
   /// How long it may take to find out whose a container is.
   static let patience: UInt64 = 10_000_000_000
@@ -186,6 +188,7 @@ extension AgentRecorder {
     containers.slots[slot] = mine
     containers.attributed &+= 1
     jobs[Int(slot)] = place
+    containers.found.append((slot, place.pointee.slot))
     records.withUnsafeBytes { bytes in
       var rest = bytes[...]
       while rest.count >= MemoryLayout<mt_header>.size {

@@ -41,6 +41,9 @@ struct AgentJob: ~Copyable {
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
   var span = ReportInput.Span()
+  var policy: JobPolicy
+  /// Denials that were told in the agent's log.
+  var told = 0
   /// Reports that are wanted of it now; see AgentRecorder+Reports.
   var requests: [ReportRequest] = []
   /// When the next may be made that is not its last, CLOCK_BOOTTIME.
@@ -80,7 +83,9 @@ struct AgentJob: ~Copyable {
 
   init(
     recorder: consuming JobRecorder, directory: OutputDirectory, identifier: String, slot: UInt16, clock: WallClock,
-    startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, beginsHere: Bool = false, before: SensorReading
+    startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, beginsHere: Bool = false,
+    policy: NamedPolicy? = nil,
+    before: SensorReading
   ) {
     self.recorder = recorder
     self.directory = directory
@@ -91,6 +96,7 @@ struct AgentJob: ~Copyable {
     self.isKeyed = isKeyed
     self.beginsHere = beginsHere
     self.before = before
+    self.policy = JobPolicy(policy)
     linger = rule?.linger(isKeyed: isKeyed) ?? 2_000_000_000
     facts = ReportInput.Job(provider: rule?.provider ?? "unknown", rule: rule?.name ?? "unknown", reason: reason)
     identity = JobIdentity(provider: facts.provider)
@@ -164,6 +170,10 @@ struct AgentJob: ~Copyable {
     self.user = user
     isRun = true
   }
+
+  /// Where it works, as its variables tell it, if they ever do.
+  var workspace: String? { identity.workspace }
+  var tellsWorkspace: Bool { identity.tellsWorkspace }
 
   // MARK: - Containers
 
@@ -290,6 +300,7 @@ struct AgentJob: ~Copyable {
     input.job = facts
     input.unseen = unseen
     input.span = span
+    input.policy = policy.inForce
     if let status = after.status { input.health = SensorHealth(status) }
     return input
   }

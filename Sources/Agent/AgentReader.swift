@@ -97,6 +97,8 @@ final class AgentReader: @unchecked Sendable {
       sensor.rings.wait(milliseconds: pace.milliseconds)
       pace.found(sensor.rings.drain { recorder.take($0) })
       takeRequests(&recorder)
+      recorder.shareFound(sensor)
+      recorder.takePolicies(sensor)
       recorder.keepHouse(sensor, now: mt_boottime_ns())
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)

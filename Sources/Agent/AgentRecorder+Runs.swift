@@ -46,10 +46,13 @@ extension AgentRecorder {
       throw error
     }
     let rule = AgentRule(name: "run", provider: "run", match: JobRule(), linger: 0)
+    if let policy = request.policy { try sensor.place(policy.prepared, on: place.slot) }
     let begun = openJob(
-      place.slot, rule: rule, reason: "asked", isKeyed: false, root: process.pid, at: mt_boottime_ns())
+      place.slot, rule: rule, reason: "asked", isKeyed: false, root: process.pid, policy: request.policy?.policy,
+      at: mt_boottime_ns())
     guard begun, let job = jobs[Int(place.slot)] else { throw RunRefusal("there is no place to write") }
     job.pointee.begin(with: process.pid, of: peer.user)
+    job.pointee.policy.isWhole()
     job.pointee.recorder.limit(bytes: min(limits.bytesPerJob, Self.runBytes))
     job.pointee.requests.append(request.report.found)
     return job.pointee.identifier

@@ -35,6 +35,8 @@ struct AgentRecorder: ~Copyable {
   private let workshop: FrameWorkshop
   let worker: ReportWorker
   let hasher: FileHasher?
+  /// nil: there are no policies.
+  let preparer: PolicyPreparer?
 
   var counts = AgentCounts()
   var containers = AgentContainers()
@@ -42,6 +44,7 @@ struct AgentRecorder: ~Copyable {
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
   private var keptAt: UInt64 = 0
+  private var releasedAt: UInt64 = 0
   private var reconciledAt: UInt64 = 0
   /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
   private var adopted: [(slot: UInt16, pid: UInt32, start: UInt64)] = []
@@ -54,7 +57,7 @@ struct AgentRecorder: ~Copyable {
   private static let lastHashes: UInt64 = 2_000_000_000
 
   init(
-    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?
+    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?, preparer: PolicyPreparer?
   ) throws(EventLogError) {
     let count = Int(MT_MAX_JOBS)
     jobs = .allocate(capacity: count)
@@ -65,6 +68,7 @@ struct AgentRecorder: ~Copyable {
     self.facts = facts
     self.worker = worker
     self.hasher = hasher
+    self.preparer = preparer
     workspace = FoldWorkspace(masker: settings.masker)
     workshop = try FrameWorkshop()
   }
@@ -93,7 +97,10 @@ struct AgentRecorder: ~Copyable {
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
     job.pointee.recorder.take(record)
     switch record.type {
-    case .claim, .step: job.pointee.notice(record)
+    case .claim, .step:
+      job.pointee.notice(record)
+      askPolicy(of: job, record)
+    case .denial: tell(record, of: job)
     case .exit:
       job.pointee.notice(record)
       if containers.links.isAwaiting {
@@ -118,15 +125,21 @@ struct AgentRecorder: ~Copyable {
     let claim = record.claim
     let rule = settings.rule(begins ? Int(claim.rule) : -1)
     let reason = begins ? claim.claimReason?.name.description ?? "unknown" : "unknown"
-    guard openJob(slot, rule: rule, reason: reason, isKeyed: claim.key != 0, at: record.time) else { return }
+    let policy = settings.policies.ofRule(begins ? Int(claim.rule) : nil)
+    guard openJob(slot, rule: rule, reason: reason, isKeyed: claim.key != 0, policy: policy, at: record.time) else {
+      return
+    }
     if !begins { jobs[Int(slot)]?.pointee.unseen.append(.init(reason: .claimLost, from: nil, until: record.time)) }
-    jobs[Int(slot)]?.pointee.recorder.take(record)
-    jobs[Int(slot)]?.pointee.notice(record)
+    guard let job = jobs[Int(slot)] else { return }
+    job.pointee.recorder.take(record)
+    job.pointee.notice(record)
+    if begins { askPolicy(of: job, record) }
   }
 
   /// Some hundred microseconds: a directory and a file are made.
   mutating func openJob(
-    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, root: UInt32 = 0, at time: UInt64
+    _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, root: UInt32 = 0, policy: NamedPolicy? = nil,
+    at time: UInt64
   ) -> Bool {
     let identifier = JobIdentifier.make()
     let clock = WallClock(offset: Clock.wallOffset)
@@ -143,7 +156,8 @@ struct AgentRecorder: ~Copyable {
       try settings.journal.opened(
         JournalEntry(
           job: identifier, directory: directory.temporaryName, name: name, rule: rule?.name ?? "unknown",
-          provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot))
+          provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot,
+          policy: policy.map { .init(file: $0.inForce.file, digest: $0.inForce.digest) }))
       var options = JobOptions(rootProcess: root, masker: settings.masker)
       options.limits.bytes = settings.configuration.limits.bytesPerJob
       // Who reads the report of what was given to us is not root, who would see where any path leads.
@@ -155,6 +169,7 @@ struct AgentRecorder: ~Copyable {
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
           rule: rule, reason: reason, isKeyed: isKeyed, beginsHere: settings.configuration.beginsHere,
+          policy: policy,
           // A claim may have waited in its ring while the last one was made.
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
@@ -182,15 +197,18 @@ struct AgentRecorder: ~Copyable {
   func isOpen(_ slot: UInt16) -> Bool { jobs[Int(slot)] != nil }
 
   /// Begins or joins a job with a process that was there first.
-  mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule: Int, now: UInt64) {
+  mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule index: Int, now: UInt64) {
     if place.isNew {
-      let rule = settings.rule(rule)
-      guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, at: now) else { return }
+      let rule = settings.rule(index)
+      let policy = settings.policies.ofRule(index)
+      guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, policy: policy, at: now) else {
+        return
+      }
       counts.adopted &+= 1
     }
     // Also of one that a later process with its key has begun just now.
     jobs[Int(place.slot)]?.pointee.ran(since: process.startedAt, unseenUntil: now)
-    tell(process, of: place.slot, key: place.key, step: place.step, rule: rule, start: 0, isNew: place.isNew, now: now)
+    tell(process, of: place.slot, key: place.key, step: place.step, rule: index, start: 0, isNew: place.isNew, now: now)
   }
 
   /// Tells the programs of processes that the kernel's iterator has found.
@@ -256,6 +274,12 @@ struct AgentRecorder: ~Copyable {
     }
     if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
+    if now >= releasedAt &+ Self.second {
+      releasedAt = now
+      for entry in PinnedSensors.releaseIdle() {
+        settings.log.tell("nobody is left to whom what the martlet \(entry.owner) denied has to stay denied: released")
+      }
+    }
     giveBack(sensor, now: now)
   }
 
@@ -406,6 +430,7 @@ struct AgentRecorder: ~Copyable {
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
     status.missingHooks = facts.missingHooks
+    status.pinned = PinnedSensors.all()
     return status
   }
 }
@@ -430,6 +455,7 @@ struct AgentCounts: Sendable {
 /// What every part of an agent has to know. The journal and the log may be used by any thread.
 struct AgentSettings: Sendable {
   let configuration: AgentConfiguration
+  let policies: AgentPolicies
   /// As the configuration has it, absolute.
   let output: String
   let masker: SecretMasker

@@ -25,6 +25,7 @@ struct AgentStatus: Sendable {
     /// By the kernel's count; nil: it would not tell.
     var processes: UInt64?
     var counts: JobCounts?
+    var policy: ReportInput.PolicyInForce?
 
     init(_ job: UnsafeMutablePointer<AgentJob>, _ slot: JobSlot?, _ counts: JobCounts?) {
       identifier = job.pointee.identifier
@@ -38,6 +39,7 @@ struct AgentStatus: Sendable {
       bytes = job.pointee.recorder.bytes
       directory = job.pointee.directory.temporaryPath
       unseen = job.pointee.unseen
+      policy = job.pointee.policy.inForce
       processes = slot?.processes
       self.counts = counts
     }
@@ -51,6 +53,8 @@ struct AgentStatus: Sendable {
   var sensor: SensorStatus?
   var recognition: RecognitionCounts?
   var missingHooks: [(family: String, reason: String)] = []
+  /// What denies on when who loaded it is gone.
+  var pinned: [PinnedSensors.Entry] = []
 
   /// What is not the reader's.
   struct Surroundings: Sendable {
@@ -81,6 +85,8 @@ struct AgentStatus: Sendable {
       json.array("rules") { json in
         for rule in settings.configuration.rules { json.object { rule.write(to: &$0) } }
       }
+      json.array("pinned") { json in for entry in pinned { json.object { Self.write(entry, to: &$0) } } }
+      settings.policies.write(of: settings.configuration, to: &json)
       json.array("jobs") { json in for job in jobs { json.object { write(job, to: &$0) } } }
       json.array("unattributedContainers") { json in
         for container in containers.foreign { json.object { container.write(to: &$0) } }
@@ -172,6 +178,14 @@ struct AgentStatus: Sendable {
     }
   }
 
+  static func write(_ entry: PinnedSensors.Entry, to json: inout JSONOutput) {
+    json.member("name", entry.name)
+    json.member("owner", entry.owner)
+    json.member("ownerLives", entry.ownerLives)
+    json.member("processes", entry.processes)
+    json.member("lost", entry.lost)
+  }
+
   private func write(_ job: Job, to json: inout JSONOutput) {
     json.member("id", job.identifier)
     json.member("slot", job.slot)
@@ -184,6 +198,7 @@ struct AgentStatus: Sendable {
     json.member("lost", orNull: job.counts?.lost)
     json.member("bytes", job.bytes)
     json.member("directory", job.directory)
+    if let policy = job.policy { JSONReport.write(policy, to: &json) } else { json.null("policy") }
   }
 
   /// Of the agent's process, now.

@@ -14,9 +14,17 @@ enum ControlRequest: Equatable {
   /// Of the named job, or else of that which the asking process is in.
   case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
   /// A child of the asking process is to be watched; see ``GivenProcess``.
-  case run(process: UInt32, wantsColour: Bool, wantsHashes: Bool)
+  case run(process: UInt32, policy: AskedPolicy?, wantsColour: Bool, wantsHashes: Bool)
   /// What a `run` came to is with who asked for it. Nobody sends that: it is how the server tells of a receipt.
   case kept(path: String)
+
+  /// A policy that who asks has in a sealed file in memory.
+  struct AskedPolicy: Equatable, Sendable {
+    /// The asking process' number of it.
+    var descriptor: Int32
+    /// What it was read from.
+    var file: String
+  }
 
   /// Bytes of a request, its line feed included.
   static let limit = 4096
@@ -62,9 +70,16 @@ enum ControlRequest: Equatable {
       guard let process = value["process"]?.unsigned, (1...UInt64(Int32.max)).contains(process) else {
         return .refused("run takes the number of a process")
       }
+      var policy: AskedPolicy?
+      if let descriptor = value["policy"]?.unsigned {
+        guard descriptor <= UInt64(Int32.max), let file = value["policyFile"]?.text else {
+          return .refused("a policy is a descriptor, and the name of its file")
+        }
+        policy = AskedPolicy(descriptor: Int32(descriptor), file: file)
+      }
       return .request(
         .run(
-          process: UInt32(process), wantsColour: value["colour"]?.bool ?? false,
+          process: UInt32(process), policy: policy, wantsColour: value["colour"]?.bool ?? false,
           wantsHashes: value["hashes"]?.bool ?? false))
     default: return .refused("there are the commands ready, status, report, run and stop")
     }

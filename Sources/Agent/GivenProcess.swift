@@ -74,4 +74,6 @@ struct RunRequest: Sendable {
   var report: ReportRequest
   var peer: PeerProcess
   var process: GivenProcess
+  /// nil: that of the configuration, whatever its directory is.
+  var policy: RunPolicy?
 }

@@ -61,6 +61,7 @@ struct JobRecovery: Sendable {
     input.take(finished.recorded)
     input.endedAt = max(last, entry.startedAt)
     input.health = SensorHealth()
+    input.policy = entry.policy.map { settings.policies.inForce($0) }
     input.log = ReportInput.Log(summary)
     input.snapshot.filesNotKept &+= replay.notUnderstood
     if !reader.faults.isEmpty, reader.faults.contains(where: { $0.kind != .truncated }) {

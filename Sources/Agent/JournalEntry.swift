@@ -17,6 +17,13 @@ struct JournalEntry: Sendable, Equatable {
   var clockOffset: Int64
   /// Of the boot that CLOCK_BOOTTIME belongs to.
   var boot: String
+  /// That it began under, and its file; nil: none.
+  var policy: Policy?
+
+  struct Policy: Sendable, Equatable {
+    var file: String
+    var digest: String
+  }
 }
 
 /// Lines of the journal: JSON objects.
@@ -33,6 +40,8 @@ enum JournalText {
       json.member("startedAt", entry.startedAt)
       json.member("clockOffset", entry.clockOffset)
       json.member("boot", entry.boot)
+      json.member(named: "policy", entry.policy?.digest)
+      json.member(named: "policyFile", entry.policy?.file)
     }
   }
 
@@ -93,5 +102,8 @@ extension JournalEntry {
     self.init(
       job: job, directory: directory, name: name, rule: rule, provider: provider, reason: reason, startedAt: startedAt,
       clockOffset: clockOffset, boot: boot)
+    if let digest = value["policy"]?.text, let file = value["policyFile"]?.text {
+      policy = Policy(file: file, digest: digest)
+    }
   }
 }

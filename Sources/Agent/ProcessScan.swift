@@ -135,7 +135,7 @@ struct ProcessScan {
   }
 
   /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
-  private static func stat(of pid: UInt32) -> (comm: String, parent: UInt32, startedAt: UInt64)? {
+  static func stat(of pid: UInt32) -> (comm: String, parent: UInt32, startedAt: UInt64)? {
     let bytes = file("/proc/\(pid)/stat", limit: 4096)
     guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
       open < close

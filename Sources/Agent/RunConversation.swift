@@ -36,15 +36,29 @@ public final class RunConversation {
 
   private init(_ conversation: ControlConversation) { self.conversation = conversation }
 
-  /// - Parameter process: a child that waits to be let go
+  /// - Parameters:
+  ///   - process: a child that waits to be let go
+  ///   - policy: the text of one that the machine's is to be narrowed by, and what it was read from
   /// - Returns: why it is not watched; nil: it is, from now on
-  public func watch(_ process: Int32, wantsColour: Bool, wantsHashes: Bool) throws(SystemError) -> String? {
+  public func watch(
+    _ process: Int32, policy: (bytes: [UInt8], file: String)?, wantsColour: Bool, wantsHashes: Bool
+  ) throws(SystemError) -> String? {
+    var sealed: Int32 = -1
+    if let policy {
+      sealed = policy.bytes.withUnsafeBytes { mt_sealed_file($0.baseAddress, $0.count) }
+      guard sealed >= 0 else { throw SystemError("hand over the policy", code: -sealed) }
+    }
+    defer { if sealed >= 0 { close(sealed) } }
     try conversation.send(
       ControlAnswer.line { json in
         json.member("command", "run")
         json.member("process", process)
         json.member("colour", wantsColour)
         json.member("hashes", wantsHashes)
+        if let policy {
+          json.member("policy", sealed)
+          json.member("policyFile", policy.file)
+        }
       })
     guard try conversation.introduce() else { return "the agent that runs is of another version" }
     let answer = try conversation.receive().value

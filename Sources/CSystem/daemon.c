@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -272,6 +273,45 @@ void mt_keep_little_memory(void)
 void mt_trim_memory(void)
 {
 	malloc_trim(0);
+}
+
+#define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
+
+int mt_sealed_file(const void *bytes, size_t size)
+{
+	int file = memfd_create("martlet-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
+	size_t done = 0;
+
+	if (file < 0)
+		return -errno;
+	while (done < size) {
+		ssize_t count = write(file, (const char *)bytes + done, size - done);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			goto failed;
+		done += (size_t)count;
+	}
+	if (fcntl(file, F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0)
+		return file;
+failed:
+	error = errno ? errno : EIO;
+	close(file);
+	return -error;
+}
+
+int mt_take_sealed_file(int pidfd, int descriptor)
+{
+	int file = (int)syscall(SYS_pidfd_getfd, pidfd, descriptor, 0), seals;
+
+	if (file < 0)
+		return -errno;
+	seals = fcntl(file, F_GET_SEALS);
+	if (seals >= 0 && (seals & SEALS) == SEALS)
+		return file;
+	close(file);
+	return -EPERM;
 }
 
 int mt_pidfd_open(pid_t pid)

@@ -48,11 +48,11 @@ int mt_output_create_file(int directory, const char *name)
 	return open_beneath(directory, name, O_RDWR | O_CREAT | O_EXCL, 0600);
 }
 
-int mt_output_open_file(int directory, const char *name)
+static int open_regular(int directory, const char *name, int flags)
 {
 	struct stat status;
 	/* Not to hang on a planted pipe. */
-	int descriptor = open_beneath(directory, name, O_RDWR | O_NONBLOCK | O_NOCTTY, 0);
+	int descriptor = open_beneath(directory, name, flags | O_NONBLOCK | O_NOCTTY, 0);
 
 	if (descriptor < 0)
 		return descriptor;
@@ -61,6 +61,16 @@ int mt_output_open_file(int directory, const char *name)
 		return -EINVAL;
 	}
 	return descriptor;
+}
+
+int mt_output_read_file(int directory, const char *name)
+{
+	return open_regular(directory, name, O_RDONLY);
+}
+
+int mt_output_open_file(int directory, const char *name)
+{
+	return open_regular(directory, name, O_RDWR);
 }
 
 int mt_output_rename(int directory, const char *from, const char *to, enum mt_output_rename how)

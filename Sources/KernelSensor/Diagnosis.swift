@@ -97,6 +97,7 @@ extension Sensor {
       options.readsRequests = true
       options.names = true
       options.enforces = policy != nil
+      options.outlives = policy?.onSensorError == .closed
       let features = KernelFeature.available(without: [])
       diagnosis.facts.append(.init(name: "helpers", value: features.summary))
       let sensor = try Sensor(

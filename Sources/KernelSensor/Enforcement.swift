@@ -20,6 +20,8 @@ public struct RuleEnforcement: Sendable, Equatable {
   public var strength: Strength
   /// By what, or why not more.
   public var reason: String
+  /// With ``SensorOptions/outlives``: it is kept when who loaded the programs is gone.
+  public var outlives = true
 }
 
 extension Sensor {
@@ -27,7 +29,8 @@ extension Sensor {
   /// enforce detects nothing of it.
   public func enforcement(of policy: Policy) -> [RuleEnforcement] {
     EnforcementTable(
-      choices: choices, hashesExecs: hashesExecs, isPreemptible: Preemption.ofThisKernel.isWithinTheKernel
+      choices: choices, hashesExecs: hashesExecs, isPreemptible: Preemption.ofThisKernel.isWithinTheKernel,
+      unpinned: pins?.unpinned ?? []
     ).rows(of: policy)
   }
 
@@ -41,6 +44,8 @@ struct EnforcementTable {
   var hashesExecs: Bool
   /// Whether tasks lose their CPU in the middle of such programs, which the kernel then runs for nobody else there.
   var isPreemptible = false
+  /// Programs that go with who loaded them, though others stay.
+  var unpinned: Set<String> = []
 
   private static let preempted =
     "fmod_ret programs, which see no deed that comes while another task is preempted within them; these are counted"
@@ -54,8 +59,11 @@ struct EnforcementTable {
       var (strength, reason) = means(functions)
       if let objection { (strength, reason) = (.detected, objection) }
       if action == .observe { strength = .detected }
+      let used = choices.filter { $0.family == "policy" && functions.contains($0.function) }.flatMap(\.hooks)
       rows.append(
-        RuleEnforcement(section: section, rule: rule, action: action, strength: strength, reason: reason))
+        RuleEnforcement(
+          section: section, rule: rule, action: action, strength: strength, reason: reason,
+          outlives: !used.contains { unpinned.contains($0.program) }))
     }
     if let network = policy.network {
       for rule in network.deny + network.allow where rule.head.action != .allow {

@@ -9,7 +9,7 @@ import Observation
 /// What the kernel does not take is thrown as an ``Obstacle``; what was loaded by then is worth nothing any more.
 final class LoadedObjects {
   /// A program that is in the kernel.
-  private struct Program {
+  struct Program {
     var name: ProgramName
     var family: String
     var handle: OpaquePointer
@@ -19,13 +19,17 @@ final class LoadedObjects {
 
   /// What the objects have, loaded or not, with the object's name.
   let contents: [(name: ProgramName, object: String)]
-  private var programs: [Program] = []
+  private(set) var programs: [Program] = []
   private(set) var hooks: [Hook] = []
   /// The maps that objects share, by name. The descriptors belong to the object that made the map.
   private(set) var maps: [String: Int32] = [:]
   private var objects: [(name: String, handle: OpaquePointer)] = []
-  private var links: [(program: String, link: OpaquePointer)] = []
+  var links: [(program: String, link: OpaquePointer)] = []
   private var isPreemptible = true
+  /// Where links have names, see ``pin(in:maps:)``.
+  var pinnedIn: String?
+  /// What has a name stays on its hook; without being disconnected a kprobe's would be switched off.
+  var staysAttached = false
   /// Of the first of each row that takes turns, by its name: what it had been left out of, and others had done, when all
   /// of the row were on their hook; and what was missed when the first of them was about to be taken off it.
   private var rowsAtStart: [String: (left: UInt64, stoodIn: UInt64)] = [:]
@@ -288,6 +292,7 @@ extension LoadedObjects {
         advice: Sensor.rejectionAdvice)
     }
     links.append((name, link))
+    if let pinnedIn { _ = try pin(name, link, in: pinnedIn) }
   }
 
   /// What is loaded, by name.
@@ -443,7 +448,10 @@ extension LoadedObjects {
     for (first, _) in rows(of: programs) where !kept.contains(first.name.name) {
       missedAtEnd[first.name.name] = try? missedRuns(of: first)
     }
-    for (program, link) in links.reversed() where !kept.contains(program) { bpf_link__destroy(link) }
+    for (program, link) in links.reversed() where !kept.contains(program) {
+      if staysAttached { bpf_link__disconnect(link) }
+      bpf_link__destroy(link)
+    }
     links.removeAll { !kept.contains($0.program) }
   }
 

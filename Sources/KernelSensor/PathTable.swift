@@ -16,7 +16,10 @@ struct PathTable {
   ///   - bits: of the rules that the pattern is in
   ///   - list: `mt_rule_list`
   ///   - directory: what it is relative to, if it is
-  mutating func add(_ pattern: PathPattern, _ bits: UInt64, list: mt_rule_list, in directory: String) {
+  ///   - followsLinks: also where it leads by the symbolic links that there are
+  mutating func add(
+    _ pattern: PathPattern, _ bits: UInt64, list: mt_rule_list, in directory: String, followsLinks: Bool = true
+  ) {
     guard pattern.form != .named else { return put(MT_PATH_NAMED, pattern.text, bits, list) }
     let form =
       switch pattern.form {
@@ -24,7 +27,7 @@ struct PathTable {
       case .children: MT_PATH_CHILDREN
       case .below: MT_PATH_BELOW
       }
-    for text in Self.names(of: pattern, in: directory) {
+    for text in followsLinks ? Self.names(of: pattern, in: directory) : [Self.written(pattern, in: directory)] {
       put(form, text, bits, list)
       guard list == MT_RULES_WRITE else { continue }
       // Who renames a directory renames all that is below it.
@@ -42,10 +45,15 @@ struct PathTable {
     }
   }
 
+  /// A pattern's path as it is written, without slashes at its end.
+  private static func written(_ pattern: PathPattern, in directory: String) -> String {
+    trimmed(pattern.isRelative ? "\(directory)/\(pattern.text)" : pattern.text)
+  }
+
   /// The paths that a pattern stands for, without slashes at their ends: as it is written, and, since the kernel knows
   /// no symbolic links in a path, where these lead.
   static func names(of pattern: PathPattern, in directory: String) -> Set<String> {
-    let written = trimmed(pattern.isRelative ? "\(directory)/\(pattern.text)" : pattern.text)
+    let written = written(pattern, in: directory)
     var names: Set<String> = [written]
     if let whole = resolved(written) { names.insert(whole) }
     // What is not there yet, or a link itself.

@@ -16,7 +16,7 @@ struct PolicyTables {
 
   /// Without its id.
   var entry = mt_policy()
-  private(set) var scopes = ScopeNumbers()
+  private(set) var scopes: ScopeNumbers
   private(set) var paths = PathTable()
   private(set) var rules: [Rule] = []
   private(set) var words: [Word: UInt64] = [:]
@@ -27,24 +27,33 @@ struct PolicyTables {
   /// - Parameters:
   ///   - directory: what relative paths are relative to
   ///   - hashes: whether the kernel can hash what is executed
+  ///   - scopes: numbers that patterns have already: those are looked for as well
   ///   - protected: finds what the names of `protect` stand for there
   /// - Throws: if there are more rules, or scopes, than the kernel side takes
   init(
-    _ policy: Policy, in directory: String, hashes: Bool,
+    _ policy: Policy, in directory: PolicyDirectory, hashes: Bool, scopes: ScopeNumbers = ScopeNumbers(),
     protected: (FilesSection.Protected) throws(SensorError) -> [(PathPattern, isRead: Bool)]
   ) throws(SensorError) {
+    self.scopes = scopes
     // Rules about the network have their own tables, and the same scopes.
     for rule in (policy.network?.deny ?? []) + (policy.network?.allow ?? []) {
-      _ = try scopes.mask(of: rule.head.scope)
+      _ = try self.scopes.mask(of: rule.head.scope)
     }
     if let exec = policy.exec { try add(exec, in: directory, hashes: hashes) }
     if let files = policy.files { try add(files, in: directory, protected: protected) }
     if let memory = policy.memory { try add(memory) }
     if let system = policy.system { try add(system) }
-    for (number, pattern) in scopes.patterns.enumerated() {
-      paths.add(pattern, 1 << UInt64(number), list: MT_RULES_SCOPES, in: directory)
+    for (number, pattern) in self.scopes.patterns.enumerated() {
+      place(pattern, 1 << UInt64(number), list: MT_RULES_SCOPES, in: directory)
     }
-    if !scopes.patterns.isEmpty { entry.flags |= UInt16(MT_POLICY_SCOPES.rawValue) }
+    if !self.scopes.patterns.isEmpty { entry.flags |= UInt16(MT_POLICY_SCOPES.rawValue) }
+  }
+
+  private mutating func place(_ pattern: PathPattern, _ bits: UInt64, list: mt_rule_list, in directory: PolicyDirectory)
+  {
+    guard pattern.isRelative, pattern.form != .named else { return paths.add(pattern, bits, list: list, in: "/") }
+    guard let path = directory.path else { return }
+    paths.add(pattern, bits, list: list, in: path, followsLinks: !directory.isElsewhere)
   }
 
   private mutating func begin(_ section: mt_section, default action: PolicyAction) {
@@ -66,7 +75,7 @@ struct PolicyTables {
     return 1 << UInt64(bit)
   }
 
-  private mutating func add(_ exec: ExecSection, in directory: String, hashes: Bool) throws(SensorError) {
+  private mutating func add(_ exec: ExecSection, in directory: PolicyDirectory, hashes: Bool) throws(SensorError) {
     begin(MT_SECTION_EXEC, default: exec.defaultAction)
     entry.flags |= UInt16(MT_POLICY_EXEC.rawValue)
     for rule in exec.deny + exec.allow {
@@ -74,7 +83,7 @@ struct PolicyTables {
       needs.rules |= bit
       if let path = rule.path {
         needs.path |= bit
-        paths.add(path, bit, list: MT_RULES_EXEC, in: directory)
+        place(path, bit, list: MT_RULES_EXEC, in: directory)
       }
       if rule.memfd { needs.memfd |= bit }
       if rule.writtenDuringJob {
@@ -90,7 +99,7 @@ struct PolicyTables {
   }
 
   private mutating func add(
-    _ section: FilesSection, in directory: String,
+    _ section: FilesSection, in directory: PolicyDirectory,
     protected: (FilesSection.Protected) throws(SensorError) -> [(PathPattern, isRead: Bool)]
   ) throws(SensorError) {
     begin(MT_SECTION_FILES, default: .allow)
@@ -112,9 +121,11 @@ struct PolicyTables {
     }
   }
 
-  private mutating func add(_ pattern: PathPattern, _ bit: UInt64, reads: Bool, in directory: String) {
-    paths.add(pattern, bit, list: reads ? MT_RULES_READ : MT_RULES_WRITE, in: directory)
-    files.append((pattern, mt_inode_masks(write: reads ? 0 : bit, read: reads ? bit : 0)))
+  private mutating func add(_ pattern: PathPattern, _ bit: UInt64, reads: Bool, in directory: PolicyDirectory) {
+    place(pattern, bit, list: reads ? MT_RULES_READ : MT_RULES_WRITE, in: directory)
+    if !pattern.isRelative || directory.path != nil {
+      files.append((pattern, mt_inode_masks(write: reads ? 0 : bit, read: reads ? bit : 0)))
+    }
     entry.flags |= UInt16((reads ? MT_POLICY_READS : MT_POLICY_WRITES).rawValue)
   }
 

@@ -10,7 +10,7 @@ enum ProtectedFiles {
 
   /// - Parameter directory: where the job starts
   static func patterns(
-    of set: FilesSection.Protected, in directory: String
+    of set: FilesSection.Protected, in directory: PolicyDirectory
   ) throws(SensorError) -> [(PathPattern, isRead: Bool)] {
     switch set {
     case .sources: try sources(in: directory).map { ($0, false) }
@@ -21,8 +21,9 @@ enum ProtectedFiles {
   }
 
   /// What git tracks in the directory, and its own.
-  private static func sources(in directory: String) throws(SensorError) -> [PathPattern] {
+  private static func sources(in directory: PolicyDirectory) throws(SensorError) -> [PathPattern] {
     var patterns = [PathPattern(.below, ".git", isRelative: true), PathPattern(.file, ".git", isRelative: true)]
+    guard case .here(let directory) = directory else { return patterns }
     let index = "\(directory)/.git/index"
     guard access(index, F_OK) == 0 else { return patterns }
     guard let bytes = read(index),

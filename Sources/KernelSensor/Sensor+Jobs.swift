@@ -213,6 +213,7 @@ extension Sensor {
     if popped != 0 { throw .mapFailed("free_jobs", "read", errno: -popped) }
     try countEntry(MT_MAP_JOBS, 1)
     jobs.begin(UInt16(slot), rule: UInt32(rule), key: hash, at: mt_boottime_ns())
+    try beginPolicy(on: UInt16(slot), rule: rule)
     try explainDirectoriesAgain()
     if hash != 0, bpf_map_update_elem(keys, &entry, &slot, UInt64(BPF_NOEXIST)) != 0 {
       // Another process with the key was recognised meanwhile.
@@ -275,6 +276,7 @@ extension Sensor {
   public func releaseSlot(_ slot: UInt16) throws(SensorError) -> Bool {
     let slot = try checked(slot)
     guard jobs.isClosed(slot), !jobs.isOccupied(slot) else { return false }
+    if objects.maps["rule_policies"] != nil { try endPolicy(on: slot) }
     try putBack(slot)
     try countEntry(MT_MAP_JOBS, -1)
     return true

@@ -1,4 +1,5 @@
 internal import CLibbpf
+internal import CSystem
 internal import Glibc
 internal import KernelABI
 public import Policy
@@ -15,29 +16,103 @@ extension Sensor {
   ///   - slot: the job's
   ///   - directory: what relative paths of the policy are relative to
   public func enforce(_ policy: Policy, on slot: UInt16, in directory: String) throws(SensorError) {
+    try place(PreparedPolicy(policy, in: .here(directory), policyTerms()), on: slot)
+  }
+
+  /// The same with one that has been prepared.
+  public func place(_ prepared: PreparedPolicy, on slot: UInt16) throws(SensorError) {
+    var entry = try place(prepared)
+    entry.writer = UInt32(try checked(slot))
+    try put(entry, on: slot)
+  }
+
+  /// Puts a job under no policy any more, and forgets what it has written.
+  public func endPolicy(on slot: UInt16) throws(SensorError) {
+    try put(mt_policy(), on: slot)
+    forgetFiles(writtenBy: slot)
+  }
+
+  /// Puts policies in force for jobs that begin from now on, each before the job's first process is in it.
+  ///
+  /// - Parameters:
+  ///   - rules: by the index of the rule that makes the job
+  ///   - asked: for jobs that no rule makes: ``takeSlot(rule:key:)``
+  ///   - containers: for what is executed in a container of which it is not known yet whose it is
+  public func setPolicies(
+    _ policies: [PreparedPolicy], rules: [Int: Int], asked: Int?, containers: Int?
+  ) throws(SensorError) {
+    var entries: [mt_policy] = []
+    for policy in policies { entries.append(try place(policy)) }
+    var places = rules
+    places[Int(MT_POLICY_OF_ASKED)] = asked
+    places[Int(MT_POLICY_OF_CONTAINERS)] = containers
+    for (place, policy) in places {
+      var key = UInt32(place)
+      try Self.set(&entries[policy], at: &key, of: objects.map("rule_policies"), named: "rule_policies")
+      policiesOfRules.insert(entries[policy].id)
+    }
+  }
+
+  /// As the kernel side does for those that it finds.
+  func beginPolicy(on slot: UInt16, rule: Int) throws(SensorError) {
+    guard let policies = objects.maps["rule_policies"] else { return }
+    var key = UInt32(rule)
+    var entry = mt_policy()
+    let result = bpf_map_lookup_elem(policies, &key, &entry)
+    if result != 0 { throw .mapFailed("rule_policies", "read", errno: -result) }
+    entry.writer = UInt32(slot)
+    try put(entry, on: slot)
+  }
+
+  /// Puts what is in a container's slot under its job's policy, as it is now.
+  public func sharePolicy(of job: UInt16, with container: UInt16) throws(SensorError) {
+    var key = UInt32(try checked(job))
+    var entry = mt_policy()
+    let result = bpf_map_lookup_elem(try objects.map("policies"), &key, &entry)
+    if result != 0 { throw .mapFailed("policies", "read", errno: -result) }
+    try put(entry, on: checked(container))
+  }
+
+  private func put(_ entry: mt_policy, on slot: UInt16) throws(SensorError) {
     var key = UInt32(try checked(slot))
+    var entry = entry
+    try Self.set(&entry, at: &key, of: objects.map("policies"), named: "policies")
+    policiesOfSlots[slot] = entry.id == 0 ? nil : entry.id
+    removeRetired()
+  }
+
+  /// Takes those out of the maps that no job has been under for a while: a program that ran when one was replaced has looked
+  /// up its number.
+  private func removeRetired() {
+    let inUse = Set(policiesOfSlots.values).union(policiesOfRules)
+    let now = mt_boottime_ns()
+    for (id, placed) in placedPolicies where !inUse.contains(id) {
+      guard let since = placed.retiredAt else {
+        placedPolicies[id]?.retiredAt = now
+        continue
+      }
+      guard now &- since > 1_000_000_000 else { continue }
+      remove(placed)
+      placedPolicies[id] = nil
+    }
+  }
+
+  /// Puts the rules of a policy into the maps, and returns what says that it is in force.
+  private func place(_ prepared: PreparedPolicy) throws(SensorError) -> mt_policy {
     lastPolicy &+= 1
     var placed = PlacedPolicy(id: lastPolicy)
+    var entry = prepared.tables.entry
+    entry.id = lastPolicy
     do throws(SensorError) {
-      let tables = try tables(of: policy, in: directory)
-      var entry = tables.entry
-      entry.id = lastPolicy
-      try place(tables, in: directory, noting: &placed)
-      if let network = policy.network { try place(network, tables.scopes, of: &entry, noting: &placed) }
-      try Self.set(&entry, at: &key, of: objects.map("policies"), named: "policies")
+      try place(prepared.tables, prepared.files, noting: &placed)
+      if let (section, tables) = prepared.network { try place(section, tables, of: &entry, noting: &placed) }
     } catch {
       remove(placed)
       throw error
     }
-    if let last = placedPolicies.updateValue(placed, forKey: slot) { remove(last) }
-  }
-
-  /// Ends ``enforce(_:on:in:)``.
-  public func endPolicy(on slot: UInt16) throws(SensorError) {
-    var key = UInt32(try checked(slot))
-    var none = mt_policy()
-    try Self.set(&none, at: &key, of: objects.map("policies"), named: "policies")
-    if let last = placedPolicies.removeValue(forKey: slot) { remove(last) }
+    placedPolicies[placed.id] = placed
+    if entry.flags & UInt16(MT_POLICY_WRITTEN.rawValue) != 0 { notesWrites = true }
+    return entry
   }
 
   func force(_ section: mt_section, _ defaultAction: PolicyAction, in entry: inout mt_policy) {
@@ -50,13 +125,14 @@ extension Sensor {
       guard let map = objects.maps[map] else { continue }
       for key in keys { _ = key.withUnsafeBytes { bpf_map_delete_elem(map, $0.baseAddress) } }
     }
-    forgetFiles(of: placed)
   }
 }
 
 /// What a policy has put into the kernel's maps.
 struct PlacedPolicy {
   let id: UInt32
+  /// Since when no job is under it, CLOCK_BOOTTIME; nil: one is.
+  var retiredAt: UInt64?
   /// By map.
   var keys: [String: [[UInt8]]] = [:]
 
@@ -69,7 +145,7 @@ struct PlacedPolicy {
 
 extension Sensor {
   private func place(
-    _ section: NetworkSection, _ scopes: ScopeNumbers, of entry: inout mt_policy, noting placed: inout PlacedPolicy
+    _ section: NetworkSection, _ tables: NetworkTables, of entry: inout mt_policy, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
     if let missing = choices.first(where: {
       $0.family == "network" && $0.request == .policy && $0.isMissing
@@ -79,8 +155,6 @@ extension Sensor {
         "The network section of the policy cannot be kept here: \(missing.function): \(missing.reasons)",
         advice: "Take that section out of the policy, or use another kernel: 'martlet doctor' says what this one lacks")
     }
-    var scopes = scopes
-    let tables = try NetworkTables(section) { scope throws(SensorError) in try scopes.mask(of: scope) }
     var sets: [NetworkTables.Rules: UInt32] = [:]
     func number(_ rules: NetworkTables.Rules?) throws(SensorError) -> UInt32 {
       guard let rules, !rules.isEmpty else { return 0 }

@@ -3,15 +3,9 @@ internal import KernelABI
 internal import Policy
 
 extension Sensor {
-  func tables(of policy: Policy, in directory: String) throws(SensorError) -> PolicyTables {
-    try PolicyTables(policy, in: directory, hashes: hashesExecs) { set throws(SensorError) in
-      try ProtectedFiles.patterns(of: set, in: directory)
-    }
-  }
-
   /// Writes what rules other than those about the network need into the maps, apart from what says that they are in force.
   func place(
-    _ tables: PolicyTables, in directory: String, noting placed: inout PlacedPolicy
+    _ tables: PolicyTables, _ files: PolicyInodes, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
     for (place, masks) in tables.paths.places {
       var masks = masks
@@ -35,22 +29,22 @@ extension Sensor {
       var needs = tables.needs
       try put(&needs, at: placed.id, of: "policy_needs", &placed)
     }
-    if !tables.files.isEmpty { try placeFiles(tables.files, in: directory, noting: &placed) }
+    try placeFiles(files, noting: &placed)
     if tables.entry.flags & UInt16(MT_POLICY_MEMORY.rawValue) != 0 { try objects.attachLate("guard_sys_enter") }
   }
 
   private func placeFiles(
-    _ files: [(pattern: PathPattern, masks: mt_inode_masks)], in directory: String, noting placed: inout PlacedPolicy
+    _ files: PolicyInodes, noting placed: inout PlacedPolicy
   ) throws(SensorError) {
-    let capacity = Int(mapCapacity(try objects.map("policy_inodes")) ?? 0)
+    let capacity = Int(mapCapacity(objects.maps["policy_inodes"] ?? -1) ?? 0)
     let taken = placedPolicies.values.reduce(0) { $0 + ($1.keys["policy_inodes"]?.count ?? 0) }
-    let inodes = PolicyInodes(files, in: directory, limit: max(0, capacity - taken))
-    for (identity, masks) in inodes.masks {
+    let room = max(0, capacity - taken)
+    for (identity, masks) in files.masks.prefix(room) {
       var masks = masks
       let key = mt_inode_key(ino: identity.inode, dev: identity.device, policy: placed.id)
       try put(&masks, at: key, of: "policy_inodes", &placed)
     }
-    unprotectedInodes += UInt64(inodes.leftOut)
+    unprotectedInodes += UInt64(files.leftOut + max(0, files.masks.count - room))
   }
 
   private func put<Key: BitwiseCopyable, Value: BitwiseCopyable>(
@@ -60,9 +54,9 @@ extension Sensor {
     try Self.set(&value, at: withUnsafeBytes(of: key) { [UInt8]($0) }, of: objects.map(map), named: map)
   }
 
-  /// Takes out what a policy's job has written.
-  func forgetFiles(of placed: PlacedPolicy) {
-    guard let map = objects.maps["policy_writes"] else { return }
+  /// Takes out what a slot's job has written.
+  func forgetFiles(writtenBy slot: UInt16) {
+    guard notesWrites, let map = objects.maps["policy_writes"] else { return }
     var key = mt_inode_key()
     var next = mt_inode_key()
     var gone: Int64 = 0
@@ -71,7 +65,7 @@ extension Sensor {
       key = next
       // Asked for before the key goes: without it the kernel begins anew.
       found = bpf_map_get_next_key(map, &key, &next)
-      if key.policy == placed.id, bpf_map_delete_elem(map, &key) == 0 { gone += 1 }
+      if key.policy == UInt32(slot), bpf_map_delete_elem(map, &key) == 0 { gone += 1 }
     }
     try? countEntry(MT_MAP_WRITTEN, -gone)
   }

@@ -39,6 +39,8 @@ public final class Sensor {
   public var rings: RingSet
 
   let objects: LoadedObjects
+  /// Of ``SensorOptions/outlives``.
+  private(set) var pins: PinnedSensor?
   /// Which CPU each ring behind the first is for.
   let ringCPUs: [Int]
   /// While the sensor lives, if ``SensorOptions/countsRunTime`` asked for it.
@@ -59,8 +61,13 @@ public final class Sensor {
   var openSlots = 0
   /// Files that the kernel side had no room for, of all policies: they are protected by their paths alone.
   var unprotectedInodes: UInt64 = 0
-  /// By slot.
-  var placedPolicies: [UInt16: PlacedPolicy] = [:]
+  /// By their numbers.
+  var placedPolicies: [UInt32: PlacedPolicy] = [:]
+  /// Those that new jobs get, and those that jobs are under by user space's doing.
+  var policiesOfRules: Set<UInt32> = []
+  var policiesOfSlots: [UInt16: UInt32] = [:]
+  /// Whether the kernel side notes what jobs write.
+  var notesWrites = false
   /// Numbers that were given last.
   var lastPolicy: UInt32 = 0
   var lastNetworkSet: UInt32 = 0
@@ -80,6 +87,7 @@ public final class Sensor {
   ///   cannot do without.
   public convenience init(options: SensorOptions = SensorOptions()) throws(SensorError) {
     try Self.preflight(seesMachine: options.recognisesJobs)
+    PinnedSensors.releaseIdle()
     let features = KernelFeature.available(without: options.withheld)
     try self.init(objects: Self.programs(with: features), options: options, features: features)
   }
@@ -135,6 +143,7 @@ public final class Sensor {
       throw error
     }
     rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
+    if options.outlives { pins = try PinnedSensor(objects) }
     if options.names || options.enforces { try placeResolvers(Resolvers.ofThisMachine, of: 0) { _ in } }
   }
 
@@ -268,7 +277,10 @@ public final class Sensor {
 
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.
   /// ``rings`` and ``counters()`` stay readable.
+  ///
+  /// One that outlives us stays as it is while a process of a job lives, for the next one to release.
   public func detach() {
+    objects.staysAttached = pins?.settle() ?? false
     // None may begin any more and none may end unseen while they are told: its socket could be another's by then.
     let states = ProgramName(name: "inet_sock_set_state", section: "tp_btf/inet_sock_set_state")
     objects.detach(except: Set(["sock_release", "fentry_tcp_done", "fentry_tcp_init_transfer"] + states.turns))

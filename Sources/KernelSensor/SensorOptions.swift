@@ -36,6 +36,8 @@ public struct SensorOptions: Sendable {
   public var countsBytes = false
   /// Keep policies: what ``Sensor/enforce(_:on:in:)`` is given.
   public var enforces = false
+  /// Go on denying when this process is killed, and after its end while a process of a job lives: see ``PinnedSensors``.
+  public var outlives = false
   /// Tell by what names addresses were given to a job: the answers of its resolvers.
   public var names = false
   /// How long an answer of a resolver holds beyond what it says: programs connect to what they looked up a while ago.
@@ -81,6 +83,7 @@ public struct SensorOptions: Sendable {
     // With one job the global counts are its own.
     var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]
     if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
+    if enforces && recognisesJobs { entries.merge(Self.entriesForManyPolicies) { first, _ in first } }
     if readsRequests { entries.merge(Self.entriesForRequests) { first, _ in first } }
     return mapEntries.merging(entries) { asked, _ in asked }
   }
@@ -95,6 +98,11 @@ public struct SensorOptions: Sendable {
     "networks": 65536, "names": 65536, "network_sets": 65536, "leases": 16384, "asked_names": 16384,
   ]
 
+  /// For jobs that have policies of their own, as each has its own directory: some 30 MB.
+  static let entriesForManyPolicies: [String: UInt32] = [
+    "policy_paths": 131_072, "policy_rules": 32_768, "policy_words": 32_768, "policy_inodes": 131_072,
+  ]
+
   /// 6 MB. Who finds no room takes the place of what was not used for the longest time.
   static let entriesForRequests: [String: UInt32] = ["tls_streams": 16384, "tls_calls": 16384, "tls_ciphers": 16384]
 
@@ -106,6 +114,7 @@ public struct SensorOptions: Sendable {
     if !enforces && !names {
       unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
     }
+    if !enforces || !recognisesJobs { unused.insert("rule_policies") }
     if !recognisesJobs {
       unused.formUnion([
         "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",

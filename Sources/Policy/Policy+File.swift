@@ -35,7 +35,9 @@ extension Policy {
       "Start no job where a rule's action cannot be carried out before the deed; false if left out.", .truth,
       \.policy.requirePrevention),
     .field(
-      "onSensorError", "What becomes of a job when the sensor is gone: open (it goes on) if left out.", .word,
+      "onSensorError",
+      "What becomes of a job when martlet is gone: open (nothing is denied any more) if left out, closed (it stays denied).",
+      .word,
       \.policy.onSensorError)
   ).map { file throws(FormError) in
     var policy = file.policy

@@ -35,7 +35,7 @@ public enum PolicyAction: String, Sendable, CaseIterable, Comparable {
 
 /// What happens to a job when the agent is gone.
 public enum OnSensorError: String, Sendable, CaseIterable {
-  /// It goes on, unwatched.
+  /// It goes on, unwatched, and nothing is denied to it.
   case open
   /// What was denied stays denied.
   case closed

@@ -3,6 +3,7 @@ internal import Glibc
 public import Jobs
 internal import KernelABI
 public import Observation
+public import Reporting
 
 /// One job's records on their way to its fold and its event log: what `run` has one of, and the agent one a job.
 ///
@@ -172,6 +173,11 @@ public struct JobRecorder: ~Copyable {
         String(decoding: entry[..<equals], as: UTF8.self), String(decoding: entry[(equals + 1)...], as: UTF8.self)
       )
     }
+  }
+
+  /// The denial that was just taken, in words for a log.
+  public func sentence(ofDenial record: RecordView, _ policy: ReportInput.PolicyInForce) -> String {
+    DenialSentence.text(record, state.applied, policy)
   }
 
   /// What is known of a process by now: its id in the snapshot and its step, 0 if there is none.

@@ -77,7 +77,7 @@ public enum HTMLReport {
       html.markup("</ul>\n")
       html.more(judgement.reasons.count - 12, "reasons")
     }
-    for sentence in input.span.sentences(input.clock) {
+    for sentence in input.sentences {
       html.markup("<p>")
       html.text(sentence, limit: 1000)
       html.markup("</p>\n")

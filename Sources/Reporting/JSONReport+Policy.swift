@@ -1,11 +1,12 @@
 internal import Jobs
-internal import Observation
+package import Observation
 
 extension JSONReport {
-  static func write(_ policy: ReportInput.PolicyInForce, to json: inout JSONOutput) {
+  package static func write(_ policy: ReportInput.PolicyInForce, to json: inout JSONOutput) {
     json.object("policy") { json in
       json.member("file", policy.file)
       json.member("sha256", policy.digest)
+      json.array("notes") { json in for note in policy.notes { json.member(nil, note) } }
     }
   }
 

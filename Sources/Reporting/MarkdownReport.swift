@@ -43,7 +43,7 @@ public enum MarkdownReport {
       rows.append(judgement.reasons.count == 1 ? "\(line)\n" : "- \(line)\n")
     }
     text += rows.text { "- and \($0) more, see report.json\n" } + "\n"
-    for sentence in input.span.sentences(input.clock) { text += "\(MarkdownText.escape(sentence, limit: 400))\n\n" }
+    for sentence in input.sentences { text += "\(MarkdownText.escape(sentence, limit: 400))\n\n" }
     let status = input.result ?? "exit status not known"
     let mark = input.waitStatus.map { ExitStatus(waitStatus: $0).isSuccess } ?? false ? "" : "**"
     let (date, time) = WallClock.parts(input.clock.nanoseconds(input.startedAt))

@@ -61,6 +61,8 @@ public struct ReportInput: Sendable {
     public var digest: String
     /// The line that each rule stands in, by its number.
     public var lines: [UInt32: Int]
+    /// What people have to know of how it was in force; safe for a report.
+    public var notes: [String] = []
 
     public init(file: String, digest: String, lines: [UInt32: Int]) {
       self.file = file
@@ -109,6 +111,9 @@ public struct ReportInput: Sendable {
   public var findings = 0
 
   public init() {}
+
+  /// What is said beside the verdict.
+  var sentences: [String] { span.sentences(clock) + (policy?.notes ?? []) }
 
   /// How its first process ended; nil: not known.
   var result: String? {

@@ -16,7 +16,7 @@ struct AgentCommand: ParsableCommand {
     discussion: AgentHelp.text,
     subcommands: [
       AgentStartCommand.self, AgentWaitReadyCommand.self, AgentStatusCommand.self, AgentReportCommand.self,
-      AgentStopCommand.self,
+      AgentStopCommand.self, AgentReleaseCommand.self,
       AgentRulesCommand.self, AgentSchemaCommand.self,
     ])
 }

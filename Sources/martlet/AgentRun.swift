@@ -2,6 +2,7 @@ import Agent
 import Glibc
 import KernelSensor
 import Observation
+import Policy
 import Reporting
 import Supervision
 
@@ -25,12 +26,13 @@ struct AgentRun {
         "\(option) needs privileges: the command would be watched by the agent that runs here, as it was started. The "
           + "command was not run.")
     }
+    let policy = try policy()
     let terminal = Terminal()
     var status = LiveStatus(wanted: run.live, terminal: terminal, environment: environment)
     let directory = try OutputDirectory(path: run.output, owner: nil)
     let child: Child
     do {
-      child = try start()
+      child = try start(under: policy)
     } catch {
       directory.discard()
       throw error
@@ -44,13 +46,30 @@ struct AgentRun {
     return exitStatus
   }
 
-  private func start() throws -> Child {
+  /// What the agent is to narrow the machine's policy by. A mistake is told before anything is started.
+  private func policy() throws -> (bytes: [UInt8], file: String)? {
+    guard let path = run.policy else { return nil }
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    defer { close(file) }
+    do {
+      let bytes = FileContents.read(file, atMost: 1 << 21).bytes
+      // One that cannot be read is told by its name.
+      _ = try file < 0 ? Policy.read(path) : Policy.read(bytes, file: path)
+      return (bytes, path)
+    } catch {
+      throw StartFailure("\(error)\nThe command was not run.")
+    }
+  }
+
+  private func start(under policy: (bytes: [UInt8], file: String)?) throws -> Child {
     let child = try Child(
       Command(arguments: run.arguments, environment: environment, user: nil), inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) {
       throw Run.Refusal(status: 128 + signal)
     }
-    if let reason = try agent.watch(child.pid, wantsColour: colour, wantsHashes: run.sensor.hashesImages) {
+    if let reason = try agent.watch(
+      child.pid, policy: policy, wantsColour: colour, wantsHashes: run.sensor.hashesImages)
+    {
       throw StartFailure("\(reason). The command was not run.")
     }
     do {

@@ -27,6 +27,12 @@ enum AgentStatusText {
     lines.append(
       "  memory     \(bytes("residentBytes")), at most \(bytes("peakResidentBytes")); rings \(bytes("ringBytes"))")
     lines += warnings(status, count)
+    for entry in status["pinned"]?.array ?? [] {
+      let owner = entry["ownerLives"]?.bool == true ? "of" : "left by"
+      lines.append(
+        "  pinned     \(text(entry["name"])), \(owner) process \(entry["owner"]?.unsigned ?? 0): "
+          + "\(entry["processes"]?.unsigned ?? 0) processes are denied what their policy denies")
+    }
     guard let jobs = status["jobs"]?.array else { return finish(lines) }
     if !jobs.isEmpty { lines.append("") }
     for job in jobs { lines += write(job) }
@@ -63,6 +69,10 @@ enum AgentStatusText {
       "  \(job["processes"]?.unsigned ?? 0) processes, \(job["records"]?.unsigned ?? 0) events, "
         + "\(job["lost"]?.unsigned ?? 0) lost; since \(text(job["startedAt"])); rule \(text(job["rule"])) by "
         + "\(text(job["reason"]))\(job["closing"]?.bool == true ? "; closing" : "")")
+    if let policy = job["policy"], let digest = policy["sha256"]?.text {
+      lines.append("  policy \(text(policy["file"])) \(safe(String(digest.prefix(12))))")
+      for note in policy["notes"]?.array ?? [] { lines.append("  note   \(text(note))") }
+    }
     if let step = job["steps"]?.array?.last {
       lines.append("  step \(step["number"]?.unsigned ?? 0) \(text(step["name"], ""))")
     }

@@ -49,6 +49,14 @@ struct DoctorCommand: ParsableCommand {
     let namespace = PidNamespace.objection
     diagnosis.facts.append(
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
+    let abandoned = PinnedSensors.all().filter { !$0.ownerLives }
+    diagnosis.facts.append(
+      .init(
+        name: "pinned",
+        value: abandoned.isEmpty
+          ? "nothing"
+          : "\(abandoned.count) by martlets that are gone, for \(abandoned.reduce(0) { $0 + $1.processes }) processes",
+        advice: abandoned.isEmpty ? nil : "See martlet agent release"))
     let output = json ? DoctorReport.json(diagnosis, inUse) : DoctorReport.text(diagnosis, inUse)
     output.withUnsafeBytes { _ = Message.write($0, to: STDOUT_FILENO) }
     if let bundle {

@@ -37,6 +37,9 @@ enum DoctorReport {
         text += "  \(padded(policy.place(row), 24)) \(padded(row.section, 8)) \(padded(row.action.rawValue, 8))"
         text += " \(padded(row.strength.rawValue, 10)) \(row.reason)\n"
       }
+      if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(diagnosis.enforcement) {
+        text += "  \(objection)\n"
+      }
       if diagnosis.enforcement.isEmpty { text += "  it has no rule that does more than allow\n" }
     }
     text += "\n" + verdict(diagnosis)
@@ -132,6 +135,7 @@ enum DoctorReport {
           json.member("action", row.action.rawValue)
           json.member("strength", row.strength.rawValue)
           json.member("reason", row.reason)
+          if policy.policy.onSensorError == .closed { json.member("outlives", row.outlives) }
         }
         json.newLine()
       }

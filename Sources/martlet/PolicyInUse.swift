@@ -3,6 +3,7 @@ import Glibc
 import KernelSensor
 import Observation
 import Policy
+import Recording
 import Reporting
 import Supervision
 
@@ -15,56 +16,45 @@ struct PolicyInUse {
   /// How reports speak of it.
   var inForce: ReportInput.PolicyInForce
 
-  /// What root lays down for all jobs of the machine: a job's own policy can narrow it only.
-  static let nodePath = "/etc/martlet/policy.yaml"
-
   /// - Parameter path: of the policy that was asked for; nil: none was
   /// - Returns: nil if neither it nor the machine's is there
   static func read(_ path: String?) throws(Refusal) -> PolicyInUse? {
-    let node = try nodePolicy()
-    guard let path else { return try node.map { node throws(Refusal) in try PolicyInUse(node, file: nodePath) } }
+    let node: Policy?
+    do {
+      node = try Policy.ofNode()
+    } catch {
+      throw Refusal(message: error.description)
+    }
+    guard let path else { return node.map { PolicyInUse($0, file: Policy.nodePath) } }
     let own: Policy
     do {
       own = try Policy.read(path)
     } catch {
       throw Refusal(message: "\(error)")
     }
-    guard let node else { return try PolicyInUse(own, file: path) }
+    guard let node else { return PolicyInUse(own, file: path) }
     let narrowed: Policy
     do {
       // In this order: whose answers are believed is the machine's to say.
       narrowed = try node.narrowed(by: own)
     } catch {
-      throw Refusal(message: "\(VisibleText.terminal(path)) cannot be narrowed by \(nodePath): \(error)")
+      throw Refusal(message: "\(VisibleText.terminal(path)) cannot be narrowed by \(Policy.nodePath): \(error)")
     }
-    return try PolicyInUse(narrowed, file: path)
+    return PolicyInUse(narrowed, file: path)
   }
 
-  private init(_ policy: Policy, file: String) throws(Refusal) {
-    guard policy.onSensorError == .open else {
-      throw Refusal(
-        message:
-          "\(VisibleText.terminal(file)): onSensorError: closed cannot be kept yet: without martlet nothing is denied")
-    }
+  private init(_ policy: Policy, file: String) {
     self.policy = policy
-    var lines: [UInt32: Int] = [:]
-    for head in policy.heads { lines[head.number] = head.place?.line }
-    let name = file.split(separator: "/").last.map(String.init) ?? file
-    inForce = ReportInput.PolicyInForce(
-      file: VisibleText.terminal(name, limit: 80), digest: policy.digest, lines: lines)
+    inForce = ReportInput.PolicyInForce(policy, file: file)
   }
 
   /// Where a rule stands, for people.
   func place(_ row: RuleEnforcement) -> String {
-    guard row.rule != 0 else { return row.section == "files" ? "files protect" : "\(row.section) default" }
-    return inForce.lines[row.rule].map { "\(inForce.file):\($0)" } ?? "rule \(row.rule)"
+    inForce.place(row)
   }
 
   /// What is to be stopped and cannot be prevented here, in words.
-  func notPrevented(_ rows: [RuleEnforcement]) -> [String] {
-    rows.filter { $0.action >= .deny && $0.strength != .prevented }
-      .map { "\(place($0)) (\($0.section), \($0.strength == .killed ? "who does it is killed" : "only told"))" }
-  }
+  func notPrevented(_ rows: [RuleEnforcement]) -> [String] { inForce.notPrevented(rows) }
 
   /// Sockets that the command would have from the beginning, which no hook asks about.
   ///
@@ -104,23 +94,5 @@ struct PolicyInUse {
     let to = PolicyDestination(address, port: socket.remotePort, isTCP ? .tcp : .udp)
     guard !policy.decide(connect: to, by: anybody).isAllowed else { return nil }
     return "connected to \(address.description) at port \(socket.remotePort), which the policy does not allow"
-  }
-
-  private static func nodePolicy() throws(Refusal) -> Policy? {
-    var entry = stat()
-    guard stat(nodePath, &entry) == 0 else {
-      if errno == ENOENT || errno == ENOTDIR { return nil }
-      throw Refusal(message: "\(nodePath) cannot be looked at: \(String(cString: strerror(errno)))")
-    }
-    guard entry.st_uid == 0, entry.st_mode & 0o022 == 0 else {
-      throw Refusal(
-        message: "\(nodePath) can be written by others than root, so that it protects nothing: "
-          + "chown root \(nodePath) && chmod go-w \(nodePath)")
-    }
-    do {
-      return try Policy.read(nodePath)
-    } catch {
-      throw Refusal(message: "\(error)")
-    }
   }
 }

@@ -63,22 +63,18 @@ struct Run {
     let signals = try Signals()
     var environment = Environment.current
     let owner = TargetUser.invokingUser(environment: environment)
+    if let agent = try reachAgent() {
+      return try AgentRun(
+        run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,
+        colour: Self.wantsColour(environment)
+      ).execute()
+    }
     let policy: PolicyInUse?
     do {
       policy = try PolicyInUse.read(self.policy)
       try policy?.check(inherited.sockets)
     } catch {
       throw Refusal(message: "\(error.message)\nThe command was not run.")
-    }
-    if let agent = try reachAgent() {
-      guard policy == nil else {
-        throw Refusal(
-          message: "A policy is in force, and the agent that runs here keeps to none. The command was not run.")
-      }
-      return try AgentRun(
-        run: self, agent: agent, inherited: inherited, signals: signals, environment: environment,
-        colour: Self.wantsColour(environment)
-      ).execute()
     }
     let user = try TargetUser.choose(option: user, environment: environment)
     let terminal = Terminal()
@@ -137,6 +133,7 @@ struct Run {
   ) throws -> Job {
     var sensorOptions = self.sensor
     sensorOptions.enforces = policy != nil
+    sensorOptions.outlives = policy?.policy.onSensorError == .closed
     let sensor = try Sensor(options: sensorOptions)
     if let policy { try check(policy, sensor) }
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
@@ -183,7 +180,11 @@ struct Run {
 
   /// Says what of a policy cannot be prevented on this kernel, before the command starts; or refuses to start it.
   private func check(_ policy: PolicyInUse, _ sensor: Sensor) throws {
-    let weak = policy.notPrevented(sensor.enforcement(of: policy.policy))
+    let rows = sensor.enforcement(of: policy.policy)
+    if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(rows) {
+      throw Refusal(message: "\(policy.inForce.file): \(objection).\nThe command was not run.")
+    }
+    let weak = policy.notPrevented(rows)
     guard let first = weak.first else { return }
     guard !policy.policy.requirePrevention else {
       throw Refusal(

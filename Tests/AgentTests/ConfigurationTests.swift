@@ -52,6 +52,25 @@ struct ConfigurationFileTests {
     #expect(try read("{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}]}").rules.count == 1)
   }
 
+  @Test("policies are of rules, each of one at most")
+  func policies() throws {
+    let configuration = try read(
+      "version: 1\npolicies:\n  - {rules: github, file: /a}\n  - {rules: [gitlab, run], file: /b}\nrepositoryPolicies: true\n"
+    )
+    #expect(configuration.policies.map(\.rules) == [["github"], ["gitlab", "run"]])
+    #expect(configuration.policies.map(\.file) == ["/a", "/b"])
+    #expect(configuration.keepsRepositoryPolicies && configuration.names)
+    #expect(try !read("{version: 1, names: false}").names)
+    #expect(
+      problems("{version: 1, policies: [{rules: nobody, file: /a}]}").first?.contains("there is no rule 'nobody'")
+        == true)
+    #expect(
+      problems("{version: 1, policies: [{rules: [github, github], file: /a}]}").first?.contains("has two policies")
+        == true)
+    #expect(
+      problems("{version: 1, policies: [{rules: github, file: a}]}").first?.contains("has to begin with /") == true)
+  }
+
   @Test(
     "a file that means something else than it says is refused",
     arguments: [

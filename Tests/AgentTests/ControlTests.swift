@@ -21,14 +21,19 @@ import Testing
         == .request(.report(job: "a", token: Array("b".utf8), wantsFiles: true)))
     #expect(
       parse("{\"command\":\"run\",\"process\":7,\"hashes\":true}\n")
-        == .request(.run(process: 7, wantsColour: false, wantsHashes: true)))
+        == .request(.run(process: 7, policy: nil, wantsColour: false, wantsHashes: true)))
+    #expect(
+      parse("{\"command\":\"run\",\"process\":7,\"policy\":5,\"policyFile\":\"a.yaml\"}\n")
+        == .request(
+          .run(process: 7, policy: .init(descriptor: 5, file: "a.yaml"), wantsColour: false, wantsHashes: false)))
     #expect(parse("{\"command\":\"status\"}") == .incomplete && parse("") == .incomplete)
   }
 
   @Test(arguments: [
     "\n", "status\n", "[]\n", "{}\n", "{\"command\":5}\n", "{\"command\":\"quit\"}\n", "{\"command\":\"stop\"}\n",
     "{\"command\":\"kept\",\"path\":\"/etc\"}\n", "{\"command\":\"run\"}\n", "{\"command\":\"run\",\"process\":0}\n",
-    "{\"command\":\"run\",\"process\":-1}\n", "{\"command\":\"run\",\"process\":4294967295}\n",
+    "{\"command\":\"run\",\"process\":-1}\n", "{\"command\":\"run\",\"process\":7,\"policy\":5}\n",
+    "{\"command\":\"run\",\"process\":4294967295}\n",
     "{\"command\":\"report\",\"job\":1}\n", "{\"command\":\"report\",\"job\":\"\"}\n",
     "{\"command\":\"stop\",\"token\":[1]}\n", "{\"command\":\"status\",\"a\":[[[[1]]]]}\n",
   ])

@@ -29,6 +29,9 @@ import Testing
     let bytes =
       JournalText.opened(Self.entry(1)) + JournalText.opened(Self.entry(2)) + JournalText.opened(Self.entry(3))
       + JournalText.closed(job: "job-2", path: "/x")
+    var kept = Self.entry(4)
+    kept.policy = .init(file: "policy.yaml", digest: "abc")
+    #expect(JournalText.parse(JournalText.opened(kept)).entries == [kept])
     let (entries, unreadable) = JournalText.parse(bytes)
     #expect(entries == [Self.entry(1), Self.entry(3)] && unreadable == 0)
   }

@@ -107,7 +107,7 @@ class Runs(HouseCase):
         policy = self.script("policy.yaml", "version: 1\nnetwork: {default: deny}\n", mode=0o644)
         done = self.run_as_nobody("touch", "ran", options=["--policy", policy], check=False)
         self.assertEqual(done.returncode, 125)
-        self.assertIn("the agent that runs here keeps to none", done.stderr.decode())
+        self.assertIn("the agent that runs here keeps no policies", done.stderr.decode())
         self.assertEqual(os.listdir(self.work), [])
 
     def test_nobody_has_anothers_process_watched(self):

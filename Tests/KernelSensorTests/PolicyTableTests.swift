@@ -68,3 +68,62 @@ import Testing
     #expect(names.contains { !$0.hasPrefix("/proc/") })
   }
 }
+
+@Suite struct PreparedPolicyTests {
+  private static func policy(_ paths: [PathPattern], of executables: [PathPattern] = []) -> Policy {
+    var policy = Policy()
+    policy.files = FilesSection()
+    policy.files?.deny = paths.map { path in
+      var head = RuleHead(action: .deny)
+      head.scope.executables = executables
+      return FileRule(head: head, access: .write, path: path)
+    }
+    return policy
+  }
+
+  private static func texts(_ policy: Policy, _ directory: PolicyDirectory, _ terms: PolicyTerms? = nil) throws -> Set<
+    String
+  > {
+    let terms = terms ?? PolicyTerms(hashes: false, files: 100)
+    let tables = try PreparedPolicy(policy, in: directory, terms).tables
+    return Set(tables.paths.places.keys.filter { $0.form != MT_PATH_ABOVE.rawValue }.map(\.text))
+  }
+
+  @Test func whatIsRelativeIsLeftOutUntilItIsKnownToWhat() throws {
+    let policy = Self.policy([
+      PathPattern(.file, "a/b", isRelative: true), PathPattern(.named, "c"), PathPattern(.file, "/nowhere/d"),
+    ])
+    #expect(try Self.texts(policy, .unknown) == ["c", "/nowhere/d"])
+    #expect(try Self.texts(policy, .here("/nowhere")) == ["/nowhere/a/b", "c", "/nowhere/d"])
+    #expect(policy.isRelative && !Self.policy([PathPattern(.named, "c"), PathPattern(.file, "/d")]).isRelative)
+  }
+
+  /// /proc/self leads elsewhere for us, and what it leads to is not what a job in a container means.
+  @Test func nothingIsLookedUpInAnotherMountNamespace() throws {
+    let policy = Self.policy([PathPattern(.file, "exe", isRelative: true)])
+    #expect(try Self.texts(policy, .elsewhere("/proc/self")) == ["/proc/self/exe"])
+    #expect(try Self.texts(policy, .here("/proc/self")).count > 1)
+    var protecting = Policy()
+    protecting.files = FilesSection()
+    protecting.files?.protect = [.sources]
+    #expect(try Self.texts(protecting, .elsewhere("/builds/x")) == ["/builds/x/.git"])
+    #expect(protecting.isRelative)
+  }
+
+  /// A process' image is looked at once, under whichever of them.
+  @Test func scopesAreNumberedTogether() throws {
+    let first = Self.policy([PathPattern(.named, "x")], of: [PathPattern(.named, "one")])
+    let second = Self.policy([PathPattern(.named, "y")], of: [PathPattern(.named, "two")])
+    var terms = PolicyTerms(hashes: false, files: 100)
+    for head in first.heads + second.heads { _ = try terms.scopes.mask(of: head.scope) }
+    for policy in [first, second] {
+      let tables = try PreparedPolicy(policy, in: .unknown, terms).tables
+      #expect(tables.scopes.patterns.map(\.text) == ["one", "two"])
+      #expect(
+        tables.paths.places.keys.contains { $0.text == "one" } && tables.paths.places.keys.contains { $0.text == "two" }
+      )
+    }
+    let rule = try PreparedPolicy(second, in: .unknown, terms).tables.rules[0].rule
+    #expect(rule.scope == 2)
+  }
+}

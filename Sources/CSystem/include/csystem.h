@@ -2,6 +2,7 @@
 #ifndef MARTLET_CSYSTEM_H
 #define MARTLET_CSYSTEM_H
 
+#include "bpffs.h"
 #include "daemon.h"
 #include "launch.h"
 #include "log.h"

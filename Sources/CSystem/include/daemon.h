@@ -89,4 +89,13 @@ void mt_trim_memory(void);
 /* A descriptor of the process; -ESRCH if there is none. Close-on-exec. */
 int mt_pidfd_open(pid_t pid);
 
+/* A file in memory with these bytes, which nobody can change any more; close-on-exec. */
+int mt_sealed_file(const void *bytes, size_t size);
+
+/*
+ * Another process' descriptor of such a file, as one of our own; -EPERM if it could still be changed. What it leads to is what
+ * that process has opened: no path is followed.
+ */
+int mt_take_sealed_file(int pidfd, int descriptor);
+
 #endif

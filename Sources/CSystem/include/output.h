@@ -20,6 +20,9 @@ int mt_output_open_parent(const char *path);
 /* Creates `name` beneath `directory` for writing and reading, 0600; -EEXIST for whatever is there. */
 int mt_output_create_file(int directory, const char *name);
 
+/* Opens a regular file that is there for reading, not through a link (-ELOOP), nor on another file system. */
+int mt_output_read_file(int directory, const char *name);
+
 /* Opens an existing regular file for reading and writing, not through a link. */
 int mt_output_open_file(int directory, const char *name);
 

@@ -77,7 +77,16 @@ struct mt_policy {
 	mt_u8 sections;          /* those that are in force, a bit each */
 	mt_u16 flags;            /* enum mt_policy_flag */
 	mt_u32 other_names;      /* set of network rules for names that `names` does not have, 0: none */
+	mt_u32 writer;           /* whose files count as written by the job: a slot, a container's is its job's */
 };
+
+/*
+ * Array: the policy that a job gets with its slot, by the number of the rule that makes it; behind these what somebody has
+ * asked for, and containers until it is known whose they are.
+ */
+#define MT_POLICY_OF_ASKED MT_MAX_RULES
+#define MT_POLICY_OF_CONTAINERS (MT_MAX_RULES + 1)
+#define MT_RULE_POLICIES (MT_MAX_RULES + 2)
 
 /* Lists of at most 64 rules, those that deny before those that allow: a bit each, the first the lowest. */
 enum mt_rule_list {
@@ -117,11 +126,11 @@ struct mt_exec_needs {
 	mt_u64 written;
 };
 
-/* A file that is protected whatever it is called, or that a policy's job has written. */
+/* A file that is protected whatever it is called, by a policy; or that a job has written. */
 struct mt_inode_key {
 	mt_u64 ino;
 	mt_u32 dev;
-	mt_u32 policy;
+	mt_u32 policy;           /* of what was written mt_policy.writer */
 };
 
 struct mt_inode_masks {
@@ -187,7 +196,7 @@ struct mt_denial {
 	mt_u8 local[16];         /* as the socket's family has it */
 };
 
-_Static_assert(sizeof(struct mt_policy) == 16, "policy layout");
+_Static_assert(sizeof(struct mt_policy) == 20, "policy layout");
 _Static_assert(sizeof(struct mt_denial) == 112, "denial layout");
 _Static_assert(sizeof(struct mt_path_key) == 16, "path key layout");
 _Static_assert(sizeof(struct mt_path_masks) == 32, "path masks layout");

@@ -19,6 +19,29 @@ struct {
 	__type(value, struct mt_policy);
 } policies SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_RULE_POLICIES);
+	__type(key, __u32);
+	__type(value, struct mt_policy);
+} rule_policies SEC(".maps");
+
+/* Puts a job under the policy of the rule that makes it: before anybody can be in the job. */
+static __always_inline void begin_policy(__u32 slot, __u32 rule)
+{
+	__u32 index = rule == MT_CONTAINER_RULE ? MT_POLICY_OF_CONTAINERS : rule;
+	struct mt_policy *given, *policy;
+
+	if (!config.enforces)
+		return;
+	given = bpf_map_lookup_elem(&rule_policies, &index);
+	policy = bpf_map_lookup_elem(&policies, &slot);
+	if (!given || !policy)
+		return;
+	*policy = *given;
+	policy->writer = slot;
+}
+
 /* What a policy says of something. */
 struct verdict {
 	__u32 rule;   /* 0: the section's default */

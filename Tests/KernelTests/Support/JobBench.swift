@@ -32,13 +32,25 @@ final class JobBench {
 
   /// Each sees what is done for the others.
   static func silence(allBut bench: JobBench? = nil) throws {
-    for other in benches.values where other !== bench { try other.sensor.setRules([], identity: []) }
+    let all = benches.values + (keeper.map { [$0] } ?? [])
+    for other in all where other !== bench { try other.sensor.setRules([], identity: []) }
   }
 
-  private init(without features: Set<KernelFeature>) throws {
+  /// One that keeps policies, too.
+  static func enforcing(_ rules: [JobRule]) throws -> JobBench {
+    let bench = try keeper ?? JobBench(without: [], enforces: true)
+    keeper = bench
+    try silence()
+    try bench.sensor.setRules(rules, identity: [])
+    return bench
+  }
+  nonisolated(unsafe) private static var keeper: JobBench?
+
+  private init(without features: Set<KernelFeature>, enforces: Bool = false) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.recognisesJobs = true
+    options.enforces = enforces
     // Several of these live beside others in a guest with little memory.
     options.criticalRingBytes = 1 << 20
     options.bulkRingBytes = 1 << 20

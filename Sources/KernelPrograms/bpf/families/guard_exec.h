@@ -28,20 +28,20 @@ struct {
 	__type(value, __u32); /* i_generation */
 } policy_writes SEC(".maps");
 
-static __always_inline struct mt_inode_key inode_key(const struct mt_policy *policy, struct inode *inode)
+static __always_inline struct mt_inode_key inode_key(__u32 whose, struct inode *inode)
 {
 	struct super_block *sb = READ(inode, struct inode, i_sb);
 
 	return (struct mt_inode_key){
 		.ino = READ(inode, struct inode, i_ino),
 		.dev = READ(sb, struct super_block, s_dev),
-		.policy = policy->id,
+		.policy = whose,
 	};
 }
 
 static __always_inline void note_written(const struct mt_policy *policy, struct inode *inode)
 {
-	struct mt_inode_key key = inode_key(policy, inode);
+	struct mt_inode_key key = inode_key(policy->writer, inode);
 	__u32 generation = READ(inode, struct inode, i_generation), *known = bpf_map_lookup_elem(&policy_writes, &key);
 
 	if (known && *known == generation)
@@ -54,7 +54,7 @@ static __always_inline void note_written(const struct mt_policy *policy, struct 
 
 static __always_inline int was_written(const struct mt_policy *policy, struct inode *inode)
 {
-	struct mt_inode_key key = inode_key(policy, inode);
+	struct mt_inode_key key = inode_key(policy->writer, inode);
 	__u32 *known = bpf_map_lookup_elem(&policy_writes, &key);
 
 	return known && *known == READ(inode, struct inode, i_generation);

@@ -38,7 +38,7 @@ static __always_inline int judge_matched(struct record *record, const struct act
 		mask |= record->work->matched_above.lists[MT_RULES_WRITE];
 	verdict = rule_verdict(policy, list, mask, process, other);
 	if (inode) {
-		key = inode_key(policy, inode);
+		key = inode_key(policy->id, inode);
 		known = bpf_map_lookup_elem(&policy_inodes, &key);
 	}
 	if (known) {

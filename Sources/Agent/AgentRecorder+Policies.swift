@@ -1,0 +1,94 @@
+internal import KernelSensor
+internal import Observation
+internal import Recording
+internal import Reporting
+
+/// What jobs' policies stop, and what of a policy is known only when a job runs.
+extension AgentRecorder {
+  /// Denials of one job that are told in the agent's log; its report has all.
+  private static let toldLimit = 50
+
+  /// The agent does not own where a job writes: what was stopped is said in the agent's own log.
+  @inline(never)
+  func tell(_ record: RecordView, of job: Place) {
+    guard record.denialEffect != .observed, job.pointee.told <= Self.toldLimit, let policy = job.pointee.policy.inForce,
+      AgentLog.isReady
+    else { return }
+    job.pointee.told += 1
+    let whose = "job \(job.pointee.identifier.prefix(8)) of \(job.pointee.facts.rule)"
+    guard job.pointee.told <= Self.toldLimit else {
+      return settings.log.tell("\(whose): more is stopped by the policy; see its report")
+    }
+    settings.log.tell("\(whose): \(job.pointee.recorder.sentence(ofDenial: record, policy))")
+  }
+
+  /// A first process or a step has begun: has found out what the job's policy says of the directory that it works in.
+  @inline(never)
+  func askPolicy(of job: Place, _ record: RecordView) {
+    guard preparer != nil, job.pointee.policy.wantsDirectory(settings.policies) else { return }
+    // Where a variable tells it, a process that does not have it may be anywhere.
+    guard job.pointee.workspace != nil || !job.pointee.tellsWorkspace else { return }
+    let process = JobPolicy.Process(pid: record.tgid, start: record.leaderStart)
+    // What is being looked at may have been before this step.
+    if job.pointee.policy.isAwaited { job.pointee.policy.next = process } else { askPolicy(of: job, process) }
+  }
+
+  private func askPolicy(of job: Place, _ process: JobPolicy.Process) {
+    guard let preparer else { return }
+    let policy = job.pointee.policy
+    job.pointee.policy.next = nil
+    job.pointee.policy.isAwaited = preparer.ask(
+      PolicyQuestion(
+        slot: job.pointee.slot, identifier: job.pointee.identifier, process: process.pid,
+        processStart: process.start, workspace: job.pointee.workspace, user: job.pointee.user,
+        policy: policy.current, hasDirectory: policy.hasDirectory, repositories: policy.repositories))
+    if !job.pointee.policy.isAwaited {
+      refuse("What the policy says of the job's directory is not in force: too many jobs wait for that.", of: job)
+    }
+  }
+
+  /// Puts in force what has been found out.
+  mutating func takePolicies(_ sensor: Sensor) {
+    guard let preparer else { return }
+    for outcome in preparer.take() {
+      // The job may be over, and its slot another's.
+      guard let job = jobs[Int(outcome.slot)], job.pointee.identifier == outcome.identifier, job.pointee.closedAt == 0
+      else { continue }
+      job.pointee.policy.isAwaited = false
+      switch outcome.result {
+      case .nothing: break
+      case .refused(let reason): refuse(reason, of: job)
+      case .made(let answer):
+        do {
+          try sensor.place(answer.prepared, on: outcome.slot)
+          for container in job.pointee.containerSlots { try sensor.sharePolicy(of: outcome.slot, with: container) }
+          job.pointee.policy.replace(answer, at: job.pointee.clock.rfc3339(Clock.boottime))
+        } catch {
+          refuse("What the policy says of the job's directory is not in force: \(error)", of: job)
+        }
+      }
+      if let next = job.pointee.policy.next { askPolicy(of: job, next) }
+    }
+  }
+
+  /// Puts containers that were found to be jobs' under these jobs' policies.
+  mutating func shareFound(_ sensor: Sensor) {
+    guard !containers.found.isEmpty else { return }
+    if preparer != nil {
+      for (slot, owner) in containers.found {
+        do {
+          try sensor.sharePolicy(of: owner, with: slot)
+        } catch {
+          settings.log.say("a container is not under its job's policy: \(error)")
+        }
+      }
+    }
+    containers.found = []
+  }
+
+  private func refuse(_ reason: String, of job: Place) {
+    let shown = VisibleText.terminal(reason, limit: 1000)
+    job.pointee.policy.note(shown)
+    settings.log.say("job \(job.pointee.identifier.prefix(8)) of \(job.pointee.facts.rule): \(shown)")
+  }
+}
