@@ -34,11 +34,13 @@ public struct LearnedPolicy: Sendable {
   /// - Throws: if the kernel side would not have room for the policy
   public init(from runs: [ObservedRun]) throws(Failure) {
     notes = ["Learned from \(runs.count) run\(runs.count == 1 ? "" : "s") by 'martlet policy learn'."]
+    // Of one run the policy is the same wherever its report lies.
+    func name(_ run: ObservedRun) -> String { runs.count == 1 ? "the run" : run.name }
     for run in runs where run.isBlocked {
-      notes.append("\(run.name) was stopped by a policy: what it tried and was refused may be allowed here.")
+      notes.append("\(name(run)) was stopped by a policy: what it tried and was refused may be allowed here.")
     }
     for run in runs where !run.isComplete {
-      notes.append("\(run.name) is incomplete: what it did not see is denied here.")
+      notes.append("\(name(run)) is incomplete: what it did not see is denied here.")
     }
     var network = Network()
     var deeds: Set<SystemRule.Deed> = []
@@ -68,7 +70,7 @@ public struct LearnedPolicy: Sendable {
       section.deny = [rule]
       policy.exec = section
     }
-    protectFiles(runs)
+    protectFiles(runs, name)
     let workers = Self.workers.intersection(runs.compactMap(\.firstComm))
     if memory.isEmpty, runs.allSatisfy({ $0.unknownTargets == 0 }), !workers.isEmpty {
       var section = MemorySection()
@@ -90,14 +92,14 @@ public struct LearnedPolicy: Sendable {
     }
   }
 
-  private mutating func protectFiles(_ runs: [ObservedRun]) {
+  private mutating func protectFiles(_ runs: [ObservedRun], _ name: (ObservedRun) -> String) {
     var section = FilesSection()
     for set in FilesSection.Protected.allCases {
       let touched = runs.lazy.compactMap { run in
         run.events.lazy.compactMap { event, _ in Self.touches(event, set, of: run) }.first.map { ($0, run) }
       }.first
       if let (path, run) = touched {
-        notes.append("\(set.rawValue) are not protected: \(run.name) touched \(path).")
+        notes.append("\(set.rawValue) are not protected: \(name(run)) touched \(path).")
       } else {
         section.protect.append(set)
       }

@@ -46,6 +46,10 @@ public enum JSONReport {
         write(policy, to: &json)
         json.newLine()
       }
+      if let suggestion = input.suggestion {
+        write(suggestion, to: &json)
+        json.newLine()
+      }
       json.lines("denials", input.snapshot.denials) {
         write($1, policy: input.policy, clock: input.clock, to: &$0)
       }

@@ -100,7 +100,12 @@ struct ObservedRunTests {
     #expect(!run.isIn(.sources, "/w/a.o") && !run.isIn(.sources, "/tmp/a.c"))
     #expect(run.isIn(.pipelines, "/w/.github/workflows/ci.yml") && !run.isIn(.pipelines, "/x/.github/workflows/ci.yml"))
     #expect(run.isIn(.credentials, "/home/a/.ssh/id") && run.isIn(.credentials, "/root/.netrc"))
-    #expect(!run.isIn(.credentials, "/root/netrc") && !run.isIn(.credentials, "/root/.ssh"))
+    #expect(run.isIn(.credentials, "/.npmrc") && run.isIn(.credentials, "/a/.config/gcloud/b/c"))
+    for path in [
+      "/root/netrc", "/root/.ssh", "/root/.ssh/", "/root/.npmrc/x", "/root/.npmrcs", "/root/x.npmrc", ".npmrc", "",
+    ] {
+      #expect(!run.isIn(.credentials, path))
+    }
   }
 }
 
