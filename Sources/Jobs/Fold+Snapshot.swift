@@ -36,6 +36,7 @@ extension Fold {
     }
     out.changes = changes.indices.map { summary(ofChange: $0) }
     out.flows = flowSummaries()
+    out.names = asked.indices.map { summary(ofAsked: $0) }
     out.actions = actions.indices.map { summary(ofAction: $0) }
     out.denials = denials.indices.map { summary(ofDenial: $0) }
     out.stopped = deniedBeyond &+ out.denials.reduce(0) { $1.effect == .observed ? $0 : $0 &+ $1.count }

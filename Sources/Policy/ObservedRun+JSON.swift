@@ -16,6 +16,8 @@ extension ObservedRun {
       // A report without any is not whole.
       verdicts: report["verdicts"]?.array?.compactMap(\.text) ?? ["incomplete"],
       processes: rows("processes").map(Process.init(json:)))
+    // In front of the connections.
+    for row in rows("names") { builder.add(AskedName(json: row)) }
     builder.add(rows("network").map(Flow.init(json:)))
     for row in rows("files") { builder.add(File(json: row)) }
     for row in rows("changes") { builder.add(Change(json: row)) }
@@ -63,6 +65,12 @@ extension ObservedRun.Flow {
     protocolNumber = row["protocol"]?.unsigned
     host = row["host"]?.text
     count = 1 &+ (row["repeats"]?.unsigned ?? 0)
+  }
+}
+
+extension ObservedRun.AskedName {
+  fileprivate init(json row: JSONValue) {
+    self.init(name: row["name"]?.text ?? "", addresses: row["addresses"]?.array?.compactMap(\.text) ?? [])
   }
 }
 

@@ -66,6 +66,17 @@ extension ObservedRun {
     }
   }
 
+  /// That was asked for.
+  public struct AskedName: Sendable {
+    public var name: String
+    public var addresses: [String]
+
+    public init(name: String, addresses: [String]) {
+      self.name = name
+      self.addresses = addresses
+    }
+  }
+
   public struct File: Sendable {
     public var paths: [String]
     public var isCreated: Bool

@@ -1,4 +1,4 @@
-public import Observation
+internal import Observation
 
 /// What of a run a policy can speak of, from its report.
 public struct ObservedRun: Sendable {
@@ -37,18 +37,25 @@ public struct ObservedRun: Sendable {
   public private(set) var events: [(event: Event, count: UInt64)] = []
   /// Names of processes whose memory was got at and that the report does not know: what no policy could name.
   public private(set) var unknownTargets: UInt64 = 0
+  /// What resolvers were asked for, in the order of the report.
+  public private(set) var names: [String] = []
   /// What the job made itself.
   private(set) var created: Set<String> = []
   /// What the job wrote, made or gave a name.
   private(set) var written: Set<String> = []
-  /// Changes of names: what was there is gone.
+  /// Something was renamed onto it: what was there is gone.
   private(set) var replaced: Set<String> = []
+  /// Directories that the job made, in which nothing was before.
+  private var made: Set<String> = []
+  /// Names that were changed when what they are in was not of the job's making, or not yet.
+  private var changedBefore: Set<String> = []
   private let pipelineFiles: [PathPattern]
 
   /// Takes the rows of a report one after the other, and keeps of them what a policy can speak of.
   ///
   /// ```swift
   /// var builder = ObservedRun.Builder(name: "nightly", directory: "/w", verdicts: ["clean"], processes: processes)
+  /// for asked in names { builder.add(asked) }  // before the flows
   /// builder.add(flows)
   /// let policy = try LearnedPolicy(from: [builder.run])
   /// ```
@@ -56,6 +63,7 @@ public struct ObservedRun: Sendable {
     public private(set) var run: ObservedRun
     private let processes: ObservedProcesses
     private var positions: [Key: Int] = [:]
+    private var namesOf: [IPAddress: [String]] = [:]
 
     private struct Key: Hashable {
       var deed: Event.Deed
@@ -129,6 +137,12 @@ extension ObservedRun.Builder {
     var port: UInt16
   }
 
+  public mutating func add(_ asked: ObservedRun.AskedName) {
+    guard let name = HostPattern.canonical(name: asked.name) else { return }
+    run.names.append(name)
+    for case let address? in asked.addresses.map(IPAddress.init) { namesOf[address, default: []].append(name) }
+  }
+
   /// - Parameter flows: all of them
   public mutating func add(_ flows: [ObservedRun.Flow]) {
     var own: Set<Channel> = []
@@ -168,8 +182,9 @@ extension ObservedRun.Builder {
     // Raw sockets are not held to addresses, nor to what these are called.
     let host = spoken == .raw ? nil : flow.host.flatMap(HostPattern.canonical)
     let hasPort = spoken == .tcp || spoken == .udp
-    let to = PolicyDestination(
-      address, port: hasPort ? flow.remotePort : 0, spoken, names: host.map { [$0] } ?? [])
+    // It may have been any of the names that the address has; the report has the one that was asked for last.
+    let names = host.map { host in [host] + (namesOf[address] ?? []).filter { $0 != host } } ?? []
+    let to = PolicyDestination(address, port: hasPort ? flow.remotePort : 0, spoken, names: names)
     add(.connect(to), by: processes.actor(flow.process, image: flow.image), count: flow.count)
   }
 
@@ -189,8 +204,18 @@ extension ObservedRun.Builder {
     for case let path? in names where Self.isWhole(path) {
       add(.write(path), by: actor)
       run.written.insert(path)
-      if change.kind == "rename" { run.replaced.insert(path) }
+      if !run.isBelowMade(path) { run.changedBefore.insert(path) }
       if change.kind == "mkdir" || change.kind == "mknod" || change.kind == "symlink" { run.created.insert(path) }
+    }
+    if change.kind == "mkdir", let path = change.path { run.made.insert(path) }
+    if change.kind == "rename", let path = change.path, let target = change.target {
+      if run.made.contains(path) {
+        // A directory takes no other place than that of an empty one.
+        run.made.insert(target)
+        run.created.insert(target)
+      } else {
+        run.replaced.insert(target)
+      }
     }
   }
 
@@ -221,11 +246,23 @@ extension ObservedRun {
     case .sources:
       guard PathPattern.isBelow(path, directory) else { return false }
       let git = directory == "/" ? "/.git" : directory + "/.git"
-      return path == git || PathPattern.isBelow(path, git) || !created.contains(path) || replaced.contains(path)
+      if path == git || PathPattern.isBelow(path, git) { return true }
+      if isBelowMade(path), !changedBefore.contains(path) { return false }
+      return !created.contains(path) || replaced.contains(path)
     case .pipelines: return pipelineFiles.contains { $0.matches(path) }
     case .credentials:
       var path = path
       return path.withUTF8 { FilesSection.Protected.isCredential(UnsafeRawBufferPointer($0)) }
     }
+  }
+
+  fileprivate func isBelowMade(_ path: String) -> Bool {
+    if made.isEmpty { return false }
+    var path = path
+    while path.utf8.count > directory.utf8.count, let parent = PathPattern.parent(of: path).flatMap({ String($0) }) {
+      if made.contains(parent) { return true }
+      path = parent
+    }
+    return false
   }
 }

@@ -28,6 +28,9 @@ public enum SuggestedPolicy {
     var builder = ObservedRun.Builder(
       name: "", directory: input.workingDirectory.text, verdicts: Judgement(of: input).verdicts.map(\.rawValue),
       processes: tree.processes.indices.map { process($0, tree, input.clock) })
+    for asked in input.snapshot.names {
+      builder.add(ObservedRun.AskedName(name: asked.name.text, addresses: asked.addresses))
+    }
     builder.add(input.snapshot.flows.map(ObservedRun.Flow.init))
     for file in input.snapshot.files { builder.add(ObservedRun.File(file)) }
     for change in input.snapshot.changes { builder.add(ObservedRun.Change(change)) }

@@ -40,8 +40,8 @@ class Policy(Case):
         learnt = subprocess.run([MARTLET, "policy", "learn", self.path("first")], capture_output=True, text=True, check=True,
                                 timeout=PATIENCE)
         self.assertEqual(suggested, learnt.stdout)
-        self.assertIn("credentials are not protected", suggested)
-        self.assertIn("protect: [sources, pipelines]", suggested)
+        self.assertIn(f"- {{read: {self.path('home/.ssh/key')}}}", suggested)
+        self.assertIn("protect: [sources, pipelines, credentials]", suggested)
         os.unlink(self.path("made"))
         shutil.rmtree(self.path("home"))
         done, report = self.run_under(suggested, *command)

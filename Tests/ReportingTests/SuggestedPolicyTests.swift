@@ -18,6 +18,11 @@ struct SuggestedPolicyTests {
     flow.host = Name(bytes: Array("a.example.org".utf8))
     flow.repeats = 2
     input.snapshot.flows.append(flow)
+    for name in ["asked.example.org", text, "b.example.org"] {
+      var asked = AskedName(name: Name(bytes: Array(name.utf8)))
+      asked.addresses = name == "b.example.org" ? ["192.0.2.1", "2001:db8::1"] : []
+      input.snapshot.names.append(asked)
+    }
     var file = FileSummary()
     file.path = Name(bytes: Array("/root/.netrc".utf8))
     file.otherPaths = [Name(bytes: Array("/work/\(text)/.git/x".utf8))]
@@ -53,7 +58,7 @@ struct SuggestedPolicyTests {
     let learned = try LearnedPolicy(from: [read])
     #expect(String(decoding: file, as: UTF8.self) == learned.yaml)
     #expect(input.suggestion == .init(digest: learned.policy.digest, objection: nil))
-    #expect(learned.notes.contains("credentials are not protected: the run touched /root/.netrc."))
+    #expect(learned.yaml.contains("- {read: /root/.netrc}") && learned.yaml.contains("host: asked.example.org"))
   }
 
   @Test("what was stopped or lost is said at the begin, as learn does")
