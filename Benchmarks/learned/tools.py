@@ -178,6 +178,45 @@ class Pip(Tool):
         return None
 
 
+class Names(Tool):
+    """What else is done with names and addresses: search domains, two names of one address of which both are asked for first,
+    HTTP without a host, names in capitals and with a dot, TCP fast open, UDP to find a route, a redirect to HTTPS."""
+    name, needs = "names", ("python3", "curl", "getent")
+    PROGRAM = """
+import socket, ssl, sys
+names = ("pypi.example.org", "files.example.org")
+found = {name: socket.getaddrinfo(name, 443, socket.AF_INET, socket.SOCK_STREAM)[0][4] for name in names}
+context = ssl.create_default_context(cafile=sys.argv[1])
+for name in names:
+    with context.wrap_socket(socket.create_connection(found[name], 5), server_hostname=name) as one:
+        for _ in range(2):
+            one.sendall(f"GET /x HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode())
+            said = b""
+            while not said.endswith(b"no such thing"):
+                said += one.recv(4096)
+            assert b" 404 " in said
+for port in (9, 0):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("198.51.100.66", port))
+with socket.create_connection((socket.gethostbyname("mirror.example.org"), 80), 5) as one:
+    one.sendall(b"GET /x HTTP/1.0\\r\\n\\r\\n")
+    assert b"404" in one.recv(4096)
+"""
+
+    def command(self):
+        with open(f"{self.scratch}/names.py", "w") as file:
+            file.write(self.PROGRAM)
+        curl = "curl -sS --max-time 10 -o /dev/null"
+        return SHELL + (f"! getent hosts deb\n! getent hosts missing.example.org\npython3 $SCRATCH/names.py $SCRATCH/ca.pem\n"
+                        f"{curl} http://MIRROR.Example.org./x\n{curl} http://mirror.example.org:80/x\n"
+                        f"{curl} -H Host: http://mirror.example.org/x\n{curl} --tcp-fastopen http://deb.example.org/x\n"
+                        f"{curl} -L --cacert $SCRATCH/ca.pem http://deb.example.org/secure\n"
+                        f"{curl} --http2 --cacert $SCRATCH/ca.pem https://git.example.org/x\n{self.extra}\n:\n")
+
+    def page(self, scheme, host, path):
+        return ("redirect", "https://deb.example.org/x") if path == "/secure" else None
+
+
 class Git(Tool):
     """git clone by HTTPS, by HTTP and by its own protocol; fetch into the job's own repository, and push."""
     name, needs = "git", ("git",)
@@ -323,7 +362,7 @@ class Docker(Tool):
         subprocess.run(["umount", "-q", f"{self.scratch}/docker-run/netns/default"])
 
 
-ALL = [Apt, Pip, Git, Npm, Cargo, Docker]
+ALL = [Apt, Pip, Names, Git, Npm, Cargo, Docker]
 # What a version that somebody has taken over does besides: what it is, and the shell of it.
 EXTRAS = {
     "connects to another host": f"python3 -c \"import urllib.request; urllib.request.urlopen('http://{EVIL}/', timeout=3)\"",
