@@ -172,7 +172,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
             "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "", "HOME": self.server.world.repositories,
             "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-        done = subprocess.run(["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE)
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         status, fields = 200, []
         for line in head.decode("latin-1").split("\r\n"):
