@@ -367,13 +367,11 @@ static void *do_nothing(void *nothing)
 	return nothing;
 }
 
-/* Fills the part of the stack on which what was called before had its variables. */
+/* Fills what was called before had its variables in. */
 static __attribute__((noinline)) void scribble(void)
 {
-	volatile unsigned char rest[4096];
-
-	for (size_t i = 0; i < sizeof rest; i++)
-		rest[i] = 0xff;
+	unsigned char rest[4096];
+	explicit_bzero(memset(rest, 0xff, sizeof rest), 0);
 }
 
 /* Threads, whose creator uses the memory again in which clone3 was told what they are to have. */
@@ -433,9 +431,7 @@ static int system_deed(char **argv)
 
 		if (child == 0)
 			_exit(0);
-		if (child > 0)
-			reap(child);
-		return refused(child);
+		return child > 0 ? reap(child), 0 : refused(child);
 	}
 	if (strcmp(how, "threads") == 0)
 		return start_threads();
