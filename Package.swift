@@ -53,11 +53,11 @@ let package = Package(
       name: "KernelSensor",
       dependencies: ["CLibbpf", "CZlib", "CSystem", "KernelABI", "KernelPrograms", "Observation", "Policy"],
       swiftSettings: strict),
-    .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation"], swiftSettings: strict),
+    .target(name: "Jobs", dependencies: ["CSystem", "KernelABI", "Observation", "Policy"], swiftSettings: strict),
     .target(
       name: "EventLog", dependencies: ["CZstd", "KernelABI", "Observation", "Jobs"], swiftSettings: strict),
     .target(
-      name: "Reporting", dependencies: ["Observation", "Jobs"], swiftSettings: strict),
+      name: "Reporting", dependencies: ["Observation", "Policy", "Jobs"], swiftSettings: strict),
     .target(name: "LiveView", dependencies: ["KernelSensor", "Reporting", "Observation"], swiftSettings: strict),
     .target(name: "Export", dependencies: ["CSystem", "KernelSensor", "Observation"], swiftSettings: strict),
     .target(name: "Supervision", dependencies: ["CSystem", "Observation"], swiftSettings: strict),
@@ -92,7 +92,7 @@ let package = Package(
     .testTarget(
       name: "EventLogTests", dependencies: ["KernelABI", "Observation", "Jobs", "EventLog"], swiftSettings: strict),
     .testTarget(
-      name: "ReportingTests", dependencies: ["Observation", "Jobs", "Reporting"], swiftSettings: strict),
+      name: "ReportingTests", dependencies: ["Observation", "Policy", "Jobs", "Reporting"], swiftSettings: strict),
     .testTarget(
       name: "KernelSensorTests",
       dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation", "Policy"],

@@ -48,7 +48,7 @@ struct ReportRequest: Sendable {
 
 /// A report that is there.
 struct MadeReport: Sendable {
-  static let files = ["report.html", "report.md", "report.json", ReportFiles.logName]
+  static let files = ReportFiles.all
 
   var identifier: String
   var path: String
@@ -58,6 +58,8 @@ struct MadeReport: Sendable {
   /// Until when it tells, RFC 3339, and how many processes of the job lived then; nil: to the job's end.
   var until: String?
   var processes: UInt64 = 0
+  /// Whether there is a policy under which the job would have passed.
+  var suggestsPolicy = false
   /// What `run` says at the end.
   var summary: String?
   /// Of ``files``, for reading; nil: not wanted, or not to be handed over.
@@ -75,6 +77,7 @@ struct MadeReport: Sendable {
       json.member(named: "logHead", logHead)
       json.member(named: "until", until)
       json.member("processes", processes)
+      json.member("suggestsPolicy", suggestsPolicy)
       if let summary { json.member("summary", summary) }
       json.array("files") { json in if hasFiles { for name in Self.files { json.member(nil, name) } } }
     }

@@ -193,7 +193,7 @@ final class ReportWorker: @unchecked Sendable {
       let directory = try OutputDirectory(path: job.path, owner: nil)
       do {
         try directory.copy(job.log.numbers[0], upTo: input.log?.bytes ?? 0, to: ReportFiles.logName)
-        let published = try ReportFiles.publish(input, in: directory)
+        let published = try ReportFiles.publish(&input, in: directory)
         state.withLock { $0.writtenSoFar &+= 1 }
         answer(job.requests, input, path: published.path)
       } catch {
@@ -212,6 +212,7 @@ final class ReportWorker: @unchecked Sendable {
     var made = MadeReport(
       identifier: input.jobIdentifier, path: path, verdict: judgement.verdict.rawValue,
       verdicts: judgement.verdicts.map(\.rawValue), logHead: input.log?.head)
+    made.suggestsPolicy = input.suggestion?.digest != nil
     if let until = input.span.until {
       made.until = input.clock.rfc3339(until.at)
       made.processes = until.processes
@@ -267,9 +268,10 @@ final class ReportWorker: @unchecked Sendable {
   }
 
   private func publish(_ input: ReportInput, in directory: OutputDirectory, for requests: [ReportRequest] = []) {
+    var input = input
     let rule = input.job?.rule ?? ""
     do {
-      let published = try ReportFiles.publish(input, in: directory)
+      let published = try ReportFiles.publish(&input, in: directory)
       if let note = published.note { log.say("the report is in \(published.path): \(note)") }
       let judgement = Judgement(of: input)
       closed(

@@ -7,6 +7,19 @@ struct HostEntry: BitwiseCopyable {
   var name = Arena.Reference()
 }
 
+/// A name that was asked for, and was answered, be it with nothing.
+struct AskedEntry: BitwiseCopyable {
+  var name = Arena.Reference()
+  /// The last of its addresses.
+  var address: UInt32 = 0
+}
+
+struct AskedAddressEntry: BitwiseCopyable {
+  var address = Address()
+  /// Of the same name, earlier.
+  var next: UInt32 = 0
+}
+
 extension Fold {
   /// IPv4 as ::ffff:a.b.c.d: an address of both kinds of sockets.
   static func peerAddress(_ family: UInt16, _ address: Address) -> Address {
@@ -28,12 +41,14 @@ extension Fold {
     withUnsafeTemporaryAllocation(byteCount: DNSAnswer.nameLimit, alignment: 1) { buffer in
       answer.writeName(to: buffer)
       let name = Bytes(rebasing: buffer[..<answer.nameLength])
+      let asked = findOrAddAsked(name)
       // Kept once for all addresses of the answer.
-      var kept = Arena.Reference()
+      var kept = self.asked[asked].pointee.name
       answer.forEachAddress { bytes, isV6 in
         var address = Address()
         withUnsafeMutableBytes(of: &address) { $0.copyMemory(from: bytes) }
         if !isV6 { address = Self.peerAddress(2, address) }
+        if asked != 0 { add(address, to: asked) }
         let known = findHost(address)
         if known != 0 {
           if equal(arena[hosts[known].pointee.name], name) { return }
@@ -49,5 +64,49 @@ extension Fold {
         hostIndex.insert(hash(address.high, address.low), hosts.append(HostEntry(address: address, name: kept)))
       }
     }
+  }
+
+  /// 0: there is no room.
+  private mutating func findOrAddAsked(_ name: Bytes) -> UInt32 {
+    let hashed = hash(0, name)
+    let all = asked.all
+    let known = askedIndex.find(hashed) { equal(arena[all[Int($0)].name], name) }
+    if known != 0 { return known }
+    guard asked.count < options.limits.hosts, hasRoom() else {
+      notKept.hosts &+= 1
+      return 0
+    }
+    let added = asked.append(AskedEntry(name: keep(name)))
+    askedIndex.insert(hashed, added)
+    return added
+  }
+
+  private mutating func add(_ address: Address, to name: UInt32) {
+    var current = asked[name].pointee.address
+    while current != 0 {
+      let entry = askedAddresses[current].pointee
+      if entry.address == address { return }
+      current = entry.next
+    }
+    guard askedAddresses.count < options.limits.hosts, hasRoom() else {
+      notKept.hosts &+= 1
+      return
+    }
+    let next = asked[name].pointee.address
+    asked[name].pointee.address = askedAddresses.append(AskedAddressEntry(address: address, next: next))
+  }
+
+  func summary(ofAsked name: UInt32) -> AskedName {
+    var out = AskedName(name: Name(bytes: Array(arena[asked[name].pointee.name])))
+    var current = asked[name].pointee.address
+    while current != 0 {
+      let entry = askedAddresses[current].pointee
+      let v4 = Address(high: entry.address.low >> 32, low: 0)
+      let isV4 = entry.address == Self.peerAddress(2, v4)
+      out.addresses.append(isV4 ? Self.addressText(2, v4) : Self.addressText(10, entry.address))
+      current = entry.next
+    }
+    out.addresses.reverse()
+    return out
   }
 }

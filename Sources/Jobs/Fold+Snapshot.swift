@@ -1,5 +1,6 @@
 internal import KernelABI
 internal import Observation
+internal import Policy
 
 extension Fold {
   mutating func snapshot() -> JobSnapshot {
@@ -28,13 +29,15 @@ extension Fold {
         continue
       }
       let isWritten = flags & (FileEntry.wasWritten | FileEntry.wasCreated) != 0
-      if flags & FileEntry.wasRead != 0 && !isWritten { out.filesRead += 1 }
-      if isWritten || options.listsFilesRead || flags & (FileEntry.wasRead) == 0 && isNamedByChange(file) {
+      let isRead = flags & FileEntry.wasRead != 0
+      if isRead && !isWritten { out.filesRead += 1 }
+      if isWritten || options.listsFilesRead || !isRead && isNamedByChange(file) || isRead && isCredential(file) {
         out.files.append(summary(ofFile: file))
       }
     }
     out.changes = changes.indices.map { summary(ofChange: $0) }
     out.flows = flowSummaries()
+    out.names = asked.indices.map { summary(ofAsked: $0) }
     out.actions = actions.indices.map { summary(ofAction: $0) }
     out.denials = denials.indices.map { summary(ofDenial: $0) }
     out.stopped = deniedBeyond &+ out.denials.reduce(0) { $1.effect == .observed ? $0 : $0 &+ $1.count }
@@ -45,6 +48,18 @@ extension Fold {
 
   /// A file that was never opened, but renamed or linked: it may be what the job leaves.
   private func isNamedByChange(_ file: UInt32) -> Bool { files[file].pointee.accesses == 0 }
+
+  /// Reading such a file is worth a line, and what a policy forbids unless it was learnt that a job does it.
+  private mutating func isCredential(_ file: UInt32) -> Bool {
+    var current = files[file].pointee.name
+    while current != 0 {
+      let entry = names[current].pointee
+      let joined = Applied.join(path(of: entry.directory), bytes(ofName: current), applied.scratch)
+      if FilesSection.Protected.isCredential(joined) { return true }
+      current = entry.next
+    }
+    return false
+  }
 
   /// What processes hold open now has no last close, even if another descriptor for it was closed.
   mutating func reopenHeld() {

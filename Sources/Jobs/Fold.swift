@@ -69,6 +69,9 @@ struct Fold: ~Copyable {
   var actionIndex = HashIndex()
   var hosts = Pool(none: HostEntry())
   var hostIndex = HashIndex()
+  var asked = Pool(none: AskedEntry())
+  var askedAddresses = Pool(none: AskedAddressEntry())
+  var askedIndex = HashIndex()
   var denials = Pool(none: DenialEntry())
   var denialIndex = HashIndex()
   var requests = Pool(none: RequestEntry())
@@ -135,12 +138,12 @@ struct Fold: ~Copyable {
       + files.bytes + accesses.bytes + transfers.bytes + written.bytes + versions.bytes + socketInodes.bytes
     let others =
       tables.bytes + descriptors.bytes + descriptorSets.bytes + setMembers.bytes + changes.bytes
-      + copies.bytes + flows.bytes + actions.bytes + hosts.bytes + denials.bytes + requests.bytes
-      + requestLists.bytes + arena.bytes
+      + copies.bytes + flows.bytes + actions.bytes + hosts.bytes + asked.bytes + askedAddresses.bytes + denials.bytes
+      + requests.bytes + requestLists.bytes + arena.bytes
     let indices =
       processIndex.bytes + processByPid.bytes + identifierIndex.bytes + nameIndex.bytes + fileIndex.bytes
       + descriptorIndex.bytes + descriptorSetIndex.bytes + copyIndex.bytes + flowIndex.bytes + socketInodeIndex.bytes
-      + actionIndex.bytes + hostIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes
+      + actionIndex.bytes + hostIndex.bytes + askedIndex.bytes + denialIndex.bytes + transferIndex.bytes + digests.bytes
       + digestIndex.bytes + requestIndex.bytes + requestListIndex.bytes
     return entries + others + indices
   }

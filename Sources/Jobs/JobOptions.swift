@@ -27,7 +27,7 @@ public struct JobOptions: Sendable {
   /// The job's first process, as the initial pid namespace numbers it.
   public var rootProcess: UInt32
   public var limits = Limits()
-  /// Put files that were only read into the snapshot too.
+  /// Put files that were only read into the snapshot too; those that hold credentials are there anyway.
   public var listsFilesRead = false
   /// The kernel side counts what is read and written through each open file: what it tells nothing of is 0.
   public var countsBytes = false

@@ -7,6 +7,8 @@ public struct JobSnapshot: Sendable {
   public var processes: [ProcessSummary] = []
   public var files: [FileSummary] = []
   public var flows: [FlowSummary] = []
+  /// Names that resolvers were asked for and answered, in order of the first answer.
+  public var names: [AskedName] = []
   /// Directories that the job made, and names that it removed, changed or linked, in order of time.
   public var changes: [PathChange] = []
   /// What concerns security, equal actions of a process as one, in order of the first.
@@ -219,6 +221,16 @@ public struct FlowSummary: Sendable {
   public var requests = FlowRequests()
 
   public init() {}
+}
+
+/// A name that a resolver answered.
+public struct AskedName: Sendable {
+  /// Of the question, in lower case.
+  public var name: Name
+  /// That it was answered with, as text; empty: it has none, or there is no such name.
+  public var addresses: [String] = []
+
+  public init(name: Name) { self.name = name }
 }
 
 /// A change to a name rather than to contents.

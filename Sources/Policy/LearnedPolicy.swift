@@ -5,8 +5,8 @@ internal import Configuration
 /// - network: what was connected to, by the name that was asked for where the report knows it, else by address; with ports
 ///   and protocols; and who connected to the job. Nobody else.
 /// - exec: everything, but files without a place where none was seen.
-/// - files: `sources`, `pipelines` and `credentials` are protected where nothing of them was touched, as far as a report
-///   tells; see ``ObservedRun/isIn(_:_:)``.
+/// - files: `sources`, `pipelines` and `credentials` are protected but for what was touched of them, as far as a report
+///   tells; see ``ObservedRun/isIn(_:_:)`` and ``FileExceptions``.
 /// - memory: the CI's own process that starts the steps, where nobody's memory was got at.
 /// - system: the deeds that were seen, and no others.
 ///
@@ -19,6 +19,8 @@ public struct LearnedPolicy: Sendable {
   public private(set) var policy = Policy()
   /// By the number of the rule.
   public private(set) var comments: [UInt32: [String]] = [:]
+  /// Of the exceptions in `files`, in their order.
+  private var fileComments: [String] = []
   /// For the file's begin.
   public private(set) var notes: [String] = []
 
@@ -34,17 +36,20 @@ public struct LearnedPolicy: Sendable {
   /// - Throws: if the kernel side would not have room for the policy
   public init(from runs: [ObservedRun]) throws(Failure) {
     notes = ["Learned from \(runs.count) run\(runs.count == 1 ? "" : "s") by 'martlet policy learn'."]
+    // Of one run the policy is the same wherever its report lies.
+    func name(_ run: ObservedRun) -> String { runs.count == 1 ? "the run" : run.name }
     for run in runs where run.isBlocked {
-      notes.append("\(run.name) was stopped by a policy: what it tried and was refused may be allowed here.")
+      notes.append("\(name(run)) was stopped by a policy: what it tried and was refused may be allowed here.")
     }
     for run in runs where !run.isComplete {
-      notes.append("\(run.name) is incomplete: what it did not see is denied here.")
+      notes.append("\(name(run)) is incomplete: what it did not see is denied here.")
     }
     var network = Network()
     var deeds: Set<SystemRule.Deed> = []
     var executesWithoutPlace = false
     var memory: Set<String> = []
     for run in runs {
+      network.asked.formUnion(run.names)
       for (event, _) in run.events {
         switch event.deed {
         case .connect(let peer), .accept(let peer): network.add(peer)
@@ -68,7 +73,7 @@ public struct LearnedPolicy: Sendable {
       section.deny = [rule]
       policy.exec = section
     }
-    protectFiles(runs)
+    protectFiles(runs, name)
     let workers = Self.workers.intersection(runs.compactMap(\.firstComm))
     if memory.isEmpty, runs.allSatisfy({ $0.unknownTargets == 0 }), !workers.isEmpty {
       var section = MemorySection()
@@ -85,33 +90,42 @@ public struct LearnedPolicy: Sendable {
     for (index, rule) in rules.enumerated() where !rule.comment.isEmpty {
       comments[policy.network?.allow[index].head.number ?? 0] = rule.comment
     }
+    for (rule, comment) in zip(policy.files?.allow ?? [], fileComments) { comments[rule.head.number] = [comment] }
     if let objection = PolicyLimits.objection(to: policy) {
       throw Failure(description: "no policy can hold what was observed: \(objection.message)")
     }
   }
 
-  private mutating func protectFiles(_ runs: [ObservedRun]) {
+  private mutating func protectFiles(_ runs: [ObservedRun], _ name: (ObservedRun) -> String) {
     var section = FilesSection()
     for set in FilesSection.Protected.allCases {
-      let touched = runs.lazy.compactMap { run in
-        run.events.lazy.compactMap { event, _ in Self.touches(event, set, of: run) }.first.map { ($0, run) }
-      }.first
-      if let (path, run) = touched {
-        notes.append("\(set.rawValue) are not protected: \(run.name) touched \(path).")
-      } else {
+      var exceptions = FileExceptions(set)
+      for run in runs {
+        for (event, _) in run.events {
+          if let touched = Self.touches(event, set, of: run) { exceptions.add(touched, run) }
+        }
+      }
+      if let rules = exceptions.rules() {
         section.protect.append(set)
+        // What is in two sets is excepted once.
+        for rule in rules where !section.allow.contains(where: { $0.access == rule.access && $0.path == rule.path }) {
+          section.allow.append(FileRule(head: RuleHead(action: .allow), access: rule.access, path: rule.path))
+          fileComments.append(rule.comment)
+        }
+      } else if let (path, run) = exceptions.first {
+        notes.append("\(set.rawValue) are not protected: \(name(run)) touched \(path).")
       }
     }
     policy.files = section
   }
 
-  /// The path of an event that a policy which protects the set would deny.
+  /// What of an event a policy which protects the set would deny.
   private static func touches(
     _ event: ObservedRun.Event, _ set: FilesSection.Protected, of run: ObservedRun
-  ) -> String? {
+  ) -> (access: FileRule.Access, path: String)? {
     switch event.deed {
-    case .write(let path): run.isIn(set, path) ? path : nil
-    case .read(let path): set == .credentials && run.isIn(set, path) ? path : nil
+    case .write(let path): run.isIn(set, path) ? (.write, path) : nil
+    case .read(let path): set == .credentials && run.isIn(set, path) ? (.read, path) : nil
     default: nil
     }
   }
@@ -125,12 +139,15 @@ public struct LearnedPolicy: Sendable {
     }
 
     var ports: [Key: Set<UInt16>] = [:]
+    /// Names that were asked for.
+    var asked: Set<String> = []
 
     mutating func add(_ to: PolicyDestination) {
       let spoken = to.networkProtocol
-      let host = to.names.first
-      let key = Key(host: host, address: host == nil && spoken != .raw ? to.address : nil, spoken: spoken)
-      ports[key, default: []].insert(to.port)
+      for host in to.names { ports[Key(host: host, address: nil, spoken: spoken), default: []].insert(to.port) }
+      if to.names.isEmpty {
+        ports[Key(host: nil, address: spoken != .raw ? to.address : nil, spoken: spoken), default: []].insert(to.port)
+      }
     }
 
     private typealias Found = (order: String, rule: NetworkRule, comment: [String])
@@ -149,6 +166,12 @@ public struct LearnedPolicy: Sendable {
         } else {
           found.append(Self.rule("c", .any, .raw, [], ["Raw sockets can send to whomever."]))
         }
+      }
+      // A rule for the name lets it be asked for, and nobody can be sent anything at port 0.
+      for name in asked.subtracting(ports.keys.compactMap(\.host)) {
+        let rule = Self.rule(
+          "a" + name, .host(HostPattern(.none, name)), .udp, [0...0], ["Asked for, and nothing was sent to it."])
+        found.append(rule)
       }
       for (family, hosts) in families {
         let hosts = hosts.sorted()

@@ -1,6 +1,6 @@
 internal import Observation
 
-/// What of a run a policy can speak of, from its report.json.
+/// What of a run a policy can speak of, from its report.
 public struct ObservedRun: Sendable {
   public struct Event: Sendable, Hashable {
     public enum Deed: Sendable, Hashable {
@@ -37,77 +37,92 @@ public struct ObservedRun: Sendable {
   public private(set) var events: [(event: Event, count: UInt64)] = []
   /// Names of processes whose memory was got at and that the report does not know: what no policy could name.
   public private(set) var unknownTargets: UInt64 = 0
+  /// What resolvers were asked for, in the order of the report.
+  public private(set) var names: [String] = []
   /// What the job made itself.
   private(set) var created: Set<String> = []
   /// What the job wrote, made or gave a name.
   private(set) var written: Set<String> = []
-  /// Changes of names: what was there is gone.
+  /// Something was renamed onto it: what was there is gone.
   private(set) var replaced: Set<String> = []
-  private var positions: [Event: Int] = [:]
+  /// Directories that the job made, in which nothing was before.
+  private var made: Set<String> = []
+  /// Names that were changed when what they are in was not of the job's making, or not yet.
+  private var changedBefore: Set<String> = []
+  private let pipelineFiles: [PathPattern]
 
-  /// How many values a report.json may have, and how many bytes.
-  private static let valueLimit = 1 << 25
-  public static let byteLimit = 1 << 30
+  /// Takes the rows of a report one after the other, and keeps of them what a policy can speak of.
+  ///
+  /// ```swift
+  /// var builder = ObservedRun.Builder(name: "nightly", directory: "/w", verdicts: ["clean"], processes: processes)
+  /// for asked in names { builder.add(asked) }  // before the flows
+  /// builder.add(flows)
+  /// let policy = try LearnedPolicy(from: [builder.run])
+  /// ```
+  public struct Builder {
+    public private(set) var run: ObservedRun
+    private let processes: ObservedProcesses
+    private var positions: [Key: Int] = [:]
+    private var namesOf: [IPAddress: [String]] = [:]
 
-  /// - Parameter bytes: of report.json
-  public init(_ bytes: [UInt8], name: String) throws(Failure) {
-    guard let report = JSONValue(parsing: bytes, values: Self.valueLimit), let job = report["job"],
-      report["schema"]?.text?.hasPrefix("martlet.report/v1") == true
-    else { throw Failure(description: "\(VisibleText.terminal(name)) is no report.json that this version can read") }
-    self.name = name
-    directory = job["workingDirectory"]?.text ?? "/"
-    isBlocked = report["verdicts"]?.array?.contains { $0.text == "blocked" } == true
-    isComplete = report["verdicts"]?.array?.contains { $0.text == "incomplete" } == false
-    let processes = ObservedProcesses(report["processes"]?.array ?? [])
-    firstComm = processes.firstExecutable.map(ObservedProcesses.comm)
-    addExecutions(report["processes"]?.array ?? [], processes)
-    addFlows(report["network"]?.array ?? [], processes)
-    addFiles(report["files"]?.array ?? [], processes)
-    addChanges(report["changes"]?.array ?? [], processes)
-    addSecurity(report["security"]?.array ?? [], processes)
-    positions = [:]
+    private struct Key: Hashable {
+      var deed: Event.Deed
+      var actor: Int
+    }
+
+    /// - Parameters:
+    ///   - directory: where the job started
+    ///   - verdicts: as the report has them
+    ///   - processes: all of them
+    public init(name: String, directory: String, verdicts: [String], processes: [Process]) {
+      self.processes = ObservedProcesses(processes)
+      run = ObservedRun(
+        name: name, directory: directory, firstComm: self.processes.firstExecutable.map(ObservedProcesses.comm),
+        isComplete: !verdicts.contains("incomplete"), isBlocked: verdicts.contains("blocked"))
+      for process in processes { addExecutions(of: process) }
+    }
   }
 
+  private init(name: String, directory: String, firstComm: String?, isComplete: Bool, isBlocked: Bool) {
+    self.name = name
+    self.directory = directory
+    self.firstComm = firstComm
+    self.isComplete = isComplete
+    self.isBlocked = isBlocked
+    pipelineFiles = FilesSection.Protected.pipelineFiles.map { $0.resolved(in: directory) }
+  }
+}
+
+extension ObservedRun.Builder {
   private static func isWhole(_ path: String) -> Bool { path.utf8.first == UInt8(ascii: "/") }
 
-  private mutating func add(_ deed: Event.Deed, by actor: PolicyActor, count: UInt64 = 1) {
-    let event = Event(deed: deed, actor: actor)
-    if let position = positions[event] {
-      events[position].count &+= count
+  private mutating func add(_ deed: ObservedRun.Event.Deed, by who: ObservedProcesses.Actor, count: UInt64 = 1) {
+    let key = Key(deed: deed, actor: who.number)
+    if let position = positions[key] {
+      run.events[position].count &+= count
     } else {
-      positions[event] = events.count
-      events.append((event, count))
+      positions[key] = run.events.count
+      run.events.append((ObservedRun.Event(deed: deed, actor: who.actor), count))
     }
   }
 
-  private mutating func addExecutions(_ rows: [JSONValue], _ processes: ObservedProcesses) {
-    for row in rows {
-      let process = row["id"]?.unsigned ?? 0
-      // The image before this one executed it: that of the process, or the one that its parent had.
-      var before: UInt64?
-      for image in row["executions"]?.array ?? [] {
-        var file = PolicyExecutable(path: image["executable"]?.text ?? "")
-        file.isWithoutPlace = image["isMemoryFile"]?.bool == true || image["isDeleted"]?.bool == true
-        file.sha256 = image["digest"]?.text.flatMap(Self.sha256)
-        var files = [file]
-        // A script is given by name, and its interpreter runs.
-        if let given = image["filename"]?.text {
-          let directory = image["workingDirectory"]?.text ?? "/"
-          let path = Self.isWhole(given) ? given : directory + "/" + given
-          if !given.isEmpty, path != file.path { files.append(PolicyExecutable(path: path)) }
-        }
-        let actor = before.map { processes.actor(process, image: $0) } ?? processes.parentActor(of: process)
-        add(.exec(files), by: actor)
-        before = image["id"]?.unsigned
+  private mutating func addExecutions(of process: ObservedRun.Process) {
+    // The image before this one executed it: that of the process, or the one that its parent had.
+    var before: UInt64?
+    for image in process.images {
+      var file = PolicyExecutable(path: image.executable)
+      file.isWithoutPlace = image.isWithoutPlace
+      file.sha256 = image.sha256
+      var files = [file]
+      // A script is given by name, and its interpreter runs.
+      if let given = image.filename {
+        let path = Self.isWhole(given) ? given : image.workingDirectory + "/" + given
+        if !given.isEmpty, path != file.path { files.append(PolicyExecutable(path: path)) }
       }
+      let actor = before.map { processes.actor(process.id, image: $0) } ?? processes.parentActor(of: process.id)
+      add(.exec(files), by: actor)
+      before = image.id
     }
-  }
-
-  private static func sha256(_ text: String) -> [UInt8]? {
-    guard text.hasPrefix("sha256:"), text.utf8.count == 71 else { return nil }
-    let digits = text.utf8.dropFirst(7).compactMap { Character(Unicode.Scalar($0)).hexDigitValue }
-    guard digits.count == 64 else { return nil }
-    return stride(from: 0, to: 64, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
   }
 
   /// What a daemon's socket is called, in whatever directory.
@@ -122,103 +137,103 @@ public struct ObservedRun: Sendable {
     var port: UInt16
   }
 
-  private mutating func addFlows(_ rows: [JSONValue], _ processes: ObservedProcesses) {
-    func address(_ row: JSONValue, _ key: StaticString) -> IPAddress? { row[key]?.text.flatMap { IPAddress($0) } }
-    func port(_ row: JSONValue, _ key: StaticString) -> UInt16 {
-      row[key]?.unsigned.flatMap { UInt16(exactly: $0) } ?? 0
-    }
+  public mutating func add(_ asked: ObservedRun.AskedName) {
+    guard let name = HostPattern.canonical(name: asked.name) else { return }
+    run.names.append(name)
+    for case let address? in asked.addresses.map(IPAddress.init) { namesOf[address, default: []].append(name) }
+  }
+
+  /// - Parameter flows: all of them
+  public mutating func add(_ flows: [ObservedRun.Flow]) {
     var own: Set<Channel> = []
-    for row in rows where row["direction"]?.text == "outbound" {
-      guard let local = address(row, "localAddress"), let remote = address(row, "remoteAddress") else { continue }
-      own.insert(Channel(caller: local, callee: remote, port: port(row, "remotePort")))
+    for flow in flows where !flow.isInbound {
+      guard let local = IPAddress(flow.localAddress), let remote = IPAddress(flow.remoteAddress) else { continue }
+      own.insert(Channel(caller: local, callee: remote, port: flow.remotePort))
     }
-    for row in rows {
-      let actor = processes.actor(row["process"]?.unsigned ?? 0, image: row["image"]?.unsigned)
-      let count = 1 &+ (row["repeats"]?.unsigned ?? 0)
-      let remote = row["remoteAddress"]?.text ?? ""
-      let isInbound = row["direction"]?.text == "inbound"
-      switch row["kind"]?.text {
+    for flow in flows {
+      switch flow.kind {
       case "listen": continue
       case "unix":
-        if !isInbound, Self.daemonSockets.contains(String(PathPattern.name(of: remote)) ?? "") {
-          add(.system(.containerDaemon), by: actor, count: count)
+        if !flow.isInbound, Self.daemonSockets.contains(String(PathPattern.name(of: flow.remoteAddress)) ?? "") {
+          add(.system(.containerDaemon), by: processes.actor(flow.process, image: flow.image), count: flow.count)
         }
       default:
-        guard let address = IPAddress(remote) else { continue }
-        if isInbound {
-          let listened = port(row, "localPort")
-          let local = row["localAddress"]?.text.flatMap { IPAddress($0) } ?? address
-          if own.contains(Channel(caller: address, callee: local, port: listened)) { continue }
-          add(.accept(PolicyDestination(address, port: listened)), by: actor, count: count)
+        guard let address = IPAddress(flow.remoteAddress) else { continue }
+        guard flow.isInbound else {
+          add(flow, to: address)
           continue
         }
-        let spoken: NetworkProtocol =
-          switch row["protocol"]?.unsigned {
-          case 6, 262: .tcp
-          case 17, 136: .udp
-          case 1, 58: .icmp
-          default: .raw
-          }
-        // Raw sockets are not held to addresses, nor to what these are called.
-        let host = spoken == .raw ? nil : row["host"]?.text.flatMap(HostPattern.canonical)
-        let hasPort = spoken == .tcp || spoken == .udp
-        let to = PolicyDestination(
-          address, port: hasPort ? port(row, "remotePort") : 0, spoken, names: host.map { [$0] } ?? [])
-        add(.connect(to), by: actor, count: count)
+        let local = IPAddress(flow.localAddress) ?? address
+        if own.contains(Channel(caller: address, callee: local, port: flow.localPort)) { continue }
+        let from = PolicyDestination(address, port: flow.localPort)
+        add(.accept(from), by: processes.actor(flow.process, image: flow.image), count: flow.count)
       }
     }
   }
 
-  private mutating func addFiles(_ rows: [JSONValue], _ processes: ObservedProcesses) {
-    for row in rows {
-      let paths = ([row["path"]] + (row["otherPaths"]?.array ?? [])).compactMap { $0?.text }
-        .filter(Self.isWhole)
-      for path in paths {
-        if row["created"]?.bool == true { created.insert(path) }
-        for (key, deed) in [("writers", Event.Deed.write(path)), ("readers", .read(path))] {
-          let users = (key == "writers" ? row["writers"] : row["readers"])?.array ?? []
-          if key == "writers", !users.isEmpty { written.insert(path) }
-          for user in users { add(deed, by: processes.actor(user.unsigned ?? 0, image: nil)) }
-        }
+  private mutating func add(_ flow: ObservedRun.Flow, to address: IPAddress) {
+    let spoken: NetworkProtocol =
+      switch flow.protocolNumber {
+      case 6, 262: .tcp
+      case 17, 136: .udp
+      case 1, 58: .icmp
+      default: .raw
+      }
+    // Raw sockets are not held to addresses, nor to what these are called.
+    let host = spoken == .raw ? nil : flow.host.flatMap(HostPattern.canonical)
+    let hasPort = spoken == .tcp || spoken == .udp
+    // It may have been any of the names that the address has; the report has the one that was asked for last.
+    let names = host.map { host in [host] + (namesOf[address] ?? []).filter { $0 != host } } ?? []
+    let to = PolicyDestination(address, port: hasPort ? flow.remotePort : 0, spoken, names: names)
+    add(.connect(to), by: processes.actor(flow.process, image: flow.image), count: flow.count)
+  }
+
+  public mutating func add(_ file: ObservedRun.File) {
+    for path in file.paths where Self.isWhole(path) {
+      if file.isCreated { run.created.insert(path) }
+      if !file.writers.isEmpty { run.written.insert(path) }
+      for user in file.writers { add(.write(path), by: processes.actor(user, image: nil)) }
+      for user in file.readers { add(.read(path), by: processes.actor(user, image: nil)) }
+    }
+  }
+
+  public mutating func add(_ change: ObservedRun.Change) {
+    let actor = processes.actor(change.process, image: nil)
+    // A link's target stays as it is.
+    let names = change.kind == "symlink" ? [change.path] : [change.path, change.target]
+    for case let path? in names where Self.isWhole(path) {
+      add(.write(path), by: actor)
+      run.written.insert(path)
+      if !run.isBelowMade(path) { run.changedBefore.insert(path) }
+      if change.kind == "mkdir" || change.kind == "mknod" || change.kind == "symlink" { run.created.insert(path) }
+    }
+    if change.kind == "mkdir", let path = change.path { run.made.insert(path) }
+    if change.kind == "rename", let path = change.path, let target = change.target {
+      if run.made.contains(path) {
+        // A directory takes no other place than that of an empty one.
+        run.made.insert(target)
+        run.created.insert(target)
+      } else {
+        run.replaced.insert(target)
       }
     }
   }
 
-  private mutating func addChanges(_ rows: [JSONValue], _ processes: ObservedProcesses) {
-    for row in rows {
-      let actor = processes.actor(row["process"]?.unsigned ?? 0, image: nil)
-      let kind = row["kind"]?.text
-      // A link's target stays as it is.
-      let names = kind == "symlink" ? [row["path"]] : [row["path"], row["target"]]
-      for case let path? in names.map({ $0?.text }) where Self.isWhole(path) {
-        add(.write(path), by: actor)
-        written.insert(path)
-        if kind == "rename" { replaced.insert(path) }
-        if kind == "mkdir" || kind == "mknod" || kind == "symlink" { created.insert(path) }
+  public mutating func add(_ action: ObservedRun.Action) {
+    let actor = processes.actor(action.process, image: action.image)
+    let count = action.count
+    switch action.kind {
+    case .moduleLoad: add(.system(.moduleLoad), by: actor, count: count)
+    case .bpfMap, .bpfProgram: add(.system(.bpf), by: actor, count: count)
+    case .mount, .moveMount, .umount, .pivotRoot: add(.system(.mount), by: actor, count: count)
+    case .unshare, .clone, .setns: add(.system(.namespace), by: actor, count: count)
+    case _ where action.kind.isAccess && action.kind != .ptraceTraceme:
+      if let executable = action.target.flatMap(processes.executable) {
+        add(.memory(ObservedProcesses.comm(executable)), by: actor, count: count)
+      } else {
+        run.unknownTargets &+= count
       }
-    }
-  }
-
-  private mutating func addSecurity(_ rows: [JSONValue], _ processes: ObservedProcesses) {
-    for row in rows {
-      guard let text = row["kind"]?.text, let kind = SecurityKind.allCases.first(where: { $0.name == text }) else {
-        continue
-      }
-      let actor = processes.actor(row["process"]?.unsigned ?? 0, image: row["image"]?.unsigned)
-      let count = row["count"]?.unsigned ?? 1
-      switch kind {
-      case .moduleLoad: add(.system(.moduleLoad), by: actor, count: count)
-      case .bpfMap, .bpfProgram: add(.system(.bpf), by: actor, count: count)
-      case .mount, .moveMount, .umount, .pivotRoot: add(.system(.mount), by: actor, count: count)
-      case .unshare, .clone, .setns: add(.system(.namespace), by: actor, count: count)
-      case _ where kind.isAccess && kind != .ptraceTraceme:
-        if let target = row["target"]?["process"]?.unsigned, let executable = processes.executable(of: target) {
-          add(.memory(ObservedProcesses.comm(executable)), by: actor, count: count)
-        } else {
-          unknownTargets &+= count
-        }
-      default: break
-      }
+    default: break
     }
   }
 }
@@ -231,105 +246,23 @@ extension ObservedRun {
     case .sources:
       guard PathPattern.isBelow(path, directory) else { return false }
       let git = directory == "/" ? "/.git" : directory + "/.git"
-      return path == git || PathPattern.isBelow(path, git) || !created.contains(path) || replaced.contains(path)
-    case .pipelines:
-      return FilesSection.Protected.pipelineFiles.contains { $0.resolved(in: directory).matches(path) }
+      if path == git || PathPattern.isBelow(path, git) { return true }
+      if isBelowMade(path), !changedBefore.contains(path) { return false }
+      return !created.contains(path) || replaced.contains(path)
+    case .pipelines: return pipelineFiles.contains { $0.matches(path) }
     case .credentials:
-      // Whichever directory may be somebody's home.
-      var home = path
-      while let parent = PathPattern.parent(of: home).flatMap({ String($0) }) {
-        if FilesSection.Protected.credentialFiles.contains(where: { $0.resolved(in: parent).matches(path) }) {
-          return true
-        }
-        home = parent
-      }
-      return false
-    }
-  }
-}
-
-/// Who was who: images, and what they descend from.
-private final class ObservedProcesses {
-  private struct Process {
-    var parent: UInt64
-    var startedAt: String
-    var images: [(id: UInt64, at: String, executable: String)]
-    /// What its parent had, where it executed nothing.
-    var executable: String
-  }
-
-  private var processes: [UInt64: Process] = [:]
-  private(set) var firstExecutable: String?
-  /// Of those that were asked for before: a file may have had hundreds of readers.
-  private var actors: [ImageKey: PolicyActor] = [:]
-
-  private struct ImageKey: Hashable {
-    var process: UInt64
-    var image: UInt64?
-  }
-
-  init(_ rows: [JSONValue]) {
-    for row in rows {
-      guard let id = row["id"]?.unsigned else { continue }
-      let images = (row["executions"]?.array ?? []).compactMap { image in
-        image["id"]?.unsigned.map {
-          (id: $0, at: image["at"]?.text ?? "", executable: image["executable"]?.text ?? "")
-        }
-      }
-      processes[id] = Process(
-        parent: row["parent"]?.unsigned ?? 0, startedAt: row["startedAt"]?.text ?? "", images: images,
-        executable: row["executable"]?.text ?? "")
-      if firstExecutable == nil { firstExecutable = images.first?.executable ?? row["executable"]?.text }
+      var path = path
+      return path.withUTF8 { FilesSection.Protected.isCredential(UnsafeRawBufferPointer($0)) }
     }
   }
 
-  /// The name that the kernel gives a process that executed this.
-  static func comm(_ executable: String) -> String {
-    String(decoding: PathPattern.name(of: executable).prefix(PolicyLimits.comm), as: UTF8.self)
-  }
-
-  func executable(of process: UInt64) -> String? {
-    processes[process].map { $0.images.last?.executable ?? $0.executable }
-  }
-
-  /// - Parameter image: nil: not known; the last one
-  func actor(_ id: UInt64, image: UInt64?) -> PolicyActor {
-    let key = ImageKey(process: id, image: image)
-    if let known = actors[key] { return known }
-    guard let process = processes[id] else { return PolicyActor(executable: "") }
-    let index = process.images.firstIndex { $0.id == image } ?? process.images.indices.last
-    let own = index.map { process.images[$0].executable } ?? process.executable
-    let before = process.images.prefix(index ?? 0).map(\.executable)
-    let actor = PolicyActor(executable: own, ancestors: unique(before + ancestors(of: process)))
-    actors[key] = actor
-    return actor
-  }
-
-  /// Who executed the first image of a process.
-  func parentActor(of id: UInt64) -> PolicyActor {
-    guard let process = processes[id], let parent = processes[process.parent] else {
-      return PolicyActor(executable: "")
+  fileprivate func isBelowMade(_ path: String) -> Bool {
+    if made.isEmpty { return false }
+    var path = path
+    while path.utf8.count > directory.utf8.count, let parent = PathPattern.parent(of: path).flatMap({ String($0) }) {
+      if made.contains(parent) { return true }
+      path = parent
     }
-    let images = parent.images.prefix { $0.at <= process.startedAt }
-    return actor(process.parent, image: images.last?.id ?? parent.images.first?.id)
-  }
-
-  /// Images that were executed before the process began, of all that it comes from.
-  private func ancestors(of process: Process) -> [String] {
-    var all: [String] = []
-    var child = process
-    // A chain of parents is no longer than there are processes, unless somebody wrote the report.
-    for _ in processes.indices {
-      guard let parent = processes[child.parent] else { break }
-      let images = parent.images.filter { $0.at <= child.startedAt }.map(\.executable)
-      all += images.isEmpty ? [parent.executable] : images
-      child = parent
-    }
-    return all
-  }
-
-  private func unique(_ texts: [String]) -> [String] {
-    var seen: Set<String> = []
-    return texts.filter { !$0.isEmpty && seen.insert($0).inserted }.sorted()
+    return false
   }
 }

@@ -22,4 +22,20 @@ extension FilesSection.Protected {
       ".m2/settings-security.xml", ".gradle/gradle.properties", ".vault-token", ".pgpass", ".my.cnf",
       ".config/pip/pip.conf", ".config/containers/auth.json",
     ].map { PathPattern(.file, $0, isRelative: true) }
+
+  /// Whether a whole path is one of ``credentialFiles``, whichever directory above it is somebody's home.
+  public static func isCredential(_ path: UnsafeRawBufferPointer) -> Bool {
+    // All of them begin with a dot: what else a path consists of is not looked at.
+    let (slash, dot) = (UInt8(ascii: "/"), UInt8(ascii: "."))
+    for at in path.indices.dropLast() where path[at] == slash && path[at + 1] == dot {
+      let rest = path[(at + 1)...]
+      let isOne = credentialFiles.contains { pattern in
+        guard rest.starts(with: pattern.text.utf8) else { return false }
+        let behind = rest.dropFirst(pattern.text.utf8.count)
+        return pattern.form == .file ? behind.isEmpty : behind.first == slash && behind.count > 1
+      }
+      if isOne { return true }
+    }
+    return false
+  }
 }

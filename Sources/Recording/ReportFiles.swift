@@ -8,10 +8,15 @@ public import Supervision
 public enum ReportFiles {
   public static let logName = "events.ndjson.zst"
 
+  /// Everything that a report has.
+  public static let all = ["report.html", "report.md", "report.json", logName, SuggestedPolicy.fileName]
+
   /// Writes the reports beside the event log, and gives the directory its name.
   public static func publish(
-    _ input: ReportInput, in directory: OutputDirectory
+    _ input: inout ReportInput, in directory: OutputDirectory
   ) throws(OutputError) -> OutputDirectory.Published {
+    // First, as the reports speak of it.
+    try directory.write(SuggestedPolicy.write(&input), to: SuggestedPolicy.fileName)
     try directory.write(JSONReport.write(input), to: "report.json")
     try directory.write(MarkdownReport.write(input), to: "report.md")
     try directory.write(HTMLReport.write(input), to: "report.html")

@@ -36,4 +36,20 @@ extension HTMLReport {
     html.more(omitted, "denials")
     html.markup("</section>\n")
   }
+
+  static func writeSuggestion(_ input: ReportInput, to html: inout HTMLOutput) {
+    guard let suggestion = input.suggestion else { return }
+    html.markup("<section>\n<h2>Suggested policy</h2>\n")
+    if let objection = suggestion.objection {
+      html.markup("<p class=\"none\">There is none: ")
+      html.text(objection, limit: 1000)
+      html.markup(".</p>\n</section>\n")
+      return
+    }
+    html.markup("<p class=\"hint\">")
+    html.code(SuggestedPolicy.fileName)
+    html.markup(" beside this page is the narrowest policy under which this run would have passed. To keep to it: ")
+    html.code(SuggestedPolicy.command(in: "DIR"))
+    html.markup("</p>\n</section>\n")
+  }
 }

@@ -32,6 +32,7 @@ public enum HTMLReport {
     writeNetwork(input, tree, to: &html)
     writeFiles(input, tree, to: &html)
     writeChanges(input, tree, to: &html)
+    writeSuggestion(input, to: &html)
     writeSensor(input, to: &html)
     html.markup("</main>\n")
     writeFooter(input, to: &html)

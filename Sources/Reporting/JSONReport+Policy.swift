@@ -10,6 +10,14 @@ extension JSONReport {
     }
   }
 
+  static func write(_ suggestion: ReportInput.Suggestion, to json: inout JSONOutput) {
+    json.object("suggestedPolicy") { json in
+      json.member(named: "file", suggestion.digest == nil ? nil : SuggestedPolicy.fileName)
+      json.member(named: "sha256", suggestion.digest)
+      if let objection = suggestion.objection { json.member("absent", objection) }
+    }
+  }
+
   static func write(
     _ denial: DenialSummary, policy: ReportInput.PolicyInForce?, clock: WallClock, to json: inout JSONOutput
   ) {

@@ -40,10 +40,19 @@ public enum JSONReport {
       json.newLine()
       json.lines("changes", input.snapshot.changes) { write($1, clock: input.clock, to: &$0) }
       json.newLine()
+      json.lines("names", input.snapshot.names) { json, asked in
+        json.name("name", base64: "nameBase64", truncated: "nameTruncated", asked.name)
+        json.array("addresses") { json in for address in asked.addresses { json.member(nil, address) } }
+      }
+      json.newLine()
       json.lines("security", input.snapshot.actions) { write($1, clock: input.clock, to: &$0) }
       json.newLine()
       if let policy = input.policy {
         write(policy, to: &json)
+        json.newLine()
+      }
+      if let suggestion = input.suggestion {
+        write(suggestion, to: &json)
         json.newLine()
       }
       json.lines("denials", input.snapshot.denials) {

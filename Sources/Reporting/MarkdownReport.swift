@@ -30,6 +30,7 @@ public enum MarkdownReport {
     text += network(input.snapshot.flows, tree)
     text += requests(input)
     text += files(input.snapshot.files, tree)
+    text += suggestion(input)
     text += sensor(input)
     return Array(text.utf8)
   }
@@ -198,6 +199,18 @@ public enum MarkdownReport {
       text += rows.text { "\nand \($0) more, see report.html or report.json\n" }
     }
     return text + "\n</details>\n\n"
+  }
+
+  /// The report does not know where it will lie: people put it into a summary.
+  private static func suggestion(_ input: ReportInput) -> String {
+    guard let suggestion = input.suggestion else { return "" }
+    if let objection = suggestion.objection {
+      return "No policy is suggested: \(MarkdownText.escape(objection, limit: 300)).\n\n"
+    }
+    let file = MarkdownText.code(SuggestedPolicy.fileName, limit: 80)
+    let command = MarkdownText.code(SuggestedPolicy.command(in: "DIR"), limit: 120)
+    return "\(file) beside this report is the narrowest policy under which this run would have passed. "
+      + "To keep to it: \(command)\n\n"
   }
 
   private static func sensor(_ input: ReportInput) -> String {

@@ -107,6 +107,8 @@ public struct ReportInput: Sendable {
   public var logError: String?
   /// The policy that was in force; nil: none.
   public var policy: PolicyInForce?
+  /// The policy that the run suggests; nil: it was not asked for yet.
+  public var suggestion: Suggestion?
   /// Findings of the rules.
   public var findings = 0
 

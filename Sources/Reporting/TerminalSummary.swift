@@ -55,13 +55,20 @@ public enum TerminalSummary {
     for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
     if let log = input.log { row("log head", safe(log.head, 64)) }
-    if let reportDirectory { lines.append(reportRow(reportDirectory, colour: colour)) }
+    if let objection = input.suggestion?.objection { row("suggested", safe("no policy: \(objection)", width + 40)) }
+    if let reportDirectory {
+      lines += placeRows(reportDirectory, hasPolicy: input.suggestion?.digest != nil, colour: colour)
+    }
     return Array((lines.joined(separator: "\n") + "\n").utf8)
   }
 
-  /// The last line, without its end.
-  public static func reportRow(_ directory: String, colour: Bool) -> String {
-    "  " + Style(isOn: colour).dim("report") + "     " + safe(directory, 4096) + "/report.html"
+  /// The last lines, without their ends: where the report is, and how to use what it suggests.
+  public static func placeRows(_ directory: String, hasPolicy: Bool, colour: Bool) -> [String] {
+    let style = Style(isOn: colour)
+    let directory = safe(directory, 4096)
+    let report = "  " + style.dim("report") + "     \(directory)/report.html"
+    guard hasPolicy else { return [report] }
+    return ["  " + style.dim("suggested") + "  " + SuggestedPolicy.command(in: directory), report]
   }
 
   static func symbol(_ verdict: Verdict) -> String {

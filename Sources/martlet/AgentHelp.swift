@@ -8,7 +8,7 @@ enum AgentHelp {
     Of environment variables none is stored but those that say which build it is: 'martlet agent rules' names them.
 
     FILES
-      DIR/PROVIDER-TIME-ID/  each job's report.html, report.md, report.json and events.ndjson.zst
+      DIR/PROVIDER-TIME-ID/  each job's report.html, report.md, report.json, policy.suggested.yaml and events.ndjson.zst
       DIR/journal            what is unfinished: the next agent closes what this one leaves
       DIR/agent.log          what went wrong
 

@@ -95,7 +95,9 @@ struct AgentRun {
       let published = try directory.publish()
       agent.kept()
       verdicts = Set(answer["verdicts"]?.array?.compactMap(\.text) ?? [])
-      Message.write(summary + TerminalSummary.reportRow(published.path, colour: colour) + "\n", to: STDERR_FILENO)
+      let places = TerminalSummary.placeRows(
+        published.path, hasPolicy: answer["suggestsPolicy"]?.bool == true, colour: colour)
+      Message.write(summary + places.joined(separator: "\n") + "\n", to: STDERR_FILENO)
       if let note = published.note { Message.say("the report is in \(published.path): \(note)") }
     } catch {
       directory.discard()

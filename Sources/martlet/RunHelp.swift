@@ -42,6 +42,9 @@ enum RunHelp {
       DIR/report.html        the report for people
       DIR/report.md          in short, for a CI's step summary
       DIR/report.json        for programs
+      DIR/policy.suggested.yaml
+                             the narrowest policy under which the run would have
+                             passed: copy it, the next report takes its place
       DIR/events.ndjson.zst  every event, a JSON object a line: 'martlet log'
     DIR belongs to the user who called sudo, otherwise to who runs martlet, and nobody else can read it. An \
     unprivileged command cannot change it while it runs: the report grows under a hidden name, .martlet-XXXXXXXX, \

@@ -58,7 +58,7 @@ struct RunReport {
     input.cost?.detachNanoseconds = recording.detachNanoseconds
     if let status = recording.status { input.health = SensorHealth(status) }
 
-    let published = Self.publish(input, in: directory)
+    let published = Self.publish(&input, in: directory)
     let summary = TerminalSummary.write(input, reportDirectory: published?.path, colour: colour)
     summary.withUnsafeBytes { _ = Message.write($0, to: STDERR_FILENO) }
     if let published, let note = published.note { Message.say("the report is in \(published.path): \(note)") }
@@ -80,9 +80,9 @@ struct RunReport {
     return cost
   }
 
-  private static func publish(_ input: ReportInput, in directory: OutputDirectory) -> OutputDirectory.Published? {
+  private static func publish(_ input: inout ReportInput, in directory: OutputDirectory) -> OutputDirectory.Published? {
     do {
-      return try ReportFiles.publish(input, in: directory)
+      return try ReportFiles.publish(&input, in: directory)
     } catch {
       Message.say("\(error). What there is of the report is in \(directory.temporaryPath).")
       return nil

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct sockaddr_in;
+
 struct verb {
 	const char *name;
 	void (*run)(int argc, char **argv); /* argv[0] is the first argument after the name */
@@ -23,7 +25,7 @@ struct verb {
 
 extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[],
 	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[], byte_verbs[],
-	job_verbs[], container_verbs[], host_verbs[], guard_verbs[], tls_verbs[];
+	job_verbs[], container_verbs[], host_verbs[], guard_verbs[], tls_verbs[], benign_verbs[];
 
 /* Where this program's file is, and the working directory that it was started in. */
 extern const char *self_path;
@@ -62,5 +64,11 @@ int uring_transfer(int fd, void *bytes, unsigned length, long offset, int writes
 
 /* What a connection says first, as `what` has it; `first`: how much of it in a piece of its own, 0: all. */
 size_t first_bytes(unsigned char *to, size_t room, const char *what, size_t *first);
+
+/* Of DNS: the name of a question as text, and what lies behind the question, or 0; a question for A; its answer. */
+size_t dns_name_at(const unsigned char *message, size_t size, char *text, size_t room);
+size_t dns_query(unsigned char *message, const char *name, unsigned id);
+size_t dns_answer(unsigned char *message, size_t end, const char *value);
+struct sockaddr_in address_v4(const char *address, unsigned port);
 
 #endif

@@ -24,7 +24,7 @@
 #define ZONE 256
 #define PATIENCE 700 /* ms, after which an answer does not come any more */
 
-static struct sockaddr_in v4(const char *address, unsigned port)
+struct sockaddr_in address_v4(const char *address, unsigned port)
 {
 	struct sockaddr_in result = {.sin_family = AF_INET, .sin_port = htons(port)};
 
@@ -46,7 +46,7 @@ static struct sockaddr_in6 mapped(const char *address, unsigned port)
 }
 
 /* A query's or an answer's name as text; returns what lies behind it, or 0. */
-static size_t name_at(const unsigned char *message, size_t size, char *text, size_t room)
+size_t dns_name_at(const unsigned char *message, size_t size, char *text, size_t room)
 {
 	size_t at = 12, length = 0;
 
@@ -63,7 +63,7 @@ static size_t name_at(const unsigned char *message, size_t size, char *text, siz
 	return at + 5;
 }
 
-static size_t make_query(unsigned char *message, const char *name, unsigned id)
+size_t dns_query(unsigned char *message, const char *name, unsigned id)
 {
 	size_t at = 12;
 
@@ -86,7 +86,7 @@ static size_t make_query(unsigned char *message, const char *name, unsigned id)
 }
 
 /* "name=1.2.3.4", or "name=alias>1.2.3.4" with a chain of aliases; the TTL behind a '/'. */
-static size_t answer(unsigned char *message, size_t end, const char *value)
+size_t dns_answer(unsigned char *message, size_t end, const char *value)
 {
 	char copy[256], *part, *rest;
 	unsigned ttl = 60, count = 0;
@@ -101,7 +101,7 @@ static size_t answer(unsigned char *message, size_t end, const char *value)
 		struct in_addr address;
 		int is_address = inet_pton(AF_INET, part, &address) == 1;
 		unsigned char name[270];
-		size_t size = is_address ? 4 : make_query(name, part, 0) - 12 - 4;
+		size_t size = is_address ? 4 : dns_query(name, part, 0) - 12 - 4;
 
 		memcpy(message + end, "\xc0\x0c\0\0\0\1\0\0\0\0\0\0", 12);
 		message[end + 3] = is_address ? 1 : 5;
@@ -141,7 +141,7 @@ static void hand_over(int to, char **addresses, int count, unsigned port)
 
 	if (recv(to, &index, 1, 0) != 1 || index - '0' >= count)
 		return;
-	name = v4(addresses[index - '0'], port);
+	name = address_v4(addresses[index - '0'], port);
 	fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
 	check(connect(fd, (void *)&name, sizeof name), "connect");
 	memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
@@ -172,8 +172,8 @@ static int call(const char *name, char **addresses, int count)
 
 	if (sscanf(name, "p%u.%u.call", &port, &index) != 2 || index >= (unsigned)count)
 		return -1;
-	to = v4("127.0.0.1", port);
-	from = v4(addresses[index], 0);
+	to = address_v4("127.0.0.1", port);
+	from = address_v4(addresses[index], 0);
 	fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
 	check(bind(fd, (void *)&from, sizeof from), "bind");
 	if (connect(fd, (void *)&to, sizeof to) < 0 && errno != EINPROGRESS)
@@ -189,7 +189,7 @@ static void serve(int argc, char **argv)
 	int owner[3 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
 	char *addresses[SERVERS], *rest, key[64], text[300];
 	unsigned char message[4096];
-	struct sockaddr_in name = v4(argv[0], 53), from;
+	struct sockaddr_in name = address_v4(argv[0], 53), from;
 	struct sockaddr_un place;
 	unsigned port = 0;
 	socklen_t size;
@@ -201,7 +201,7 @@ static void serve(int argc, char **argv)
 		for (int kind = 0; kind < 2; kind++) {
 			int fd = check(socket(AF_INET, kind ? SOCK_DGRAM : SOCK_STREAM, 0), "socket");
 
-			name = v4(address, port);
+			name = address_v4(address, port);
 			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 			check(bind(fd, (void *)&name, sizeof name), "bind");
 			if (!kind)
@@ -241,7 +241,7 @@ static void serve(int argc, char **argv)
 			} else if (i == 1) {
 				size = sizeof from;
 				length = recvfrom(ready[i].fd, message, 2048, 0, (void *)&from, &size);
-				size_t end = length > 17 ? name_at(message, length, text, sizeof text) : 0;
+				size_t end = length > 17 ? dns_name_at(message, length, text, sizeof text) : 0;
 
 				queries++;
 				if (end && count < (int)(sizeof ready / sizeof *ready)) {
@@ -258,7 +258,7 @@ static void serve(int argc, char **argv)
 
 					if (strncasecmp(argv[j], text, known) || text[known])
 						continue;
-					end = answer(message, end, argv[j] + known + 1);
+					end = dns_answer(message, end, argv[j] + known + 1);
 					sendto(ready[i].fd, message, end, 0, (void *)&from, size);
 					break;
 				}
@@ -332,9 +332,9 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 	int fd = -1;
 
 	if (!strcmp(verb, "query")) {
-		struct sockaddr_in to = v4(what ? what : resolver, 53);
+		struct sockaddr_in to = address_v4(what ? what : resolver, 53);
 		struct pollfd ready;
-		size_t length = make_query(message, target, getpid() & 0xffff);
+		size_t length = dns_query(message, target, getpid() & 0xffff);
 		ssize_t got = -1;
 
 		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
@@ -346,7 +346,7 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 		else
 			snprintf(outcome, room, "silence");
 	} else if (!strcmp(verb, "tcp") || !strcmp(verb, "mapped")) {
-		struct sockaddr_in to = v4(target, port);
+		struct sockaddr_in to = address_v4(target, port);
 		struct sockaddr_in6 to6 = mapped(target, port);
 		int is_mapped = verb[0] == 'm';
 
@@ -370,12 +370,12 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 		else
 			talk(outcome, room, fd, "plain");
 	} else if (!strcmp(verb, "fastopen")) {
-		struct sockaddr_in to = v4(target, port);
+		struct sockaddr_in to = address_v4(target, port);
 
 		fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
 		outcome_of(outcome, room, sendto(fd, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&to, sizeof to));
 	} else if (!strcmp(verb, "sendto") || !strcmp(verb, "sendmmsg")) {
-		struct sockaddr_in to = v4(target, port);
+		struct sockaddr_in to = address_v4(target, port);
 		struct iovec piece = {"datagram", 8};
 		struct mmsghdr messages[2] = {
 			{.msg_hdr = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &piece, .msg_iovlen = 1}},
@@ -390,7 +390,7 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 		fd = socket(AF_INET6, SOCK_DGRAM, 0);
 		outcome_of(outcome, room, fd < 0 ? -1 : sendto(fd, "datagram", 8, 0, (void *)&to, sizeof to));
 	} else if (!strcmp(verb, "udp")) {
-		struct sockaddr_in to = v4(target, port);
+		struct sockaddr_in to = address_v4(target, port);
 
 		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
 		if (connect(fd, (void *)&to, sizeof to) < 0)
@@ -399,7 +399,7 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 			talk(outcome, room, fd, "plain");
 	} else if (!strcmp(verb, "listen") || !strcmp(verb, "unbound")) {
 		/* The server is asked to connect from that address of its own. */
-		struct sockaddr_in own = v4("127.0.0.1", 0), to = v4(resolver, 53);
+		struct sockaddr_in own = address_v4("127.0.0.1", 0), to = address_v4(resolver, 53);
 		int question = check(socket(AF_INET, SOCK_DGRAM, 0), "socket"), caller;
 		struct pollfd ready;
 		socklen_t size = sizeof own;
@@ -412,7 +412,7 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 		check(listen(fd, 4), "listen");
 		getsockname(fd, (void *)&own, &size);
 		snprintf(name, sizeof name, "p%u.%s.call.example.org", ntohs(own.sin_port), target);
-		length = make_query(message, name, 7);
+		length = dns_query(message, name, 7);
 		check(connect(question, (void *)&to, sizeof to), "connect");
 		if (send(question, message, length, 0) < 0)
 			fail("question");
@@ -424,7 +424,7 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 		else
 			talk(outcome, room, caller, "plain"), close(caller);
 	} else if (!strcmp(verb, "answer")) {
-		struct sockaddr_in own = v4(target, 53), to = v4(what, 9);
+		struct sockaddr_in own = address_v4(target, 53), to = address_v4(what, 9);
 
 		fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
 		check(bind(fd, (void *)&own, sizeof own), "bind");

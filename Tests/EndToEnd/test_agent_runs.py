@@ -57,7 +57,7 @@ class Runs(HouseCase):
         self.assertIn("exited 7 after", said)
         self.assertIn("martlet-report/report.html\n", said)
         place = self.path("work", "martlet-report")
-        self.assertEqual(sorted(os.listdir(place)), ["events.ndjson.zst", "report.html", "report.json", "report.md"])
+        self.assertEqual(sorted(os.listdir(place)), ["events.ndjson.zst", "policy.suggested.yaml", "report.html", "report.json", "report.md"])
         for name in (".", *os.listdir(place)):
             status = os.stat(os.path.join(place, name))
             self.assertEqual((status.st_uid, status.st_mode & 0o77), (NOBODY, 0), name)

@@ -198,7 +198,7 @@ class GitHubAction(HouseCase):
         self.assertRegex(said, f"clean up to {job['span']['until']['at']}; log head {report['log']['head']}")
         self.assertEqual(
             sorted(os.listdir(self.path("temp", "martlet-report"))),
-            ["events.ndjson.zst", "report.html", "report.json", "report.md"])
+            ["events.ndjson.zst", "policy.suggested.yaml", "report.html", "report.json", "report.md"])
         self.assertIn("made", self.summary())
         self.assertIn("when martlet was started while the job ran", self.summary())
         with open(self.path("temp", "output")) as file:

@@ -9,7 +9,7 @@ import unittest
 
 from harness import MARTLET, PATIENCE, Case, needs_root, needs_sensor
 
-FILES = {"report.html", "report.md", "report.json", "events.ndjson.zst"}
+FILES = {"report.html", "report.md", "report.json", "events.ndjson.zst", "policy.suggested.yaml"}
 
 
 def contents(path):

@@ -1,6 +1,7 @@
 """`martlet run --policy`: what a policy stops, and how people are told."""
 import json
 import os
+import shutil
 import subprocess
 
 from harness import MARTLET, PATIENCE, ROOT, Case, needs_root, needs_sensor
@@ -27,6 +28,33 @@ class Policy(Case):
             timeout=10 * PATIENCE)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("ways are closed", done.stdout)
+
+    def test_a_run_suggests_what_is_learnt_from_it(self):
+        """And passes under it, whose own suggestion is no wider."""
+        command = ["sh", "-c", "echo x > made; : < /dev/null; mkdir -p home/.ssh; echo y > home/.ssh/key; cat home/.ssh/key"]
+        done = subprocess.run([MARTLET, "run", "--no-live", "--output", "first", "--", *command], cwd=self.scratch,
+                              capture_output=True, text=True, timeout=PATIENCE)
+        self.assertIn("\n  suggested  martlet run --policy first/policy.suggested.yaml -- …\n", done.stderr)
+        with open(self.path("first/policy.suggested.yaml")) as file:
+            suggested = file.read()
+        learnt = subprocess.run([MARTLET, "policy", "learn", self.path("first")], capture_output=True, text=True, check=True,
+                                timeout=PATIENCE)
+        self.assertEqual(suggested, learnt.stdout)
+        self.assertIn(f"- {{read: {self.path('home/.ssh/key')}}}", suggested)
+        self.assertIn("protect: [sources, pipelines, credentials]", suggested)
+        os.unlink(self.path("made"))
+        shutil.rmtree(self.path("home"))
+        done, report = self.run_under(suggested, *command)
+        self.assertEqual((done.returncode, report["denials"], report["verdict"]), (0, [], "clean"), done.stderr)
+        with open(self.path("report/policy.suggested.yaml")) as file:
+            self.assertEqual(file.read(), suggested)
+
+    def test_what_a_policy_stopped_may_be_in_what_is_suggested_and_that_is_said(self):
+        _, report = self.run_under("version: 1\nnetwork: {default: deny}\n", "python3", "-c",
+                                   "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))")
+        self.assertEqual(report["verdict"], "blocked")
+        with open(self.path("report/policy.suggested.yaml")) as file:
+            self.assertIn("# the run was stopped by a policy", file.read())
 
     def test_an_image_does_not_run(self):
         target = self.path("evil")

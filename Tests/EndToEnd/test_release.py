@@ -100,7 +100,7 @@ class EmptyRoot(Chrooted):
         report = self.report_of(self.root)
         self.assertEqual(report["verdict"], "clean")
         self.assertEqual(sorted(os.listdir(os.path.join(self.root, "martlet-report"))), [
-            "events.ndjson.zst", "report.html", "report.json", "report.md"])
+            "events.ndjson.zst", "policy.suggested.yaml", "report.html", "report.json", "report.md"])
         self.ok(self.root, "/martlet", "log", "check", "martlet-report")
 
     def test_sees_as_much_as_outside(self):

@@ -75,7 +75,7 @@ class Reports(AgentCase):
         self.assertGreater(answer["processes"], 1)
         first = self.read(copy)
         self.assertEqual(first["verdict"], "clean", first["reasons"])
-        self.assertEqual(sorted(os.listdir(copy)), ["events.ndjson.zst", "report.html", "report.json", "report.md"])
+        self.assertEqual(sorted(os.listdir(copy)), ["events.ndjson.zst", "policy.suggested.yaml", "report.html", "report.json", "report.md"])
         # It is the one that the agent keeps, under the name that the job's report will have.
         kept, = self.reports(1)
         self.assertEqual(kept["job"], first["job"])

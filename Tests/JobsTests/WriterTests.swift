@@ -283,6 +283,17 @@ import Testing
     #expect(file.writers.isEmpty)
   }
 
+  @Test func credentialsAreListedThoughOnlyRead() throws {
+    let job = started()
+    job.open(100, "/lib", "libc.so.6", out)
+    job.open(100, "/root/.ssh", "id", .init(6))
+    job.open(100, "/root", ".npmrc", .init(7))
+    let snapshot = job.snapshot()
+    #expect(Set(snapshot.files.map(\.path.text)) == ["/root/.ssh/id", "/root/.npmrc"])
+    #expect(snapshot.files.allSatisfy { $0.readers == [1] && $0.writers.isEmpty })
+    #expect(snapshot.filesRead == 3)
+  }
+
   @Test func limitsAreKeptAndSaid() {
     let job = Job {
       $0.limits.files = 100

@@ -44,8 +44,8 @@ extension KernelTests {
         MT_SECTION_SYSTEM, 64 + UInt32(SecurityKind.moduleLoad.rawValue), rule: 4, by: .prevented)
     }
 
-    @Test func isBornIntoNoNamespace() throws {
-      let act = try Bench.guarded(["system", "clone"], denying(.namespace))
+    @Test(arguments: ["clone", "clone3"]) func isBornIntoNoNamespace(way: String) throws {
+      let act = try Bench.guarded(["system", way], denying(.namespace))
       let operation = 64 + UInt32(SecurityKind.clone.rawValue)
       if try Guarded.strength("namespaces of new processes") == .prevented {
         return try act.checkDenied(MT_SECTION_SYSTEM, operation, rule: 4, by: .prevented)
@@ -68,7 +68,7 @@ extension KernelTests {
     }
 
     @Test func otherSocketsAndOtherSharing() throws {
-      for way in ["service", "unshare-files"] {
+      for way in ["service", "unshare-files", "threads"] {
         let act = try Bench.guarded(["system", way]) { policy in
           policy.system = SystemSection()
           policy.system?.defaultAction = .deny

@@ -4,7 +4,8 @@ import Testing
 
 /// A report.json with these parts.
 func observed(
-  _ name: String = "r", network: String = "", files: String = "", changes: String = "", security: String = "",
+  _ name: String = "r", network: String = "", names: String = "", files: String = "", changes: String = "",
+  security: String = "",
   executions: String = "", verdicts: String = "\"clean\""
 ) throws -> ObservedRun {
   let text = """
@@ -17,7 +18,7 @@ func observed(
       {"id":12,"at":"2026-01-01T00:00:02.000Z","executable":"/bin/sh","filename":"./build","workingDirectory":"/w"},
       {"id":13,"at":"2026-01-01T00:00:04.000Z","executable":"/usr/bin/make"}\(executions)]},
     {"id":3,"parent":2,"executable":"/bin/sh","startedAt":"2026-01-01T00:00:03.000Z","executions":[]}],
-    "network":[\(network)],"files":[\(files)],"changes":[\(changes)],"security":[\(security)]}
+    "network":[\(network)],"names":[\(names)],"files":[\(files)],"changes":[\(changes)],"security":[\(security)]}
     """
   return try ObservedRun(Array(text.utf8), name: name)
 }
@@ -100,7 +101,36 @@ struct ObservedRunTests {
     #expect(!run.isIn(.sources, "/w/a.o") && !run.isIn(.sources, "/tmp/a.c"))
     #expect(run.isIn(.pipelines, "/w/.github/workflows/ci.yml") && !run.isIn(.pipelines, "/x/.github/workflows/ci.yml"))
     #expect(run.isIn(.credentials, "/home/a/.ssh/id") && run.isIn(.credentials, "/root/.netrc"))
-    #expect(!run.isIn(.credentials, "/root/netrc") && !run.isIn(.credentials, "/root/.ssh"))
+    #expect(run.isIn(.credentials, "/.npmrc") && run.isIn(.credentials, "/a/.config/gcloud/b/c"))
+    for path in [
+      "/root/netrc", "/root/.ssh", "/root/.ssh/", "/root/.npmrc/x", "/root/.npmrcs", "/root/x.npmrc", ".npmrc", "",
+    ] {
+      #expect(!run.isIn(.credentials, path))
+    }
+  }
+}
+
+extension ObservedRunTests {
+  private func change(_ kind: String, _ path: String, _ target: String? = nil) -> String {
+    "{\"kind\":\"\(kind)\",\"process\":2,\"path\":\"\(path)\"\(target.map { ",\"target\":\"\($0)\"" } ?? "")}"
+  }
+
+  @Test("what lies in directories that the job made is its own, but not what lay there before")
+  func directories() throws {
+    let changes = [
+      change("mkdir", "/w/tmp1"), change("mkdir", "/w/tmp1/debug"), change("rename", "/w/tmp1", "/w/target"),
+      change("rename", "/w/target/debug/.x", "/w/target/debug/x"),
+      change("unlink", "/w/docs/a"), change("rmdir", "/w/docs"), change("mkdir", "/w/docs"),
+      change("rename", "/w/docs/.b", "/w/docs/b"), change("rename", "/w/.c", "/w/c"),
+    ]
+    let files = ["/w/target/debug/x", "/w/docs/b", "/w/c", "/w/.c"].map { file($0, created: true) }
+    let run = try observed(files: files.joined(separator: ","), changes: changes.joined(separator: ","))
+    let sources = Set(
+      run.events.compactMap { event, _ in
+        if case .write(let path) = event.deed, run.isIn(.sources, path) { path } else { nil }
+      })
+    // Whether there was a /w/c is not known.
+    #expect(sources == ["/w/docs/a", "/w/c"])
   }
 }
 
@@ -176,13 +206,16 @@ struct LearnedPolicyTests {
         # Learned from 2 runs by 'martlet policy learn'.
         # other was stopped by a policy: what it tried and was refused may be allowed here.
         # nightly is incomplete: what it did not see is denied here.
-        # sources are not protected: nightly touched /w/a.c.
-        # credentials are not protected: nightly touched /root/.npmrc.
         version: 1
         network:
           default: deny
         files:
-          protect: [pipelines]
+          protect: [sources, pipelines, credentials]
+          allow:
+            # Of sources it was changed.
+            - {write: "./a.c"}
+            # Of credentials it was read.
+            - {read: /root/.npmrc}
         memory:
           protect:
             - {comm: Runner.Worker}
@@ -194,6 +227,28 @@ struct LearnedPolicyTests {
             - {deed: containerDaemon}
 
         """)
+  }
+
+  @Test("who else has the address, and what was asked for alone")
+  func names() throws {
+    let names = """
+      {"name":"a.example","addresses":["192.0.2.1","192.0.2.2"]},{"name":"b.example","addresses":["192.0.2.1"]},\
+      {"name":"_http._tcp.a.example","addresses":[]},{"name":"a??b.example","addresses":[]}
+      """
+    let flows = [flow("b.example", "192.0.2.1", 443), flow(nil, "10.0.0.1", 80)].joined(separator: ",")
+    let learned = try LearnedPolicy(from: [observed(network: flows, names: names)])
+    #expect(
+      learned.yaml.split(separator: "\n").drop { $0 != "  allow:" }.dropFirst().prefix { $0.hasPrefix("    ") } == [
+        "    # Asked for, and nothing was sent to it.",
+        "    - {host: \"_http._tcp.a.example\", ports: [0], protocols: [udp]}",
+        "    - {host: a.example, ports: [443], protocols: [tcp]}",
+        "    - {host: b.example, ports: [443], protocols: [tcp]}",
+        "    - {address: 10.0.0.1, ports: [80], protocols: [tcp]}",
+      ])
+    let policy = try policy(learned.yaml)
+    let actor = PolicyActor(executable: "/x")
+    #expect(policy.decide(name: "_http._tcp.a.example", by: actor).isAllowed)
+    #expect(!policy.decide(name: "x.a.example", by: actor).isAllowed)
   }
 
   @Test("nobody's memory is protected where it was got at")
@@ -246,6 +301,56 @@ struct LearnedPolicyTests {
         == "no policy can hold what was observed: network.allow has \(PolicyLimits.networkRules + 1) rules; \(PolicyLimits.networkRules) at most"
     )
   }
+}
+
+@Suite("Exceptions to what is protected")
+struct FileExceptionTests {
+  private func section(_ paths: [String], created: Bool = false) throws -> (files: [String], notes: [String]) {
+    let files = paths.map { file($0, created: created) }.joined(separator: ",")
+    let learned = try LearnedPolicy(from: [observed(files: files)])
+    let lines = learned.yaml.split(separator: "\n").map(String.init)
+    let section = lines.drop { $0 != "files:" }.dropFirst().prefix { $0.hasPrefix(" ") }
+    return (section.map { $0.trimmed }, learned.notes)
+  }
+
+  @Test("each file, and of git's own each directory")
+  func few() throws {
+    let git = ["FETCH_HEAD", "refs/heads/a", "objects/0a/1", "objects/0b/2", "index.lock"].map { "/w/.git/" + $0 }
+    #expect(
+      try section(git + ["/w/src/a.c", "/w/Cargo.lock", "/w/.github/workflows/ci.yml", "/x/b"]).files == [
+        "protect: [sources, pipelines, credentials]", "allow:",
+        "# Of sources it was changed.", "- {write: \".git/FETCH_HEAD\"}",
+        "# Of sources it was changed.", "- {write: \".git/index.lock\"}",
+        "# Wider than what was seen: of sources 2 files were changed there.", "- {write: \".git/objects/**\"}",
+        "# Wider than what was seen: of sources 1 file was changed there.", "- {write: \".git/refs/**\"}",
+        "# Of sources it was changed.", "- {write: \".github/workflows/ci.yml\"}",
+        "# Of sources it was changed.", "- {write: \"./Cargo.lock\"}",
+        "# Of sources it was changed.", "- {write: src/a.c}",
+      ])
+  }
+
+  @Test("many are one directory, but not one in which tools have their settings")
+  func many() throws {
+    let paths = (0..<20).map { "/w/target/\($0 % 3)/\($0)" }
+    #expect(
+      try section(paths + ["/w/.a/b/c"]).files == [
+        "protect: [sources, pipelines, credentials]", "allow:", "# Of sources it was changed.", "- {write: \".a/b/c\"}",
+        "# Wider than what was seen: of sources 20 files were changed there.", "- {write: \"target/**\"}",
+      ])
+    #expect(try section(paths, created: true).files == ["protect: [sources, pipelines, credentials]"])
+  }
+
+  @Test("what no rules can say is not protected, and that is said")
+  func none() throws {
+    let hidden = try section((0..<20).map { "/w/.cache/\($0)" })
+    #expect(hidden.files == ["protect: [pipelines, credentials]"])
+    #expect(hidden.notes.last == "sources are not protected: the run touched /w/.cache/0.")
+    #expect(try section(["/w/[a]"]).files == ["protect: [pipelines, credentials]"])
+  }
+}
+
+extension String {
+  fileprivate var trimmed: String { String(drop { $0 == " " }) }
 }
 
 @Suite("Differences of policies")

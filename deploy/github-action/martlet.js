@@ -9,7 +9,7 @@ const BINARY = '/opt/martlet/martlet';
 const SOCKET = '/run/martlet/agent.sock';
 const TOKEN = '/run/martlet/action-token';
 const OUTPUT = '/var/lib/martlet-action';
-const FILES = ['report.html', 'report.md', 'report.json', 'events.ndjson.zst'];
+const FILES = ['report.html', 'report.md', 'report.json', 'events.ndjson.zst', 'policy.suggested.yaml'];
 // GitHub takes no larger summary of a step.
 const SUMMARY_LIMIT = 1024 * 1024;
 

@@ -125,13 +125,37 @@ static __always_inline void guard_deed(const struct done *done)
 #endif
 #define NR_CLONE3 435
 
+/*
+ * Whether who has just been born got namespaces of its own, or -1: its parent is gone. What clone3 was given does not tell: it
+ * lies in memory that the parent of a thread has used for something else since, and could have changed on purpose.
+ */
+static __always_inline int is_born_apart(struct task_struct *task)
+{
+	struct task_struct *leader = LOOSE(task)->group_leader;
+	struct task_struct *from = leader == task ? LOOSE(task)->real_parent : leader;
+	struct nsproxy *old = READ(from, struct task_struct, nsproxy);
+
+	if (!old)
+		return -1;
+	return old != LOOSE(task)->nsproxy || READ(READ(from, struct task_struct, cred), struct cred, user_ns) !=
+						      READ(LOOSE(task)->cred, struct cred, user_ns);
+}
+
 /* The end of a birth, as the child has it, before its first instruction: it is killed, and its parent goes on. */
-static __always_inline void guard_birth(const struct done *done, __u64 number)
+static __always_inline void guard_birth(const struct done *done, __u64 number, struct task_struct *task)
 {
 	__u64 flags = argument(done, 0);
+	int is_apart;
 
-	if (number == NR_CLONE3 && bpf_probe_read_user(&flags, sizeof(flags), pointer_argument(done, 0)))
+	if (!guarding(MT_POLICY_SYSTEM))
 		return;
+	if (number == NR_CLONE3) {
+		is_apart = is_born_apart(task);
+		if (!is_apart || (is_apart < 0 && bpf_probe_read_user(&flags, sizeof(flags), pointer_argument(done, 0))))
+			return;
+		if (is_apart > 0)
+			flags = CLONE_NEW_BORN;
+	}
 	if (flags & CLONE_NEW_BORN)
 		judge_if(MT_WORD_NAMESPACE, MT_SECURITY_CLONE, 0);
 }
@@ -150,7 +174,7 @@ int BPF_PROG(guard_sys_exit, struct pt_regs *regs, long ret)
 		__u64 number = call_number(regs);
 
 		if (number == NR_CLONE || number == NR_CLONE3)
-			guard_birth(&done, number);
+			guard_birth(&done, number, task);
 	}
 	if (call == CALL_NONE || call == CALL_CLOSE || !is_of_interest(&done))
 		return 0;
