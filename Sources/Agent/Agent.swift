@@ -77,8 +77,12 @@ public struct Agent {
     let hasher = configuration.hashes ? try FileHasher() : nil
     try hasher?.start()
     defer { hasher?.end() }
+    let aftermath = try policies.isEmpty ? nil : Aftermath { [log] in log.say($0) }
+    try aftermath?.start()
+    defer { aftermath?.end() }
     var recorder = try AgentRecorder(
-      settings: settings, facts: facts, worker: worker, hasher: hasher, preparer: preparer)
+      settings: settings, facts: facts, worker: worker, hasher: hasher, aftermath: aftermath,
+      preparer: preparer)
     recorder.read(sensor)
     let recognisedAt = try recognise(sensor, &recorder, settings)
     // Whoever is in their jobs stays under what they deny; new jobs are ours.

@@ -19,7 +19,7 @@ final class AgentReader: @unchecked Sendable {
   private let log: AgentLog
   private let interrupt: RingInterrupt
   private var recorder: AgentRecorder?
-  private var thread: pthread_t?
+  private var thread: RunningThread?
   private let wantsStatus = Atomic<Bool>(false)
   private enum Request: Sendable {
     case report(ReportRequest)
@@ -78,7 +78,7 @@ final class AgentReader: @unchecked Sendable {
 
   func join() {
     guard let thread else { return }
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
   }
 

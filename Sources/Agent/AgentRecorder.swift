@@ -36,6 +36,7 @@ struct AgentRecorder: ~Copyable {
   let worker: ReportWorker
   let hasher: FileHasher?
   /// nil: there are no policies.
+  let aftermath: Aftermath?
   let preparer: PolicyPreparer?
 
   var counts = AgentCounts()
@@ -57,7 +58,8 @@ struct AgentRecorder: ~Copyable {
   private static let lastHashes: UInt64 = 2_000_000_000
 
   init(
-    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?, preparer: PolicyPreparer?
+    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?, aftermath: Aftermath?,
+    preparer: PolicyPreparer?
   ) throws(EventLogError) {
     let count = Int(MT_MAX_JOBS)
     jobs = .allocate(capacity: count)
@@ -68,6 +70,7 @@ struct AgentRecorder: ~Copyable {
     self.facts = facts
     self.worker = worker
     self.hasher = hasher
+    self.aftermath = aftermath
     self.preparer = preparer
     workspace = FoldWorkspace(masker: settings.masker)
     workshop = try FrameWorkshop()
@@ -163,7 +166,8 @@ struct AgentRecorder: ~Copyable {
       // Who reads the report of what was given to us is not root, who would see where any path leads.
       options.resolvesPaths = root == 0
       options.hashesFiles = settings.configuration.hashes
-      let recorder = JobRecorder(state: JobState(options: options, workspace: workspace), log: log, hasher: hasher)
+      let recorder = JobRecorder(
+        state: JobState(options: options, workspace: workspace), log: log, hasher: hasher, aftermath: aftermath)
       let place = Place.allocate(capacity: 1)
       place.initialize(
         to: AgentJob(

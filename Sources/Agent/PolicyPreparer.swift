@@ -64,7 +64,7 @@ final class PolicyPreparer: @unchecked Sendable {
   private let questions = Mutex<(all: [PolicyQuestion], isEnding: Bool)>(([], false))
   private let outcomes = Mutex<[PolicyOutcome]>([])
   private let doorbell: Doorbell
-  private var thread: pthread_t?
+  private var thread: RunningThread?
 
   init(_ terms: PolicyTerms, keepsRepositories: Bool) throws(SystemError) {
     self.terms = terms

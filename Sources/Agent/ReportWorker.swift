@@ -69,7 +69,7 @@ final class ReportWorker: @unchecked Sendable {
   private let log: AgentLog
   private let recovery: JobRecovery
   private let masker: SecretMasker
-  private var thread: pthread_t?
+  private var thread: RunningThread?
   private let isOver = Atomic<Bool>(false)
 
   init(journal: Journal, log: AgentLog, recovery: JobRecovery, masker: SecretMasker) throws(SystemError) {
@@ -115,7 +115,7 @@ final class ReportWorker: @unchecked Sendable {
   /// Waits for the thread after ``finished`` rang.
   func join() {
     guard let thread else { return }
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
   }
 

@@ -30,7 +30,7 @@ public final class Aftermath: @unchecked Sendable {
   private let queue = Mutex(Queue())
   private let doorbell: Doorbell
   private let onFailure: @Sendable (String) -> Void
-  private var thread: pthread_t?
+  private var thread: RunningThread?
 
   /// - Parameter onFailure: told in words, once each, on the thread: what cannot be done here
   public init(onFailure: @escaping @Sendable (String) -> Void) throws(SystemError) {
@@ -47,7 +47,7 @@ public final class Aftermath: @unchecked Sendable {
     guard let thread else { return }
     queue.withLock { $0.isEnding = true }
     doorbell.ring()
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
   }
 

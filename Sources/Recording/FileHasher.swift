@@ -58,7 +58,7 @@ public final class FileHasher: @unchecked Sendable {
   private let queue = Mutex(Queue())
   private let doorbell: Doorbell
   private let isOver = Atomic<Bool>(false)
-  private var thread: pthread_t?
+  private var thread: RunningThread?
 
   public init(limits: Limits = Limits()) throws(SystemError) {
     self.limits = limits
@@ -79,7 +79,7 @@ public final class FileHasher: @unchecked Sendable {
       usleep(2_000)
     }
     guard let thread, isOver.load(ordering: .acquiring) else { return }
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
   }
 

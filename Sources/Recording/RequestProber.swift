@@ -68,7 +68,7 @@ public final class RequestProber: @unchecked Sendable {
   private let queue = Mutex(Queue())
   private let doorbell: Doorbell
   private let isOver = Atomic<Bool>(false)
-  private var thread: pthread_t?
+  private var thread: RunningThread?
 
   /// Attaches to the system's libraries.
   public init(_ probes: RequestProbes, masker: SecretMasker) throws(SystemError) {
@@ -140,7 +140,7 @@ public final class RequestProber: @unchecked Sendable {
       usleep(2_000)
     }
     guard let thread, isOver.load(ordering: .acquiring) else { return }
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
   }
 

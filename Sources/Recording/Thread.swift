@@ -1,4 +1,4 @@
-public import Glibc
+internal import Glibc
 public import Supervision
 
 private final class ThreadStart {
@@ -6,10 +6,18 @@ private final class ThreadStart {
   init(_ run: @escaping () -> Void) { self.run = run }
 }
 
+/// A thread that was started.
+public struct RunningThread: Sendable {
+  fileprivate let thread: pthread_t
+
+  /// Waits until it has ended. Once.
+  public func join() { pthread_join(thread, nil) }
+}
+
 /// Starts a thread that runs `body` with an object, which lives until it returns.
 public func startThread<Context: AnyObject>(
   _ whose: String, _ context: Context, _ body: @escaping (Context) -> Void
-) throws(SystemError) -> pthread_t {
+) throws(SystemError) -> RunningThread {
   let start = Unmanaged.passRetained(ThreadStart { body(context) })
   var thread = pthread_t()
   let code = pthread_create(
@@ -23,5 +31,5 @@ public func startThread<Context: AnyObject>(
     start.release()
     throw SystemError("start \(whose) thread", code: code)
   }
-  return thread
+  return RunningThread(thread: thread)
 }

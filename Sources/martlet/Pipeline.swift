@@ -49,7 +49,7 @@ final class Pipeline: @unchecked Sendable {
   private let aftermath: Aftermath?
   private var log: EventLogWriter?
   private var recording: RunRecording?
-  private var thread: pthread_t?
+  private var thread: RunningThread?
   /// CLOCK_BOOTTIME; 0 while the command runs.
   private let commandEnd = Atomic<UInt64>(0)
 
@@ -86,7 +86,7 @@ final class Pipeline: @unchecked Sendable {
     guard let thread else { return nil }
     commandEnd.store(max(1, time), ordering: .releasing)
     interrupt.interrupt()
-    pthread_join(thread, nil)
+    thread.join()
     self.thread = nil
     return recording
   }

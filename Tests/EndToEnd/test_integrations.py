@@ -31,7 +31,7 @@ class Systemd(HouseCase):
         self.start_service()
         with open(f"/proc/{self.service.pid}/status") as file:
             effective = int(re.search(r"CapEff:\s*(\w+)", file.read())[1], 16)
-        self.assertEqual(effective, 1 << 39 | 1 << 38 | 1 << 19 | 1 << 12 | 1 << 2)
+        self.assertEqual(effective, 1 << 39 | 1 << 38 | 1 << 19 | 1 << 12 | 1 << 5 | 1 << 2)
         runner = self.runner(
             step("write", *AS_NOBODY, "sh", "-c", "umask 077; echo x > private", **github("1")),
             step("connect", *AS_NOBODY, sys.executable, "-c",

@@ -258,13 +258,21 @@ __noinline int is_named_again(__u32 slot, __u32 at)
 		__u8 c = in->bytes[IN(at + i)];
 
 		if (in->from + i >= in->to) {
-			in->is_done = !letters[c] && c != '.';
+			in->is_done = !letters[c] && (c != '.' || !letters[in->bytes[IN(at + i + 1)]]);
 			break;
 		}
 		if (c != in->bytes[IN(in->from + i)] && (!letters[c] || letters[c] != letters[in->bytes[IN(in->from + i)]]))
 			break;
 	}
 	return in->is_done;
+}
+
+/* A name may be written with the root's dot at its end. */
+static __always_inline int without_dot(struct inspection *in, int found)
+{
+	if (found == FOUND_NAME && in->bytes[IN(in->to - 1)] == '.')
+		in->to--;
+	return found;
 }
 
 /*
@@ -288,7 +296,7 @@ __noinline int find_host(__u32 slot)
 		in->at = field;
 		found = take_authority(slot);
 		in->port = 0;
-		return found;
+		return without_dot(in, found);
 	}
 	if (found != FOUND_NAME)
 		return FOUND_HIDDEN;
@@ -297,7 +305,7 @@ __noinline int find_host(__u32 slot)
 			break;
 		field++;
 	}
-	return is_named_again(slot, field) ? FOUND_NAME : FOUND_HIDDEN;
+	return without_dot(in, is_named_again(slot, field) ? FOUND_NAME : FOUND_HIDDEN);
 }
 
 #endif
