@@ -10,7 +10,8 @@ from harness import MARTLET, PATIENCE, needs_root, needs_sensor, wait_until
 
 # Connects and leaves the connection to a child, which asks when its parent has ended, or while it waits.
 LEFT_BEHIND = """
-import json, os, socket, sys
+import json, os, socket, sys, time
+first = os.getpid()
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
 end, ended = os.pipe()
@@ -22,6 +23,13 @@ if os.fork():
 os.close(ended)
 if sys.argv[2] == "ends":
     os.read(end, 1)
+    # Until its parent has seen that it ended, its number leads to it still.
+    try:
+        while True:
+            os.kill(first, 0)
+            time.sleep(0.01)
+    except ProcessLookupError:
+        pass
 s.sendall(b'{"command":"report","files":true}\\n')
 said = s.makefile()
 answer = json.loads(said.readline())
