@@ -59,7 +59,7 @@ public struct Agent {
     // What a user asks for, too, is nobody else's price.
     sensorOptions.enforces = !policies.isEmpty
     sensorOptions.outlives = policies.isClosed
-    let abandoned = PinnedSensors.all().filter { !$0.ownerLives }
+    let abandoned = PinnedSensors.abandoned()
     if !abandoned.isEmpty {
       let lost = abandoned.reduce(0) { $0 &+ $1.lost }
       log.say(

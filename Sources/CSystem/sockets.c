@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "include/sockets.h"
 
+#include "include/daemon.h"
 #include "include/launch.h"
 #include "include/resolve.h"
 
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static void set_v4(uint8_t *to, const void *address)
@@ -40,8 +40,6 @@ static int describe(int descriptor, struct mt_socket *out)
 		return 0;
 	size = sizeof(int);
 	getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &out->type, &size);
-	size = sizeof(int);
-	getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &out->protocol, &size);
 	size = sizeof(int);
 	getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &out->is_listening, &size);
 	size = sizeof(peer);
@@ -129,10 +127,10 @@ int mt_connection_end(const struct mt_connection *connection)
 
 int mt_process_kill(uint32_t pid, uint64_t start)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0), directory, result;
+	int pidfd = mt_pidfd_open((pid_t)pid), directory, result;
 
 	if (pidfd < 0)
-		return -errno;
+		return pidfd;
 	/* It is of whoever has the number now, which is found out with it in hand. */
 	directory = mt_root_of_process(pid, start);
 	if (directory < 0) {
@@ -140,7 +138,7 @@ int mt_process_kill(uint32_t pid, uint64_t start)
 		return directory;
 	}
 	close(directory);
-	result = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) ? -errno : 0;
+	result = mt_pidfd_signal(pidfd, SIGKILL);
 	close(pidfd);
 	return result;
 }

@@ -1,3 +1,5 @@
+internal import Observation
+
 // What the fold keeps, as plain values in pools. Fields that end in nothing else are indices of other entries;
 // 0 is none.
 
@@ -294,6 +296,10 @@ struct CopyEntry: BitwiseCopyable {
 struct Address: BitwiseCopyable, Hashable {
   var high: UInt64 = 0
   var low: UInt64 = 0
+
+  var bytes: AddressText.Bytes {
+    withUnsafeBytes(of: self) { $0.loadUnaligned(as: AddressText.Bytes.self) }
+  }
 }
 
 struct FlowEntry: BitwiseCopyable {

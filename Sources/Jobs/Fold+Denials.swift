@@ -110,11 +110,4 @@ extension Fold {
     out.lastAt = entry.lastAt
     return out
   }
-
-  /// An address of ``peerAddress(_:_:)`` as text.
-  private static func peerText(_ address: Address) -> String {
-    let low = UInt64(bigEndian: address.low)
-    guard address.high == 0, low >> 32 == 0xffff else { return addressText(10, address) }
-    return addressText(2, Address(high: UInt64(UInt32(truncatingIfNeeded: low).bigEndian), low: 0))
-  }
 }

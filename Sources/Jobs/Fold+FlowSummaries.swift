@@ -95,12 +95,11 @@ extension Fold {
   }
 
   static func addressText(_ family: UInt16, _ address: Address) -> String {
-    withUnsafeBytes(of: address) { bytes in
-      var text = ByteBuffer(capacity: 64)
-      AddressText.append(family: family, bytes.loadUnaligned(as: AddressText.Bytes.self), to: &text)
-      return text.text
-    }
+    AddressText.string(family: family, address.bytes)
   }
+
+  /// An address of ``peerAddress(_:_:)`` as text.
+  static func peerText(_ address: Address) -> String { AddressText.string(peer: address.bytes) }
 
   private static func unixAddress(_ path: Bytes) -> String {
     guard path.count > 0, path[0] == 0 else { return String(decoding: path, as: UTF8.self) }

@@ -101,9 +101,7 @@ extension Fold {
     var current = asked[name].pointee.address
     while current != 0 {
       let entry = askedAddresses[current].pointee
-      let v4 = Address(high: entry.address.low >> 32, low: 0)
-      let isV4 = entry.address == Self.peerAddress(2, v4)
-      out.addresses.append(isV4 ? Self.addressText(2, v4) : Self.addressText(10, entry.address))
+      out.addresses.append(Self.peerText(entry.address))
       current = entry.next
     }
     out.addresses.reverse()

@@ -22,13 +22,16 @@ public enum PinnedSensors {
     public var processes: Int
     /// Records that found no place.
     public var lost: UInt64
-
-    /// Nobody is watched by it, and nobody watches it.
-    public var isIdle: Bool { !ownerLives && processes == 0 }
   }
 
   /// All that there are on this machine.
-  public static func all() -> [Entry] {
+  public static func all() -> [Entry] { entries { _ in true } }
+
+  /// Those whose owners are gone.
+  public static func abandoned() -> [Entry] { entries { !$0 } }
+
+  /// - Parameter isWanted: told whether the owner lives, before it is counted whom one is for
+  private static func entries(where isWanted: (_ ownerLives: Bool) -> Bool) -> [Entry] {
     guard let directory = opendir(root) else { return [] }
     defer { closedir(directory) }
     var entries: [Entry] = []
@@ -36,10 +39,11 @@ public enum PinnedSensors {
       let name = withUnsafeBytes(of: &found.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
       let parts = name.split(separator: "-")
       guard parts.count == 2, let owner = UInt32(parts[0]), let start = UInt64(parts[1]) else { continue }
+      let ownerLives = self.start(of: owner) == start
+      guard isWanted(ownerLives) else { continue }
       entries.append(
         Entry(
-          name: name, owner: owner, ownerLives: self.start(of: owner) == start, processes: processes(of: name),
-          lost: lost(by: name)))
+          name: name, owner: owner, ownerLives: ownerLives, processes: processes(of: name), lost: lost(by: name)))
     }
     return entries.sorted { $0.name < $1.name }
   }
@@ -49,7 +53,7 @@ public enum PinnedSensors {
   /// - Returns: what they were
   @discardableResult
   public static func releaseIdle() -> [Entry] {
-    let idle = all().filter(\.isIdle)
+    let idle = abandoned().filter { $0.processes == 0 }
     for entry in idle { release(entry.name) }
     return idle
   }
@@ -72,7 +76,7 @@ public enum PinnedSensors {
 
   /// From now on the sensors of dead owners take nobody new into their jobs: somebody else does. Whoever is in one stays.
   public static func closeAbandoned() {
-    for entry in all() where !entry.ownerLives {
+    for entry in abandoned() {
       let map = bpf_obj_get("\(root)/\(entry.name)/map_rule_filter")
       guard map >= 0 else { continue }
       var zero: UInt32 = 0

@@ -54,6 +54,19 @@ public enum AddressText {
     return out.text
   }
 
+  /// The IPv4 address within an IPv4-mapped one, as AF_INET has it; nil: it is none.
+  public static func ipv4(in address: Bytes) -> Bytes? {
+    withUnsafeBytes(of: address) { from in
+      guard from.prefix(10).allSatisfy({ $0 == 0 }), from[10] == 0xff, from[11] == 0xff else { return nil }
+      return (from[12], from[13], from[14], from[15], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    }
+  }
+
+  /// An address of which IPv4 is an IPv4-mapped one, as policies' records have it: IPv4 shows as such.
+  public static func string(peer address: Bytes) -> String {
+    ipv4(in: address).map { string(family: inet, $0) } ?? string(family: inet6, address)
+  }
+
   private static func writeIPv4(
     _ bytes: UnsafeRawBufferPointer, from offset: Int, to start: UnsafeMutableRawPointer
   ) -> UnsafeMutableRawPointer {

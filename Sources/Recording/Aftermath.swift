@@ -65,13 +65,8 @@ public final class Aftermath: @unchecked Sendable {
     connection.remote_port = body.port
     connection.cookie = body.cookie
     connection.local = body.local
-    connection.remote = body.remote
-    if Int32(body.family) == AF_INET {
-      // In the record IPv4 is the end of an IPv6 address.
-      withUnsafeMutableBytes(of: &connection.remote) { to in
-        withUnsafeBytes(of: body.remote) { to.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[12...])) }
-      }
-    }
+    let v4 = Int32(body.family) == AF_INET ? AddressText.ipv4(in: body.remote) : nil
+    connection.remote = v4 ?? body.remote
     put(.end(connection))
   }
 

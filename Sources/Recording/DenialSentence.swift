@@ -31,7 +31,7 @@ public enum DenialSentence {
     let isPacket = UInt32(body.protocol) & (MT_PROTOCOL_TCP.rawValue | MT_PROTOCOL_UDP.rawValue) != 0
     guard isPacket else { return "network: {allow: [{protocols: [\(body.protocol == 4 ? "icmp" : "raw")]}]}" }
     let isName = !host.isEmpty
-    let peer = isName ? "host: \(host)" : "address: \(ip(body.remote))"
+    let peer = isName ? "host: \(host)" : "address: \(AddressText.string(peer: body.remote))"
     let port = body.operation == UInt16(MT_OP_QUERY.rawValue) ? 443 : body.port
     let udp = UInt32(body.protocol) == MT_PROTOCOL_UDP.rawValue && body.operation != UInt16(MT_OP_QUERY.rawValue)
     return "network: {allow: [{\(peer), ports: [\(port)]\(udp ? ", protocols: [udp]" : "")}]}"
@@ -39,20 +39,7 @@ public enum DenialSentence {
 
   private static func address(_ body: mt_denial) -> String? {
     guard body.section == PolicySectionKind.network.rawValue, body.port != 0 else { return nil }
-    let text = ip(body.remote)
+    let text = AddressText.string(peer: body.remote)
     return text.utf8.contains(UInt8(ascii: ":")) ? "[\(text)]:\(body.port)" : "\(text):\(body.port)"
-  }
-
-  private static func ip(_ bytes: AddressText.Bytes) -> String {
-    var text = ByteBuffer(capacity: 64)
-    let isV4 = withUnsafeBytes(of: bytes) { $0.prefix(10).allSatisfy { $0 == 0 } && $0[10] == 0xff && $0[11] == 0xff }
-    var shown: AddressText.Bytes = bytes
-    if isV4 {
-      withUnsafeMutableBytes(of: &shown) { to in
-        withUnsafeBytes(of: bytes) { to.copyBytes(from: $0[12...]) }
-      }
-    }
-    AddressText.append(family: isV4 ? 2 : 10, shown, to: &text)
-    return text.text
   }
 }

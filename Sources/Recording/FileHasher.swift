@@ -74,13 +74,7 @@ public final class FileHasher: @unchecked Sendable {
   public func end() {
     queue.withLock { $0.isEnding = true }
     doorbell.ring()
-    for _ in 0..<100 {
-      if isOver.load(ordering: .acquiring) { break }
-      usleep(2_000)
-    }
-    guard let thread, isOver.load(ordering: .acquiring) else { return }
-    thread.join()
-    self.thread = nil
+    if let thread, thread.join(milliseconds: 200, isOver: isOver) { self.thread = nil }
   }
 
   /// - Returns: false if there is no place for it

@@ -135,13 +135,7 @@ public final class RequestProber: @unchecked Sendable {
   public func end() {
     queue.withLock { $0.isEnding = true }
     doorbell.ring()
-    for _ in 0..<500 {
-      if isOver.load(ordering: .acquiring) { break }
-      usleep(2_000)
-    }
-    guard let thread, isOver.load(ordering: .acquiring) else { return }
-    thread.join()
-    self.thread = nil
+    if let thread, thread.join(milliseconds: 1000, isOver: isOver) { self.thread = nil }
   }
 
   private func ask(_ work: Work) {

@@ -1,5 +1,6 @@
 internal import Glibc
 public import Supervision
+internal import Synchronization
 
 private final class ThreadStart {
   let run: () -> Void
@@ -12,6 +13,18 @@ public struct RunningThread: Sendable {
 
   /// Waits until it has ended. Once.
   public func join() { pthread_join(thread, nil) }
+
+  /// Waits for a thread that may itself wait for a disk: one that does not end in time is left to itself, and goes with
+  /// the process.
+  ///
+  /// - Parameter isOver: what the thread sets last
+  /// - Returns: whether it has ended
+  func join(milliseconds: Int, isOver: borrowing Atomic<Bool>) -> Bool {
+    for _ in 0..<milliseconds / 2 where !isOver.load(ordering: .acquiring) { usleep(2_000) }
+    guard isOver.load(ordering: .acquiring) else { return false }
+    join()
+    return true
+  }
 }
 
 /// Starts a thread that runs `body` with an object, which lives until it returns.

@@ -14,10 +14,9 @@ public struct Inherited {
   /// A socket of the internet, or a packet socket, that the command is to have.
   public struct Socket: Sendable {
     public var descriptor: Int32
-    /// `AF_INET`, `AF_INET6` or `AF_PACKET`; `SOCK_*`; `IPPROTO_*`.
+    /// `AF_INET`, `AF_INET6` or `AF_PACKET`; `SOCK_*`.
     public var family: Int32
     public var type: Int32
-    public var networkProtocol: Int32
     public var isListening: Bool
     /// 16 bytes, IPv4 as IPv6, and a port of 0, where it is connected to nobody.
     public var remote: [UInt8]
@@ -34,9 +33,8 @@ public struct Inherited {
       guard count >= 0 else { return }
       found = out.prefix(count).map { one in
         Socket(
-          descriptor: one.descriptor, family: one.family, type: one.type, networkProtocol: one.protocol,
-          isListening: one.is_listening != 0, remote: withUnsafeBytes(of: one.remote) { Array($0) },
-          remotePort: one.remote_port)
+          descriptor: one.descriptor, family: one.family, type: one.type, isListening: one.is_listening != 0,
+          remote: withUnsafeBytes(of: one.remote) { Array($0) }, remotePort: one.remote_port)
       }
     }
     return found

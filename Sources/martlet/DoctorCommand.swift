@@ -3,6 +3,7 @@ import Export
 import Glibc
 import KernelSensor
 import Policy
+import Recording
 import Reporting
 
 /// `martlet doctor`.
@@ -49,7 +50,7 @@ struct DoctorCommand: ParsableCommand {
     let namespace = PidNamespace.objection
     diagnosis.facts.append(
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
-    let abandoned = PinnedSensors.all().filter { !$0.ownerLives }
+    let abandoned = PinnedSensors.abandoned()
     diagnosis.facts.append(
       .init(
         name: "pinned",
@@ -68,7 +69,7 @@ struct DoctorCommand: ParsableCommand {
         throw ExitCode(125)
       }
     }
-    if let inUse, inUse.policy.requirePrevention, !inUse.notPrevented(diagnosis.enforcement).isEmpty {
+    if let inUse, inUse.policy.requirePrevention, !inUse.inForce.notPrevented(diagnosis.enforcement).isEmpty {
       throw ExitCode(1)
     }
     if !diagnosis.isComplete { throw ExitCode(1) }

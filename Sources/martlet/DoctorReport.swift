@@ -34,7 +34,7 @@ enum DoctorReport {
     if let policy {
       text += "\nWhat keeps the policy \(policy.inForce.file) here:\n"
       for row in diagnosis.enforcement {
-        text += "  \(padded(policy.place(row), 24)) \(padded(row.section, 8)) \(padded(row.action.rawValue, 8))"
+        text += "  \(padded(policy.inForce.place(row), 24)) \(padded(row.section, 8)) \(padded(row.action.rawValue, 8))"
         text += " \(padded(row.strength.rawValue, 10)) \(row.reason)\n"
       }
       if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(diagnosis.enforcement) {
@@ -130,7 +130,7 @@ enum DoctorReport {
       if let policy {
         json.lines("policy", diagnosis.enforcement) { json, row in
           json.member("rule", row.rule)
-          json.member("place", policy.place(row))
+          json.member("place", policy.inForce.place(row))
           json.member("section", row.section)
           json.member("action", row.action.rawValue)
           json.member("strength", row.strength.rawValue)

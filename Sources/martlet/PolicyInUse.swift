@@ -48,14 +48,6 @@ struct PolicyInUse {
     inForce = ReportInput.PolicyInForce(policy, file: file)
   }
 
-  /// Where a rule stands, for people.
-  func place(_ row: RuleEnforcement) -> String {
-    inForce.place(row)
-  }
-
-  /// What is to be stopped and cannot be prevented here, in words.
-  func notPrevented(_ rows: [RuleEnforcement]) -> [String] { inForce.notPrevented(rows) }
-
   /// Sockets that the command would have from the beginning, which no hook asks about.
   ///
   /// - Parameter sockets: nil: nobody knows

@@ -184,7 +184,7 @@ struct Run {
     if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(rows) {
       throw Refusal(message: "\(policy.inForce.file): \(objection).\nThe command was not run.")
     }
-    let weak = policy.notPrevented(rows)
+    let weak = policy.inForce.notPrevented(rows)
     guard let first = weak.first else { return }
     guard !policy.policy.requirePrevention else {
       throw Refusal(

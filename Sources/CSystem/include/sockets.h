@@ -1,4 +1,4 @@
-/* Other processes' sockets: which were inherited, and ending a connection. */
+/* Sockets that a command would inherit; and ending connections of other processes, and processes. */
 #ifndef MARTLET_SYSTEM_SOCKETS_H
 #define MARTLET_SYSTEM_SOCKETS_H
 
@@ -8,7 +8,7 @@ struct mt_inherited;
 
 struct mt_socket {
 	int descriptor;
-	int family, type, protocol;
+	int family, type;
 	int is_listening;
 	uint16_t remote_port; /* 0: it is connected to nobody */
 	uint8_t remote[16];   /* IPv4 as IPv6 */
