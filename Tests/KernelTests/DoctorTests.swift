@@ -1,5 +1,6 @@
 import Glibc
 import KernelSensor
+import Observation
 import Testing
 
 extension KernelTests {
@@ -25,6 +26,18 @@ extension KernelTests {
         !$0.isProven && !($0.choice.isOnRequest && $0.choice.hooks.isEmpty)
       }
       #expect(unproven.map(\.choice.function) == [])
+    }
+
+    /// What policies add to programs must not be what a kernel refuses them for: the next way sees less, or costs more.
+    @Test func policiesTakeNoHookAway() throws {
+      let without = Self.diagnosis
+      let with = Sensor.diagnose(hooks: try Bench.hooks(), policy: HostPolicy.policy([]))
+      for function in without.functions where !function.choice.isOnRequest {
+        let other = try #require(with.functions.first { $0.choice.function == function.choice.function })
+        #expect(
+          other.choice.hooks.map(\.program) == function.choice.hooks.map(\.program),
+          "\(function.choice.function): \(other.choice.passedOver)")
+      }
     }
 
     @Test func everyBetterWayThatWasPassedOverHasAReason() {

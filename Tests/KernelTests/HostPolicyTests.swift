@@ -105,6 +105,19 @@ extension KernelTests {
         })
     }
 
+    /// As many rules for an address as it can have: the last of them is the one that it is allowed by.
+    @Test func manyRules() throws {
+      let network = NetworkRule.Peer.network(IPNetwork(address: Self.address(Self.allowed), length: 128))
+      let others = (1..<Int(MT_SET_RULES)).map { port -> NetworkRule in
+        var rule = Self.rule(network, .allow, [.udp])
+        rule.ports = [UInt16(port)...UInt16(port)]
+        return rule
+      }
+      let outcome = try Self.attempt(
+        ["tcp \(Self.allowed)", "udp \(Self.allowed)"], under: Self.policy(others + [Self.rule(network, .allow, [.tcp])]))
+      #expect(outcome[0] == "answered" && outcome[1] == "Operation not permitted", "\(outcome.text)")
+    }
+
     /// Who gets a packet socket does not get to use it.
     @Test func packetSocket() throws {
       let outcome = try Self.attempt(["socket packet", "tcp \(Self.other)"], under: Self.policy([]))

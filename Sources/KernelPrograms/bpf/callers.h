@@ -10,6 +10,9 @@
 #define DROP 0
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
+#define IPV4_HEADER 20 /* without options */
+#define IPV6_HEADER 40
+#define TCP_HEADER 20 /* without options */
 
 /* Where a packet's payload begins, and its ports. */
 struct packet {
@@ -58,6 +61,39 @@ static __always_inline int open_packet(struct __sk_buff *skb, struct packet *pac
 	return 1;
 }
 
+/* What most packets are told by: TCP directly behind IP, read where it lies. */
+struct glance {
+	__u32 payload; /* where it begins */
+	__u8 flags;
+};
+
+/* Returns 0 where that is not to be had so: it is another protocol, or has to be looked at piece by piece. */
+static __always_inline int glance_at(struct __sk_buff *skb, struct glance *glance)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+
+	if (data + IPV4_HEADER + TCP_HEADER > end)
+		return 0;
+	if (data[0] == (4 << 4 | IPV4_HEADER / 4)) {
+		if (data[9] != IPPROTO_TCP)
+			return 0;
+		glance->flags = data[IPV4_HEADER + 13];
+		glance->payload = IPV4_HEADER + (data[IPV4_HEADER + 12] >> 4) * 4;
+		return 1;
+	}
+	if (data[0] >> 4 != 6 || data[6] != IPPROTO_TCP || data + IPV6_HEADER + TCP_HEADER > end)
+		return 0;
+	glance->flags = data[IPV6_HEADER + 13];
+	glance->payload = IPV6_HEADER + (data[IPV6_HEADER + 12] >> 4) * 4;
+	return 1;
+}
+
+/* How a connection begins: who is not answered then has none. */
+static __always_inline int is_call(__u8 flags)
+{
+	return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Whether who connects is a socket of the same job here, which has been judged: both ends need not be allowed. */
 static __always_inline int is_own_job(struct __sk_buff *skb, struct packet *packet, __u32 job)
 {
@@ -103,8 +139,8 @@ static __noinline int caller_arrives(struct __sk_buff *skb, __u64 sock, __u32 po
 	if (!listener || listener->job != incarnation_of(listener->actor.job))
 		return PASS;
 	policy = policy_of(listener->actor.job, MT_SECTION_NETWORK);
-	/* Only how a connection begins: who is not answered then has none. */
-	if (!policy || !open_packet(skb, &packet) || (packet.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	/* With something in front of TCP, which hardly anybody has, it is judged whatever its flags are. */
+	if (!policy || !open_packet(skb, &packet) || (packet.protocol == IPPROTO_TCP && !is_call(packet.flags)))
 		return PASS;
 	__builtin_memcpy(peer.key.address, packet.from, 16);
 	peer.key.policy = policy->id;

@@ -9,11 +9,42 @@
 #define TLS_CLIENT_HELLO 1
 #define TLS_EXTENSIONS 64
 
+/* The extension of a ClientHello at `in->at`; the last ends at `in->left`. Returns what was found, or -1: it goes on. */
+__noinline int look_at_extension(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+	__u32 at, kind, length;
+
+	if (!in)
+		return FOUND_HIDDEN;
+	at = in->at;
+	if (at + 4 > in->left)
+		return FOUND_NONE;
+	if (at + 4 > in->length)
+		return FOUND_PART;
+	kind = u16_at(in, at);
+	length = u16_at(in, at + 2);
+	in->at = at + 4 + length;
+	if (kind)
+		return -1;
+	/* A list's length 2, the type 1, the name's length 2. */
+	length = u16_at(in, at + 7);
+	if (at + 9 + length > in->length)
+		return FOUND_PART;
+	if (in->bytes[IN(at + 6)] || !length || length > MT_HOST_MAX)
+		return FOUND_NONE;
+	in->from = at + 9;
+	in->to = at + 9 + length;
+	in->separator = '.';
+	return FOUND_NAME;
+}
+
 /* Finds the server's name in a ClientHello: RFC 8446, 4.1.2 and RFC 6066, 3. */
 __noinline int find_server_name(__u32 slot)
 {
 	struct inspection *in = inspection_of(slot);
-	__u32 at, end, kind, length;
+	__u32 at;
+	int found;
 
 	if (!in)
 		return FOUND_HIDDEN;
@@ -37,29 +68,12 @@ __noinline int find_server_name(__u32 slot)
 	at += 1 + in->bytes[IN(at)];
 	if (at + 2 > in->length)
 		return FOUND_PART;
-	end = at + 2 + u16_at(in, at);
+	in->left = at + 2 + u16_at(in, at);
 	in->at = at + 2;
 	for (int i = 0; i < TLS_EXTENSIONS; i++) {
-		at = in->at;
-		if (at + 4 > end)
-			return FOUND_NONE;
-		if (at + 4 > in->length)
-			return FOUND_PART;
-		kind = u16_at(in, at);
-		length = u16_at(in, at + 2);
-		in->at = at + 4 + length;
-		if (kind)
-			continue;
-		/* A list's length 2, the type 1, the name's length 2. */
-		length = u16_at(in, at + 7);
-		if (at + 9 + length > in->length)
-			return FOUND_PART;
-		if (in->bytes[IN(at + 6)] || !length || length > MT_HOST_MAX)
-			return FOUND_NONE;
-		in->from = at + 9;
-		in->to = at + 9 + length;
-		in->separator = '.';
-		return FOUND_NAME;
+		found = look_at_extension(slot);
+		if (found >= 0)
+			return found;
 	}
 	return FOUND_PART;
 }
@@ -68,7 +82,7 @@ __noinline int find_server_name(__u32 slot)
 #define HOST_FIELD 0x2a686f73743aull /* "\nhost:", each byte with 0x20 */
 #define HTTP_VERSION 0x20687474702full /* " http/", likewise */
 #define SIX_BYTES 0xffffffffffffull
-#define LOOKED_AT_ONCE 128
+#define LOOKED_AT_ONCE 32
 
 /* What an HTTP/1 request is known by, at this byte. Returns what was found, or -1: it goes on. */
 static __always_inline int look_at_byte(struct inspection *in, __u32 at, __u8 c, __u64 window)
@@ -139,32 +153,50 @@ __noinline int find_field(__u32 slot)
 	return FOUND_HIDDEN;
 }
 
-/* Takes the name that begins there, behind spaces, and the port that it comes with. */
-__noinline int take_authority(__u32 slot)
+/* Some bytes of a name that begins behind spaces, from `in->at` on. Returns 1 behind the last, or 2 if they end before. */
+__noinline int take_on(__u32 slot)
 {
 	struct inspection *in = inspection_of(slot);
-	__u32 at, port = 0;
-	__u8 c = 0;
+	__u32 at;
+	__u8 c;
 
 	if (!in)
-		return FOUND_HIDDEN;
-	in->from = 0;
-	in->is_done = 0;
-	for (int i = 0; i < MT_HOST_MAX + 16; i++) {
+		return 2;
+	for (int i = 0; i < AT_ONCE; i++) {
 		at = in->at;
 		if (at >= in->length)
-			return FOUND_PART;
+			return 2;
 		c = in->bytes[IN(at)];
-		if (in->from && !letters[c] && c != '.') {
-			in->is_done = 1;
-			break;
-		}
+		if (in->from && !letters[c] && c != '.')
+			return 1;
 		if (!in->from && c != ' ' && c != '\t')
 			in->from = at;
 		in->at = at + 1;
 	}
-	if (!in->from || in->at == in->from || !in->is_done)
+	return 0;
+}
+
+/* Takes the name that begins there, and the port that it comes with. */
+__noinline int take_authority(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+	__u32 at, port = 0;
+	int end = 0;
+	__u8 c;
+
+	if (!in)
 		return FOUND_HIDDEN;
+	in->from = 0;
+	for (int i = 0; i < NAME_BYTES / AT_ONCE + 1; i++) {
+		end = take_on(slot);
+		if (end)
+			break;
+	}
+	if (end == 2)
+		return FOUND_PART;
+	if (!end || !in->from || in->at == in->from)
+		return FOUND_HIDDEN;
+	c = in->bytes[IN(in->at)];
 	in->to = in->at;
 	in->separator = '.';
 	in->port = 0;
@@ -246,7 +278,32 @@ __noinline int find_target(__u32 slot)
 	return c;
 }
 
-/* Whether the name that begins at `at` is the one that was found; in any case. */
+/*
+ * Compares some bytes, from `in->matched` on, of what begins at `at` with the name that was found, in any case. Returns 1
+ * if they differ or there are no more: then `in->is_done` says whether all are the same.
+ */
+__noinline int compare_named(__u32 slot, __u32 at)
+{
+	struct inspection *in = inspection_of(slot);
+
+	if (!in)
+		return 1;
+	for (int i = 0; i < AT_ONCE; i++) {
+		__u64 place = in->matched;
+		__u8 c = in->bytes[IN(at + place)], other = in->bytes[IN(in->from + place)];
+
+		if (in->from + place >= in->to) {
+			in->is_done = !letters[c] && (c != '.' || !letters[in->bytes[IN(at + place + 1)]]);
+			return 1;
+		}
+		if (c != other && (!letters[c] || letters[c] != letters[other]))
+			return 1;
+		in->matched = place + 1;
+	}
+	return 0;
+}
+
+/* Whether the name that begins at `at` is the one that was found. */
 __noinline int is_named_again(__u32 slot, __u32 at)
 {
 	struct inspection *in = inspection_of(slot);
@@ -254,16 +311,10 @@ __noinline int is_named_again(__u32 slot, __u32 at)
 	if (!in)
 		return 0;
 	in->is_done = 0;
-	for (int i = 0; i <= MT_HOST_MAX; i++) {
-		__u8 c = in->bytes[IN(at + i)];
-
-		if (in->from + i >= in->to) {
-			in->is_done = !letters[c] && (c != '.' || !letters[in->bytes[IN(at + i + 1)]]);
+	in->matched = 0;
+	for (int i = 0; i < NAME_BYTES / AT_ONCE; i++)
+		if (compare_named(slot, at))
 			break;
-		}
-		if (c != in->bytes[IN(in->from + i)] && (!letters[c] || letters[c] != letters[in->bytes[IN(in->from + i)]]))
-			break;
-	}
 	return in->is_done;
 }
 

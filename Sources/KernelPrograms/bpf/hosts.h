@@ -91,31 +91,64 @@ struct peer {
 #define RULING(rank, action, rule) ((__u64)(rank) << 48 | (__u64)(action) << 40 | (rule))
 #define NO_RULING (~0ull)
 
+/* What a rule says of it, or NO_RULING. */
+static __always_inline __u64 ruling_by(const struct mt_network_rule *rule, __u64 subjects, __u32 protocol, __u32 port,
+				       __u32 is_name)
+{
+	if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope))
+		return NO_RULING;
+	/* What denies a name denies all that can be sent to it. */
+	if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff || (protocol & ~rule->protocols)) :
+		      port < rule->low || port > rule->high)
+		return NO_RULING;
+	return RULING(rule->rank, rule->action, rule->rule);
+}
+
+#define RULES_AT_ONCE 4
+
+static __always_inline __u64 ruling_by_some(const struct mt_network_set *set, __u32 from, __u64 subjects, __u32 protocol,
+					    __u32 port, __u32 is_name)
+{
+	__u64 best = NO_RULING, ruling;
+
+	for (__u32 i = 0; i < RULES_AT_ONCE; i++) {
+		__u64 place = from + i;
+
+		barrier_var(place);
+		if (place >= MT_SET_RULES || place >= set->count)
+			break;
+		ruling = ruling_by(&set->rules[place], subjects, protocol, port, is_name);
+		if (ruling < best)
+			best = ruling;
+	}
+	return best;
+}
+
+/* What further rules of a set say. `what`: the port, and above it the protocol and whether it is a name that is asked for. */
+__noinline __u64 ruling_of_more(__u32 id, __u32 from, __u64 subjects, __u64 what)
+{
+	/* Up to 6.7 what is global is verified whether it is called or not: here nothing that a sensor does without. */
+	const struct mt_network_set *set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
+
+	return set ? ruling_by_some(set, from, subjects, (__u16)(what >> 16), (__u16)what, what >> 32) : NO_RULING;
+}
+
 /*
  * What the rules of a set say, or NO_RULING. Global, and told numbers only: verified once. `is_name`: a name is asked
  * for, which may be if anything may be done with it.
  */
 __noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port, __u32 is_name)
 {
-	const struct mt_network_rule *rule;
-	__u64 best = NO_RULING, ruling;
-	struct mt_network_set *set;
+	const struct mt_network_set *set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
+	__u64 best, ruling;
 
-	/* Up to 6.7 what is global is verified whether it is called or not: here nothing that a sensor does without. */
-	set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
 	if (!set)
-		return best;
-	for (__u32 i = 0; i < MT_SET_RULES; i++) {
-		if (i >= set->count)
+		return NO_RULING;
+	best = ruling_by_some(set, 0, subjects, protocol, port, is_name);
+	for (__u32 from = RULES_AT_ONCE; from < MT_SET_RULES; from += RULES_AT_ONCE) {
+		if (from >= set->count)
 			break;
-		rule = &set->rules[i];
-		if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope))
-			continue;
-		/* What denies a name denies all that can be sent to it. */
-		if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff || (protocol & ~rule->protocols)) :
-			      port < rule->low || port > rule->high)
-			continue;
-		ruling = RULING(rule->rank, rule->action, rule->rule);
+		ruling = ruling_of_more(id, from, subjects, (__u64)is_name << 32 | protocol << 16 | port);
 		if (ruling < best)
 			best = ruling;
 	}

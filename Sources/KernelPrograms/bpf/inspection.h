@@ -10,6 +10,8 @@
 
 #define DNS_HEADER 12
 #define DNS_LABELS 128
+#define NAME_BYTES 256
+#define AT_ONCE 16 /* steps that a function takes which the verifier looks at once, and not at every turn of a loop */
 #define DNS_ANSWERS 64
 #define TYPE_A 1
 #define TYPE_AAAA 28
@@ -82,6 +84,32 @@ static const __u8 letters[256] = {
 	'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z',
 };
 
+/* Some labels of a question's name, from `in->at` on. Returns 1 if there are no more. */
+__noinline int mark_labels(__u32 slot)
+{
+	struct inspection *in = inspection_of(slot);
+
+	if (!in)
+		return 1;
+	for (int i = 0; i < AT_ONCE; i++) {
+		__u32 at = in->at;
+		__u8 length;
+
+		if (at >= in->length)
+			return 1;
+		length = in->bytes[IN(at)];
+		if (!length) {
+			in->is_done = 1;
+			return 1;
+		}
+		if (length > 63)
+			return 1;
+		in->bytes[IN(at)] = LABEL;
+		in->at = at + length + 1;
+	}
+	return 0;
+}
+
 /* Finds the question's name, and marks where its labels begin. The name of a question is never compressed. */
 __noinline int find_question(__u32 slot)
 {
@@ -91,22 +119,9 @@ __noinline int find_question(__u32 slot)
 		return FOUND_NONE;
 	in->at = DNS_HEADER;
 	in->is_done = 0;
-	for (int i = 0; i < DNS_LABELS; i++) {
-		__u32 at = in->at;
-		__u8 length;
-
-		if (at >= in->length)
+	for (int i = 0; i < DNS_LABELS / AT_ONCE; i++)
+		if (mark_labels(slot))
 			break;
-		length = in->bytes[IN(at)];
-		if (!length) {
-			in->is_done = 1;
-			break;
-		}
-		if (length > 63)
-			break;
-		in->bytes[IN(at)] = LABEL;
-		in->at = at + length + 1;
-	}
 	if (!in->is_done || in->at + 5 > in->length || in->at > DNS_HEADER + 255 || in->at == DNS_HEADER)
 		return FOUND_NONE;
 	in->from = DNS_HEADER + 1;
@@ -116,32 +131,21 @@ __noinline int find_question(__u32 slot)
 	return FOUND_NAME;
 }
 
-/*
- * Hashes the name from its end and looks at each label whether a rule has that end. What is found is only taken down:
- * the text is compared when it is known which of them decides. Returns 0 if it is no name that a rule could have.
- */
-__noinline int find_ends(__u32 slot, __u32 policy)
+/* Some bytes of a name, from `in->at` back. Returns 1 if there are no more, or 2 if it is no name that a rule could have. */
+__noinline int hash_back(__u32 slot, __u32 policy)
 {
 	struct inspection *in = inspection_of(slot);
-	int is_name = 1;
 
 	if (!in)
-		return 0;
-	in->exact = in->one = in->any = 0;
-	in->exact_at = in->one_at = in->any_at = 0;
-	in->hash = hash_begin('h');
-	in->at = in->to;
-	in->is_done = 0;
-	for (int i = 0; i < 256; i++) {
+		return 2;
+	for (int i = 0; i < AT_ONCE; i++) {
 		__u32 at = in->at;
 		struct mt_name_key key = {.policy = policy};
 		struct mt_name *found;
 		__u8 c;
 
-		if (at <= in->from) {
-			in->is_done = 1;
-			break;
-		}
+		if (at <= in->from)
+			return 1;
 		at--;
 		in->at = at;
 		c = in->bytes[IN(at)];
@@ -163,19 +167,60 @@ __noinline int find_ends(__u32 slot, __u32 policy)
 			continue;
 		}
 		c = letters[c];
-		if (!c) {
-			is_name = 0;
-			break;
-		}
+		if (!c)
+			return 2;
 		in->bytes[IN(at)] = c;
 		in->hash = hash_word(in->hash, c);
 	}
+	return 0;
+}
+
+/*
+ * Hashes the name from its end and looks at each label whether a rule has that end. What is found is only taken down:
+ * the text is compared when it is known which of them decides. Returns 0 if it is no name that a rule could have.
+ */
+__noinline int find_ends(__u32 slot, __u32 policy)
+{
+	struct inspection *in = inspection_of(slot);
+	int end = 0;
+
+	if (!in)
+		return 0;
+	in->exact = in->one = in->any = 0;
+	in->exact_at = in->one_at = in->any_at = 0;
+	in->hash = hash_begin('h');
+	in->at = in->to;
+	for (int i = 0; i < NAME_BYTES / AT_ONCE; i++) {
+		end = hash_back(slot, policy);
+		if (end)
+			break;
+	}
 	in->hash = hash_end(in->hash);
-	if (!is_name || !in->is_done)
+	if (end != 1)
 		return 0;
 	in->exact = in->hash;
 	in->exact_at = in->from;
 	return 1;
+}
+
+/* Compares some bytes, from `in->matched` on, of a name in the map with what begins at `at`. Returns 1 if there are no more. */
+__noinline int compare_on(__u32 slot, __u32 policy, __u64 hash, __u32 at)
+{
+	struct inspection *in = inspection_of(slot);
+	struct mt_name_key key = {.hash = hash, .policy = policy};
+	struct mt_name *name = bpf_map_lookup_elem(&names, &key);
+
+	if (!in || !name)
+		return 1;
+	for (int i = 0; i < AT_ONCE; i++) {
+		__u64 place = in->matched;
+
+		barrier_var(place);
+		if (place >= MT_HOST_MAX || place >= name->length || in->bytes[IN(at + place)] != name->text[place])
+			return 1;
+		in->matched = place + 1;
+	}
+	return 0;
 }
 
 /* Whether the name's end that begins there is, letter by letter, the one that the map has. */
@@ -188,13 +233,9 @@ __noinline int is_same(__u32 slot, __u32 policy, __u64 hash, __u32 at)
 	if (!in || !name || in->to - at != name->length || name->length > MT_HOST_MAX)
 		return 0;
 	in->matched = 0;
-	for (int i = 0; i < MT_HOST_MAX; i++) {
-		if ((__u32)i >= name->length)
+	for (int i = 0; i < NAME_BYTES / AT_ONCE; i++)
+		if (compare_on(slot, policy, hash, at))
 			break;
-		if (in->bytes[IN(at + i)] != name->text[i])
-			return 0;
-		in->matched++;
-	}
 	return in->matched == name->length;
 }
 
@@ -228,23 +269,36 @@ __noinline int set_of_name(__u32 slot, __u32 policy)
 	return 0;
 }
 
-/* Goes over an answer's owner, the question's name or what an alias leads to: labels, with a 0 or a pointer behind them. */
-__noinline int skip_name(__u32 slot)
+/* Goes over some labels of a name, from `in->at` on. Returns 1 behind the last, or 2 if there is no end of them. */
+__noinline int skip_labels(__u32 slot)
 {
 	struct inspection *in = inspection_of(slot);
 
 	if (!in)
-		return 0;
-	for (int i = 0; i < DNS_LABELS; i++) {
+		return 2;
+	for (int i = 0; i < AT_ONCE; i++) {
 		__u32 at = in->at;
 		__u8 label;
 
 		if (at >= in->length)
-			return 0;
+			return 2;
 		label = in->bytes[IN(at)];
 		in->at = at + (label >= 0xc0 ? 2 : label + 1);
 		if (label >= 0xc0 || !label)
 			return 1;
+	}
+	return 0;
+}
+
+/* Goes over an answer's owner, the question's name or what an alias leads to: labels, with a 0 or a pointer behind them. */
+__noinline int skip_name(__u32 slot)
+{
+	int end;
+
+	for (int i = 0; i < DNS_LABELS / AT_ONCE; i++) {
+		end = skip_labels(slot);
+		if (end)
+			return end == 1;
 	}
 	return 0;
 }
@@ -257,67 +311,75 @@ static __always_inline __u32 named_set(__u32 slot, const struct mt_policy *polic
 	return set || !policy ? set : policy->other_names;
 }
 
-/* What remains of the answers: the addresses, for which the job is given a lease. */
+/* Puts a name among those that an address has: in the name's own place, else in that which ends first. */
+static __always_inline void lease(const struct lease_key *key, __u32 set, __u64 name, __u64 expires)
+{
+	struct leases *found = bpf_map_lookup_elem(&leases, key), none = {};
+	__u64 oldest = ~0ull, until;
+	__u32 place = 0;
+
+	if (!found) {
+		bpf_map_update_elem(&leases, key, &none, BPF_NOEXIST);
+		found = bpf_map_lookup_elem(&leases, key);
+		if (!found)
+			return;
+	}
+	for (int i = 0; i < LEASES; i++) {
+		until = found->leases[i].name == name ? 0 : found->leases[i].expires;
+		if (until < oldest) {
+			oldest = until;
+			place = i;
+		}
+	}
+	place &= LEASES - 1;
+	*(volatile __u32 *)&found->leases[place].set = 0;
+	*(volatile __u64 *)&found->leases[place].name = name;
+	*(volatile __u64 *)&found->leases[place].expires = expires;
+	*(volatile __u32 *)&found->leases[place].set = set;
+}
+
+/* One of the answers: if it is an address, the job is given a lease. Returns 1 if no other can follow. */
+__noinline int lease_answer(__u32 slot, __u32 job, __u64 incarnation, __u32 set, __u64 name)
+{
+	struct lease_key key = {.job = incarnation, .slot = job};
+	struct inspection *in = inspection_of(slot);
+	__u32 at, type, length;
+	__u64 expires;
+
+	if (!in || in->at + 12 > in->length || !skip_name(slot))
+		return 1;
+	at = in->at;
+	if (at + 10 > in->length)
+		return 1;
+	type = u16_at(in, at);
+	length = u16_at(in, at + 8);
+	expires = u32_at(in, at + 4) * SECOND;
+	at += 10;
+	in->at = at + length;
+	if (in->at > in->length)
+		return 1;
+	if (type == TYPE_A && length == 4) {
+		key.address[10] = key.address[11] = 0xff;
+		__builtin_memcpy(key.address + 12, &in->bytes[IN(at)], 4);
+	} else if (type == TYPE_AAAA && length == 16) {
+		__builtin_memcpy(key.address, &in->bytes[IN(at)], 16);
+	} else {
+		return 0;
+	}
+	expires = bpf_ktime_get_boot_ns() + (expires < LEASE_LIMIT ? expires : LEASE_LIMIT) + config.lease_grace;
+	lease(&key, set, name, expires);
+	return 0;
+}
+
+/* What remains of the answers, from `in->at` on. */
 __noinline int lease_answers(__u32 slot, __u32 job, __u64 incarnation, __u32 set, __u64 name)
 {
 	struct inspection *in = inspection_of(slot);
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 left = in ? u16_at(in, 6) : 0;
 
-	if (!in)
-		return 0;
-	in->left = u16_at(in, 6);
-	for (int i = 0; i < DNS_ANSWERS; i++) {
-		struct lease_key key = {.job = incarnation, .slot = job};
-		struct leases *found, none = {};
-		__u32 at = in->at, type, length, place = 0;
-		__u64 expires, oldest = ~0ull;
-
-		if (!in->left || at + 12 > in->length)
+	for (__u32 i = 0; i < DNS_ANSWERS; i++)
+		if (i >= left || lease_answer(slot, job, incarnation, set, name))
 			break;
-		in->left--;
-		if (!skip_name(slot))
-			break;
-		at = in->at;
-		if (at + 10 > in->length)
-			break;
-		type = u16_at(in, at);
-		length = u16_at(in, at + 8);
-		expires = u32_at(in, at + 4) * SECOND;
-		at += 10;
-		in->at = at + length;
-		if (in->at > in->length)
-			break;
-		if (type == TYPE_A && length == 4) {
-			key.address[10] = key.address[11] = 0xff;
-			__builtin_memcpy(key.address + 12, &in->bytes[IN(at)], 4);
-		} else if (type == TYPE_AAAA && length == 16) {
-			__builtin_memcpy(key.address, &in->bytes[IN(at)], 16);
-		} else {
-			continue;
-		}
-		expires = now + (expires < LEASE_LIMIT ? expires : LEASE_LIMIT) + config.lease_grace;
-		found = bpf_map_lookup_elem(&leases, &key);
-		if (!found) {
-			bpf_map_update_elem(&leases, &key, &none, BPF_NOEXIST);
-			found = bpf_map_lookup_elem(&leases, &key);
-			if (!found)
-				continue;
-		}
-		/* In the name's own place, else in that which ends first. */
-		for (int j = 0; j < LEASES; j++) {
-			__u64 until = found->leases[j].name == name ? 0 : found->leases[j].expires;
-
-			if (until < oldest) {
-				oldest = until;
-				place = j;
-			}
-		}
-		place &= LEASES - 1;
-		*(volatile __u32 *)&found->leases[place].set = 0;
-		*(volatile __u64 *)&found->leases[place].name = name;
-		*(volatile __u64 *)&found->leases[place].expires = expires;
-		*(volatile __u32 *)&found->leases[place].set = set;
-	}
 	return 0;
 }
 

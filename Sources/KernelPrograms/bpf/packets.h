@@ -45,9 +45,13 @@ static __always_inline int look_at_packet_socket(__u32 type, __u64 sock, __u32 h
 }
 
 /* Where a socket is seen when it is made: who may not have it does not get to use it. Global, for one look at it. */
-__noinline int packet_socket_made(__u32 type, __u64 sock)
+__noinline int packet_socket_made(__u64 socket)
 {
-	return look_at_packet_socket(type, sock, 0);
+	struct sock *sk = (struct sock *)socket;
+
+	if (family_of(sk) != AF_PACKET)
+		return 0;
+	return look_at_packet_socket(READ(sk, struct sock, sk_type), opaque(sk), 0);
 }
 
 #endif

@@ -102,6 +102,8 @@ static __always_inline void installed(const __u64 *arguments)
 	inode = READ(file, struct file, f_inode);
 	type = READ(inode, struct inode, i_mode) & S_IFMT;
 	if (type == S_IFSOCK) {
+		if (config.enforces)
+			packet_socket_made(number_of(sock_of(file)));
 		socket_installed(number_of(file), request.fd);
 		return;
 	}

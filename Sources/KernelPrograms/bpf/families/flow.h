@@ -325,8 +325,6 @@ static __always_inline void socket_made(const struct actor *actor, __u64 sock, _
 	struct record record;
 	struct mt_sock *body;
 
-	if (config.enforces && family == AF_PACKET)
-		packet_socket_made(type, sock);
 	COUNT(MT_SOCKET, seen);
 	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), actor))
 		return;
@@ -347,12 +345,16 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	struct mt_tag *tag = own_tag(task);
 	struct actor actor;
 	struct file *file;
+	struct sock *sk;
 
 	if (!tag)
 		return 0;
 	actor = actor_of(task, tag);
 	file = file_of(task, (__s32)ret);
-	socket_made(&actor, file ? opaque(sock_of(file)) : 0, argument(&done, 0), argument(&done, 1) & SOCK_TYPE_MASK,
+	sk = file ? sock_of(file) : 0;
+	if (config.enforces && sk)
+		packet_socket_made(number_of(sk));
+	socket_made(&actor, opaque(sk), argument(&done, 0), argument(&done, 1) & SOCK_TYPE_MASK,
 		    argument(&done, 2), flags_of(&done));
 	return 0;
 }

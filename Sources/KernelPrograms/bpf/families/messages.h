@@ -272,8 +272,11 @@ int messages_leave(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	const struct mt_policy *policy;
 	struct packet packet = {};
+	struct glance glance;
 	struct watched *watched;
 
+	if (glance_at(skb, &glance) && skb->len <= glance.payload)
+		return PASS;
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, 0) : 0;
 	if (!watched || !watched->watch || !open_packet(skb, &packet) || skb->len <= packet.payload)
@@ -351,9 +354,14 @@ static __noinline int tell_answer(struct __sk_buff *skb, struct watched *watched
 SEC("cgroup_skb/ingress")
 int names_arrive(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-	struct watched *watched = sk ? asking(sk) : 0;
+	struct bpf_sock *sk = skb->sk;
+	struct watched *watched;
+	struct glance glance;
 
+	if (glance_at(skb, &glance))
+		return PASS;
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	watched = sk ? asking(sk) : 0;
 	return watched ? tell_answer(skb, watched) : PASS;
 }
 
@@ -394,7 +402,10 @@ int messages_arrive(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct watched *watched;
+	struct glance glance;
 
+	if (glance_at(skb, &glance) && !is_call(glance.flags))
+		return PASS;
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	if (!sk)
 		return PASS;

@@ -56,22 +56,18 @@ static __always_inline struct mt_sock *ask(struct record *record, __u32 type, st
  * Whether the policy lets the current process speak to a peer; tells of it if it does not. Only where a policy can be in
  * force or names are wanted.
  */
-static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 family, __u32 operation)
+static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 family, __u32 operation,
+					const struct actor *actor, const struct mt_process *process)
 {
 	int is_dns, is_tcp = context->protocol == IPPROTO_TCP;
 	const struct mt_policy *policy;
-	struct mt_process *process;
 	struct peer peer = {};
-	struct actor actor = {};
 	struct verdict verdict = {};
 	__u64 ruling = NO_RULING;
 	struct watched *watched;
 	int by_name = 0;
 	__u32 what = 0;
 
-	process = current_process(&actor);
-	if (!process)
-		return ALLOW;
 	if (family == AF_INET) {
 		set_v4(peer.key.address, context->user_ip4);
 	} else {
@@ -80,7 +76,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 
 		copy_v6(peer.key.address, words);
 	}
-	policy = policy_of(actor.job, MT_SECTION_NETWORK);
+	policy = policy_of(actor->job, MT_SECTION_NETWORK);
 	peer.key.prefix = WHOLE_ADDRESS;
 	peer.key.policy = policy ? policy->id : 0;
 	peer.port = __builtin_bswap16(context->user_port);
@@ -94,7 +90,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 		is_dns = is_resolver(policy->id, peer.key.address);
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
-		ruling = judge(&peer, actor.job, &by_name);
+		ruling = judge(&peer, actor->job, &by_name);
 		verdict = verdict_of(ruling, policy);
 		if (is_dns)
 			verdict = (struct verdict){};
@@ -110,7 +106,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 			what = WATCH_NAME;
 		else if (by_name)
 			what = WATCH_DATAGRAM;
-		if (what && !watch(context->sk, what, &actor, &peer, by_name ? NO_RULING : ruling) && policy)
+		if (what && !watch(context->sk, what, actor, &peer, by_name ? NO_RULING : ruling) && policy)
 			verdict.action = MT_DENY;
 		else if (!what && watched)
 			watched->watch &= WATCH_STAYS;
@@ -120,7 +116,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 			.sock = opaque((const void *)number_of(context->sk)), .family = context->family,
 			.type = context->type, .operation = operation, .effect = effect_of(&verdict), .verdict = verdict};
 
-		tell_denied(&actor, &peer, &denial);
+		tell_denied(actor, &peer, &denial);
 	}
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
@@ -129,26 +125,27 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 #define HAS_PEERS (config.enforces || (config.names && context->protocol != IPPROTO_TCP))
 
 /* One for each kind of context, whose other fields may not be read; not inlined, for all that is done would not fit one stack. */
-static __noinline int permitted4(struct bpf_sock_addr *context, __u32 operation)
+static __noinline int permitted4(struct bpf_sock_addr *context, __u32 operation, const struct actor *actor,
+				 const struct mt_process *process)
 {
-	return is_permitted(context, AF_INET, operation);
+	return is_permitted(context, AF_INET, operation, actor, process);
 }
 
-static __noinline int permitted6(struct bpf_sock_addr *context, __u32 operation)
+static __noinline int permitted6(struct bpf_sock_addr *context, __u32 operation, const struct actor *actor,
+				 const struct mt_process *process)
 {
-	return is_permitted(context, AF_INET6, operation);
+	return is_permitted(context, AF_INET6, operation, actor, process);
 }
 
-static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 family, int answer)
+static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 family, int answer,
+					const struct actor *actor)
 {
-	struct flow flow = {};
+	struct flow flow = {.actor = *actor};
 	int is_remembered = 0;
 	struct record record;
 	struct mt_sock *body;
 	__u64 sock;
 
-	if (!current_process(&flow.actor))
-		return ALLOW;
 	COUNT(MT_CONNECT, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
@@ -166,7 +163,7 @@ static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 fam
 		flow.started = bpf_ktime_get_boot_ns();
 		is_remembered = remember_flow(sock, &flow);
 	}
-	body = ask(&record, MT_CONNECT, context, family, sock, &flow.actor);
+	body = ask(&record, MT_CONNECT, context, family, sock, actor);
 	if (!body)
 		return answer;
 	__builtin_memcpy(body->remote, flow.remote, sizeof(body->remote));
@@ -176,38 +173,46 @@ static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 fam
 	return answer;
 }
 
-static __noinline int tell_connect4(struct bpf_sock_addr *context, int answer)
+static __noinline int tell_connect4(struct bpf_sock_addr *context, int answer, const struct actor *actor)
 {
-	return tell_connect(context, AF_INET, answer);
+	return tell_connect(context, AF_INET, answer, actor);
 }
 
-static __noinline int tell_connect6(struct bpf_sock_addr *context, int answer)
+static __noinline int tell_connect6(struct bpf_sock_addr *context, int answer, const struct actor *actor)
 {
-	return tell_connect(context, AF_INET6, answer);
+	return tell_connect(context, AF_INET6, answer, actor);
 }
 
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *context)
 {
-	return tell_connect4(context, HAS_PEERS ? permitted4(context, MT_OP_CONNECT) : ALLOW);
+	struct actor actor = {};
+	const struct mt_process *process = current_process(&actor);
+
+	if (!process)
+		return ALLOW;
+	return tell_connect4(context, HAS_PEERS ? permitted4(context, MT_OP_CONNECT, &actor, process) : ALLOW, &actor);
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *context)
 {
-	return tell_connect6(context, HAS_PEERS ? permitted6(context, MT_OP_CONNECT) : ALLOW);
+	struct actor actor = {};
+	const struct mt_process *process = current_process(&actor);
+
+	if (!process)
+		return ALLOW;
+	return tell_connect6(context, HAS_PEERS ? permitted6(context, MT_OP_CONNECT, &actor, process) : ALLOW, &actor);
 }
 
-static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family, int answer)
+static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family, int answer,
+				     const struct actor *actor)
 {
 	__u32 words[4] = {};
 	__u64 hash = hash_begin('u'), sock;
-	struct actor actor = {};
 	struct record record;
 	struct mt_sock *body;
 
-	if (!current_process(&actor))
-		return ALLOW;
 	COUNT(MT_UDP_SEND, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
@@ -218,17 +223,17 @@ static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family
 		words[2] = context->user_ip6[2];
 		words[3] = context->user_ip6[3];
 	}
-	hash = hash_word(hash, actor.image ^ actor.tgid);
+	hash = hash_word(hash, actor->image ^ actor->tgid);
 	hash = hash_word(hash, sock);
 	hash = hash_word(hash, (__u64)words[0] << 32 | words[1]);
 	hash = hash_word(hash, (__u64)words[2] << 32 | words[3]);
 	hash = hash_end(hash_word(hash, (__u64)family << 32 | context->user_port));
 	if (was_sent(hash)) {
 		COUNT(MT_UDP_SEND, deduplicated);
-		COUNT_JOB(actor.job, deduplicated);
+		COUNT_JOB(actor->job, deduplicated);
 		return answer;
 	}
-	body = ask(&record, MT_UDP_SEND, context, family, sock, &actor);
+	body = ask(&record, MT_UDP_SEND, context, family, sock, actor);
 	if (!body)
 		return answer;
 	copy_v6(body->remote, words);
@@ -240,13 +245,23 @@ static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *context)
 {
-	return tell_send(context, AF_INET, HAS_PEERS ? permitted4(context, MT_OP_SEND) : ALLOW);
+	struct actor actor = {};
+	const struct mt_process *process = current_process(&actor);
+
+	if (!process)
+		return ALLOW;
+	return tell_send(context, AF_INET, HAS_PEERS ? permitted4(context, MT_OP_SEND, &actor, process) : ALLOW, &actor);
 }
 
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *context)
 {
-	return tell_send(context, AF_INET6, HAS_PEERS ? permitted6(context, MT_OP_SEND) : ALLOW);
+	struct actor actor = {};
+	const struct mt_process *process = current_process(&actor);
+
+	if (!process)
+		return ALLOW;
+	return tell_send(context, AF_INET6, HAS_PEERS ? permitted6(context, MT_OP_SEND, &actor, process) : ALLOW, &actor);
 }
 
 /* Who is bound to port 53 may be about to answer as a resolver. */
