@@ -1,3 +1,5 @@
+import CLibbpf
+import Glibc
 import KernelABI
 
 extension LoadedObjects {
@@ -13,5 +15,20 @@ extension LoadedObjects {
       }
     }
     return LibbpfLog.verifiedInstructions(in: LibbpfLog.text)
+  }
+}
+
+extension LoadedObjects.Program {
+  /// How often it ran, after the deed that it is there for. Where interrupts deliver what was sent, a busy CPU may let
+  /// its own thread do so: it is waited for, a second at the most.
+  func runCount() throws(SensorError) -> UInt64 {
+    var waited: UInt32 = 0
+    while true {
+      let count = try bpf_prog_info.of(bpf_program__fd(handle)).info.run_cnt
+      guard count == 0, name.mayRunLater, waited < 1_000_000 else { return count }
+      let pause = max(waited, 1000)
+      usleep(pause)
+      waited += pause
+    }
   }
 }

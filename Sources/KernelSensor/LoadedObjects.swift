@@ -320,7 +320,7 @@ extension LoadedObjects {
     var runs: [String: UInt64] = [:]
     for program in asked {
       do throws(SensorError) {
-        runs[program.name.name] = try bpf_prog_info.of(bpf_program__fd(program.handle)).info.run_cnt
+        runs[program.name.name] = try program.runCount()
       } catch {
         throw .other(error)
       }

@@ -44,6 +44,8 @@ struct ProgramName: Sendable, Hashable {
   var isTurn: Bool { turn.map { $0.program != name } ?? false }
   /// Whether interrupts come to its hook too. Of a row of such programs each does the deed itself.
   var isRunByInterrupts: Bool { target == "inet_sock_set_state" }
+  /// Whether the kernel may run it after the call that is the reason for it has returned.
+  var mayRunLater: Bool { target == "ingress" }
   /// Whether it is in place of the second of such a row, see network.h.
   var isInPlaceOfTurn: Bool { target == "tcp_done" || target == "tcp_init_transfer" }
   /// What the kernel's BTF has if it has what the program is attached to: the typedef of a tracepoint, or a function.
