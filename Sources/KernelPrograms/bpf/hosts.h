@@ -171,7 +171,7 @@ static __always_inline struct lease_key lease_key(__u32 slot, const __u8 address
 /* What the rules say of an address, and of what names a job's resolvers gave it; whether it is a name that decided. */
 static __always_inline __u64 judge(const struct peer *peer, __u32 slot, int *by_name)
 {
-	__u64 now = bpf_ktime_get_boot_ns(), best = NO_RULING, ruling;
+	__u64 best = NO_RULING, ruling, now;
 	struct lease_key key;
 	struct leases *found;
 	__u32 *set;
@@ -184,6 +184,7 @@ static __always_inline __u64 judge(const struct peer *peer, __u32 slot, int *by_
 	found = bpf_map_lookup_elem(&leases, &key);
 	if (!found)
 		return best;
+	now = bpf_ktime_get_boot_ns();
 	for (int i = 0; i < LEASES; i++) {
 		struct lease *lease = &found->leases[i];
 

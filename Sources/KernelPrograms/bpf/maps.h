@@ -121,7 +121,7 @@ struct workspace {
 	__u64 base, base_mount; /* its dentry and mount */
 	__u64 entry;          /* its fingerprint if a record has to explain it, else 0 */
 	__u64 arguments[8];
-	__u64 size;           /* of the record, while a global function adds to it */
+	__u64 size;           /* of the record when something is added to it */
 	struct operand first, second; /* second.string 0: none */
 	__u64 argument;
 	__u32 call_flags;

@@ -165,8 +165,11 @@ static __always_inline int send(struct record *record)
 /* Where a string of at most `limit` bytes can be written, with its zero and padding; 0 if it no longer fits. */
 static __always_inline __u8 *room(struct record *record, __u32 limit)
 {
-	__u64 at = record->size;
+	__u64 at;
 
+	/* By way of the map: what could have been added before would each be a state of its own. */
+	*(volatile __u64 *)&record->work->size = record->size;
+	at = record->size = *(volatile __u64 *)&record->work->size;
 	barrier_var(at);
 	if (at > MT_RECORD_MAX - 16 - limit) {
 		HEADER(record)->flags |= MT_FLAG_TRUNCATED;

@@ -46,7 +46,7 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 	return 0;
 }
 
-/* A descriptor of a socket that is new. */
+/* A descriptor of a socket that is new. Returns the socket's family, or 0 where nobody has to look at it. */
 __noinline int socket_installed(__u64 address, __s32 fd)
 {
 	struct task_struct *task = current_task();
@@ -75,7 +75,7 @@ __noinline int socket_installed(__u64 address, __s32 fd)
 		socket_made(&actor, opaque(sk), family, READ(sk, struct sock, sk_type),
 			    READ(sk, struct sock, sk_protocol), compat_flag());
 	}
-	return 0;
+	return family;
 }
 
 /* fd_install(fd, file): every new descriptor but those of dup2 and dup3, just before others can see it. */
@@ -102,9 +102,9 @@ static __always_inline void installed(const __u64 *arguments)
 	inode = READ(file, struct file, f_inode);
 	type = READ(inode, struct inode, i_mode) & S_IFMT;
 	if (type == S_IFSOCK) {
-		if (config.enforces)
+		/* Called from here and not from there, whose stack would be too much for it. */
+		if (socket_installed(number_of(file), request.fd) == AF_PACKET && config.enforces)
 			packet_socket_made(number_of(sock_of(file)));
-		socket_installed(number_of(file), request.fd);
 		return;
 	}
 	/* Event counters, epoll sets and the like have no type, and pipes a hook of their own. */

@@ -369,30 +369,29 @@ int names_arrive(struct __sk_buff *skb)
 static __noinline int answer_arrives(struct __sk_buff *skb, struct watched *watched)
 {
 	const struct mt_policy *policy = policy_of(watched->actor.job, MT_SECTION_NETWORK);
-	struct query *asked = 0;
+	__u32 set = 0, asked = 0, next;
 	struct inspection *in;
 	struct record record;
-	__u32 set = 0;
 
 	if (!begin_answer(&record, skb, watched, policy ? policy->id : 0))
 		return PASS;
 	in = inspection_of(record.slot);
 	if (in && in->length >= DNS_HEADER + 5 && (in->bytes[2] & 0x80) && u16_at(in, 4) == 1 &&
 	    find_question(record.slot) == FOUND_NAME) {
-		__u32 next = in->at;
-
+		next = in->at;
 		set = named_set(record.slot, policy);
 		for (int i = 0; i < QUERIES; i++) {
 			struct query *query = &watched->queries[i];
 
 			if (query->is_asked && query->id == (__u16)u16_at(in, 0) && query->name == in->hash)
-				asked = query;
+				asked = query->set;
 		}
 		in->at = next;
-		if (asked && set && asked->set == set)
+		if (set && asked == set) {
 			lease_answers(record.slot, watched->actor.job, watched->job, set, in->hash);
+			BODY(&record, struct mt_answer)->set = set;
+		}
 	}
-	BODY(&record, struct mt_answer)->set = asked ? set : 0;
 	send(&record);
 	return PASS;
 }
