@@ -27,11 +27,13 @@ struct NetworkTables: Equatable {
   var names: [String: Name] = [:]
   /// For names that ``names`` does not have; empty: the section's default holds.
   var otherNames: Rules = []
+  /// The least rank of a rule for names, or one that no rule has.
+  var firstName = UInt32(MT_NO_NAMES)
   /// Whether a connection has to say whom it wants, wherever it goes: some names are denied.
   var deniesNames = false
 
   static func == (a: NetworkTables, b: NetworkTables) -> Bool {
-    a.names == b.names && a.otherNames == b.otherNames && a.deniesNames == b.deniesNames
+    a.names == b.names && a.firstName == b.firstName && a.otherNames == b.otherNames && a.deniesNames == b.deniesNames
       && a.networks.elementsEqual(b.networks) { $0.network == $1.network && $0.rules == $1.rules }
   }
 
@@ -57,6 +59,7 @@ struct NetworkTables: Equatable {
       case .network(let network): byNetwork[network, default: []] += entries
       case .host(let host):
         byHost[host, default: []] += entries
+        firstName = min(firstName, UInt32(rank))
         if rule.head.action >= .deny { deniesNames = true }
       }
     }

@@ -191,6 +191,7 @@ extension Sensor {
       placed.note($0, in: "resolvers")
     }
     entry.other_names = try number(tables.otherNames)
+    entry.first_name = tables.firstName
     if tables.deniesNames { entry.flags |= UInt16(MT_POLICY_DENIES_NAMES.rawValue) }
     force(MT_SECTION_NETWORK, section.defaultAction, in: &entry)
   }

@@ -71,12 +71,14 @@ enum mt_policy_flag {
 };
 
 /* Array by job slot: the policy that is in force. */
+#define MT_NO_NAMES 0x10000
 struct mt_policy {
 	mt_u32 id;               /* of its rules in the maps, 0: none is in force */
 	mt_u8 defaults[MT_SECTION_COUNT]; /* enum mt_action */
 	mt_u8 sections;          /* those that are in force, a bit each */
 	mt_u16 flags;            /* enum mt_policy_flag */
 	mt_u32 other_names;      /* set of network rules for names that `names` does not have, 0: none */
+	mt_u32 first_name;       /* the least rank of a network rule for names; MT_NO_NAMES: there is none */
 	mt_u32 writer;           /* whose files count as written by the job: a slot, a container's is its job's */
 };
 
@@ -196,7 +198,7 @@ struct mt_denial {
 	mt_u8 local[16];         /* as the socket's family has it */
 };
 
-_Static_assert(sizeof(struct mt_policy) == 20, "policy layout");
+_Static_assert(sizeof(struct mt_policy) == 24, "policy layout");
 _Static_assert(sizeof(struct mt_denial) == 112, "denial layout");
 _Static_assert(sizeof(struct mt_path_key) == 16, "path key layout");
 _Static_assert(sizeof(struct mt_path_masks) == 32, "path masks layout");

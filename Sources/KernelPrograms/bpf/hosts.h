@@ -89,6 +89,7 @@ struct peer {
  * decides. The verifier follows a number where it would follow each way to fill a structure.
  */
 #define RULING(rank, action, rule) ((__u64)(rank) << 48 | (__u64)(action) << 40 | (rule))
+#define RANK(ruling) ((ruling) >> 48)
 #define NO_RULING (~0ull)
 
 /* What a rule says of it, or NO_RULING. */
@@ -169,7 +170,7 @@ static __always_inline struct lease_key lease_key(__u32 slot, const __u8 address
 }
 
 /* What the rules say of an address, and of what names a job's resolvers gave it; whether it is a name that decided. */
-static __always_inline __u64 judge(const struct peer *peer, __u32 slot, int *by_name)
+static __always_inline __u64 judge(const struct peer *peer, const struct mt_policy *policy, __u32 slot, int *by_name)
 {
 	__u64 best = NO_RULING, ruling, now;
 	struct lease_key key;
@@ -180,6 +181,9 @@ static __always_inline __u64 judge(const struct peer *peer, __u32 slot, int *by_
 	set = bpf_map_lookup_elem(&networks, &peer->key);
 	if (set)
 		best = ruling_for(*set, peer);
+	/* Then no name has a say. */
+	if (RANK(best) < policy->first_name)
+		return best;
 	key = lease_key(slot, peer->key.address);
 	found = bpf_map_lookup_elem(&leases, &key);
 	if (!found)

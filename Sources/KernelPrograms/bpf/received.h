@@ -59,7 +59,7 @@ __noinline int socket_received(__u64 number, __u32 how)
 	process = process_of(actor.tgid);
 	peer.subjects = process ? process->subjects : 0;
 	peer.key.policy = policy->id;
-	denial.verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
+	denial.verdict = verdict_of(judge(&peer, policy, actor.job, &by_name), policy);
 	if (denial.verdict.action == MT_ALLOW)
 		return 0;
 	denial.sock = opaque((const void *)number);

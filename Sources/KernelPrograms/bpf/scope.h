@@ -173,4 +173,24 @@ static __always_inline void set_writing(struct mt_process *process, __u32 fd, in
 		clear_bits(&process->writing[word], bit);
 }
 
+/* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
+static __always_inline struct mt_process *current_process(struct actor *actor)
+{
+	struct mt_process *process;
+	struct task_struct *task;
+
+	if (is_outside(current_task()))
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
+	actor->tgid = READ(task, struct task_struct, tgid);
+	process = process_of(actor->tgid);
+	if (!process)
+		return 0;
+	actor->tid = READ(task, struct task_struct, pid);
+	actor->leader_start = process->leader_start;
+	actor->image = process->image;
+	actor->job = process->job;
+	return process;
+}
+
 #endif

@@ -7,26 +7,6 @@
 #define ALLOW 1
 #define REFUSE 0
 
-/* cgroup programs cannot reach task storage before 6.18: the job is found by process. */
-static __always_inline struct mt_process *current_process(struct actor *actor)
-{
-	struct mt_process *process;
-	struct task_struct *task;
-
-	if (is_outside(current_task()))
-		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	actor->tgid = READ(task, struct task_struct, tgid);
-	process = process_of(actor->tgid);
-	if (!process)
-		return 0;
-	actor->tid = READ(task, struct task_struct, pid);
-	actor->leader_start = process->leader_start;
-	actor->image = process->image;
-	actor->job = process->job;
-	return process;
-}
-
 static __always_inline void copy_v6(__u8 *to, const __u32 words[4])
 {
 	((__u32 *)to)[0] = words[0];
@@ -90,7 +70,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 		is_dns = is_resolver(policy->id, peer.key.address);
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
-		ruling = judge(&peer, actor->job, &by_name);
+		ruling = judge(&peer, policy, actor->job, &by_name);
 		verdict = verdict_of(ruling, policy);
 		if (is_dns)
 			verdict = (struct verdict){};
@@ -328,7 +308,7 @@ int sock_create(struct bpf_sock *context)
 		peer.protocol = MT_PROTOCOL_ICMP;
 	peer.key.policy = policy->id;
 	peer.subjects = process->subjects;
-	verdict = verdict_of(judge(&peer, actor.job, &by_name), policy);
+	verdict = verdict_of(judge(&peer, policy, actor.job, &by_name), policy);
 	if (verdict.action != MT_ALLOW) {
 		struct socket_denial denial = {
 			.family = context->family, .type = context->type, .operation = MT_OP_SOCKET,
@@ -417,7 +397,8 @@ static __always_inline void state_set(const __u64 *arguments, int may_be_again)
 	const struct sock *sk = ARGUMENT(arguments, 0, const struct sock *);
 	__u32 new_state = ARGUMENT(arguments, 2, __u32);
 
-	if (config.enforces && ARGUMENT(arguments, 1, __u32) == TCP_LISTEN)
+	/* What a listener accepts begins with its state. */
+	if (config.enforces && new_state == TCP_CLOSE && ARGUMENT(arguments, 1, __u32) == TCP_LISTEN)
 		listener_ended(address_of(sk));
 	else if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE)
 		flow_state_set(sk, new_state);
