@@ -59,7 +59,9 @@ extension Fold {
   }
 
   /// A place in the full table, by taking equal flows together; 0: there is none.
+  @inline(never)
   mutating func placeOfMerged() -> UInt32 {
+    if merging.untilNextLook > 0 { merging.untilNextLook &-= 1 }
     if merging.free == 0, merging.untilNextLook == 0 {
       mergeFlows()
       merging.untilNextLook = options.limits.flows / 16

@@ -33,14 +33,14 @@ extension Fold {
   }
 
   private mutating func addFlow(_ sock: UInt64, _ image: UInt32, _ time: UInt64) -> UInt32 {
-    let entry = FlowEntry(sock: sock, startedAt: time, image: image)
-    if merging.untilNextLook > 0 { merging.untilNextLook &-= 1 }
-    if merging.free == 0, flows.count < options.limits.flows, hasRoom() { return flows.append(entry) }
+    if merging.free == 0, flows.count < options.limits.flows, hasRoom() {
+      return flows.append(FlowEntry(sock: sock, startedAt: time, image: image))
+    }
     let place = placeOfMerged()
     if place == 0 {
       notKept.flows &+= 1
     } else {
-      flows[place].pointee = entry
+      flows[place].pointee = FlowEntry(sock: sock, startedAt: time, image: image)
     }
     return place
   }

@@ -26,8 +26,8 @@ enum FlowText {
   /// That equal connections were not kept apart; nil where all were.
   static func merging(_ snapshot: JobSnapshot) -> String? {
     if snapshot.flowsMerged == 0 { return nil }
-    return "The job had more connections than a report keeps apart. \(Units.count(snapshot.flowsMerged, "is", "are")) told "
-      + "together with equal ones, of the same program, to the same place and with the same outcome, each of which says how "
+    return "The job had more connections than a report keeps apart. \(Units.count(snapshot.flowsMerged, "is", "are")) "
+      + "told together with equal ones, of the same program, to the same place and with the same outcome, which say how "
       + "many they are; the event log has a line for each connection."
   }
 
