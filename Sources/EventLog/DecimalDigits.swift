@@ -7,7 +7,11 @@ enum DecimalDigits {
   /// Writes to where there is ``room``; returns how many bytes.
   @inline(__always)
   static func write(_ value: UInt64, to base: UnsafeMutableRawPointer) -> Int {
-    if value >= limit { return writeLong(value, to: base) }
+    value < limit ? writeShort(value, to: base) : writeLong(value, to: base)
+  }
+
+  @inline(__always)
+  private static func writeShort(_ value: UInt64, to base: UnsafeMutableRawPointer) -> Int {
     let digits = eight(value)
     // Zeros in front, of which one stays where there is nothing else.
     let zeros = (digits | 1 &<< 56).trailingZeroBitCount & ~7
@@ -18,10 +22,22 @@ enum DecimalDigits {
   private static let limit: UInt64 = 100_000_000
   private static let ascii: UInt64 = 0x3030_3030_3030_3030
 
+  /// Nine to twenty digits: one or two times eight, behind what is left of them.
   private static func writeLong(_ value: UInt64, to base: UnsafeMutableRawPointer) -> Int {
-    let (front, rest) = value.quotientAndRemainder(dividingBy: limit)
-    let length = write(front, to: base)
-    (base + length).storeBytes(of: (eight(rest) | ascii).littleEndian, as: UInt64.self)
+    var (front, rest) = value.quotientAndRemainder(dividingBy: limit)
+    var middle: UInt64?
+    if front >= limit {
+      let parts = front.quotientAndRemainder(dividingBy: limit)
+      (front, middle) = (parts.quotient, parts.remainder)
+    }
+    var length = writeShort(front, to: base)
+    if let middle { length = append(eight(middle), at: length, of: base) }
+    return append(eight(rest), at: length, of: base)
+  }
+
+  @inline(__always)
+  private static func append(_ digits: UInt64, at length: Int, of base: UnsafeMutableRawPointer) -> Int {
+    (base + length).storeBytes(of: (digits | ascii).littleEndian, as: UInt64.self)
     return length &+ 8
   }
 

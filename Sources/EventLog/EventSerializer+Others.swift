@@ -191,7 +191,7 @@ extension EventSerializer {
 
   // MARK: - Network
 
-  func writeSocket(_ record: RecordView, to out: inout Line) {
+  mutating func writeSocket(_ record: RecordView, to out: inout Line) {
     let body = record.sock
     let isTCP = body.protocol == 6
     out.append(
@@ -204,11 +204,11 @@ extension EventSerializer {
     if body.family == 2 || body.family == 10 {
       // AF_INET and AF_INET6: nothing else has an address in the record.
       out.append("\"},\"src_endpoint\":{\"ip\":\"")
-      out.append(addressOf: body.family, body.local)
+      localAddress.write(body.family, body.local, to: &out)
       out.append("\",\"port\":")
       out.append(number: UInt32(body.local_port))
       out.append("},\"dst_endpoint\":{\"ip\":\"")
-      out.append(addressOf: body.family, body.remote)
+      remoteAddress.write(body.family, body.remote, to: &out)
       out.append("\",\"port\":")
       out.append(number: UInt32(body.remote_port))
       out.append(UInt8(ascii: "}"))

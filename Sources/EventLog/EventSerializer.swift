@@ -16,6 +16,8 @@ struct EventSerializer: ~Copyable {
   private var millisecondText = ByteBuffer(capacity: 64)
   private var actor: (process: UInt32, pid: UInt32, step: UInt32, container: UInt32) = (.max, .max, 0, 0)
   private var actorText = ByteBuffer(capacity: 96)
+  var localAddress = KeptAddress()
+  var remoteAddress = KeptAddress()
   private var opening: Opening?
   private var openingText = ByteBuffer(capacity: 256)
   var executables = KeptTexts(none: ExecutableKey())

@@ -1,5 +1,6 @@
 internal import Jobs
 internal import KernelABI
+internal import Observation
 
 /// Pieces of lines that were written before, found again by what they were made from: a key of numbers and two strings.
 ///
@@ -111,5 +112,25 @@ struct CallKey: BitwiseCopyable, Equatable {
     user = body.uid
     group = body.gid
     self.limit = limit
+  }
+}
+
+/// The last address of one end of connections: a job has few of its own, and asks the same few others over and over.
+struct KeptAddress: ~Copyable {
+  private var family: UInt16 = 0
+  private var high: UInt64 = 0
+  private var low: UInt64 = 0
+  private var text = ByteBuffer(capacity: AddressText.room)
+
+  mutating func write(_ family: UInt16, _ address: AddressText.Bytes, to out: inout Line) {
+    let (high, low) = withUnsafeBytes(of: address) {
+      ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    }
+    if family != self.family || high != self.high || low != self.low {
+      text.removeAll()
+      AddressText.append(family: family, address, to: &text)
+      (self.family, self.high, self.low) = (family, high, low)
+    }
+    out.append(text.bytes)
   }
 }

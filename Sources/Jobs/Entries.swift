@@ -307,6 +307,8 @@ struct FlowEntry: BitwiseCopyable {
   static let hasBytes: UInt16 = 2
   static let isUnix: UInt16 = 4
   static let isListener: UInt16 = 8
+  /// No flow any more: it was taken together with an equal one.
+  static let isFree: UInt16 = 16
 
   var sock: UInt64 = 0
   var startedAt: UInt64 = 0
@@ -317,6 +319,10 @@ struct FlowEntry: BitwiseCopyable {
   var remote = Address()
   /// A unix socket's; else the host that the remote address was given by when it was asked for.
   var path = Arena.Reference()
+  /// When the last of those ended that this stands for; 0: it stands for itself.
+  var lastAt: UInt64 = 0
+  /// Equal flows that this stands for beyond the first.
+  var repeats: UInt32 = 0
   var image: UInt32 = 0
   var type: UInt32 = 0
   var error: Int32 = 0

@@ -139,6 +139,9 @@ extension Fold {
     if file == 0 || image == 0 { return 0 }
     if files[file].pointee.lastImage == image { return mergeAccess(files[file].pointee.accesses, mode, time) }
     guard hasRoomForFiles() else {
+      // An earlier one of the image tells as much: a snapshot takes them together.
+      let earlier = findAccess(file, image)
+      if earlier != 0 { return mergeAccess(earlier, mode, time) }
       notKept.accesses &+= 1
       return 0
     }

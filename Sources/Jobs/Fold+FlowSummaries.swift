@@ -19,7 +19,8 @@ extension Fold {
     var out: [FlowSummary] = []
     var places: [FlowKey: Int] = [:]
     // What was accepted is known from its end only.
-    for flow in flows.indices.sorted(by: { flows[$0].pointee.startedAt < flows[$1].pointee.startedAt }) {
+    let known = flows.indices.filter { flows[$0].pointee.flags & FlowEntry.isFree == 0 }
+    for flow in known.sorted(by: { flows[$0].pointee.startedAt < flows[$1].pointee.startedAt }) {
       let one = summary(ofFlow: flow)
       // Ports of the own side say something only where others come to them.
       let isServer = one.isInbound || one.kind == .listen || one.state == .bound
@@ -38,7 +39,8 @@ extension Fold {
   }
 
   private static func merge(_ one: FlowSummary, into first: inout FlowSummary) {
-    first.repeats &+= 1
+    first.repeats &+= 1 &+ one.repeats
+    first.lastAt = max(first.lastAt, one.lastAt)
     if let sent = one.sentBytes { first.sentBytes = (first.sentBytes ?? 0) &+ sent }
     if let received = one.receivedBytes { first.receivedBytes = (first.receivedBytes ?? 0) &+ received }
     if let duration = one.durationNanoseconds {
@@ -77,6 +79,8 @@ extension Fold {
     out.remotePort = entry.remotePort
     out.networkProtocol = entry.protocolNumber
     out.startedAt = entry.startedAt
+    out.lastAt = entry.lastAt != 0 ? entry.lastAt : entry.startedAt &+ entry.duration
+    out.repeats = entry.repeats
     out.error = entry.error
     out.requests = requests(ofFlow: flow)
     if entry.flags & FlowEntry.hasBytes != 0 {
@@ -111,29 +115,33 @@ extension Fold {
 
   // MARK: - Loopback
 
-  private struct End: Hashable {
+  struct FlowEnd: Hashable {
     var family: UInt16
     var protocolNumber: UInt16
     var local: Address
     var localPort: UInt16
     var remote: Address
     var remotePort: UInt16
+
+    var mirrored: FlowEnd {
+      FlowEnd(
+        family: family, protocolNumber: protocolNumber, local: remote, localPort: remotePort, remote: local,
+        remotePort: localPort)
+    }
   }
 
   /// Connections of which both ends are in the job: one's local address is the other's remote.
   func loopbackChannels() -> [ChannelSummary] {
-    var inbound: [End: UInt32] = [:]
+    var inbound: [FlowEnd: UInt32] = [:]
     for flow in flows.indices where flows[flow].pointee.flags & FlowEntry.isInbound != 0 {
       inbound[end(flow)] = flow
     }
     if inbound.isEmpty { return [] }
     var out: [ChannelSummary] = []
-    for flow in flows.indices where flows[flow].pointee.flags & (FlowEntry.isInbound | FlowEntry.isUnix) == 0 {
+    let others = FlowEntry.isInbound | FlowEntry.isUnix | FlowEntry.isFree
+    for flow in flows.indices where flows[flow].pointee.flags & others == 0 {
       let own = end(flow)
-      let mirrored = End(
-        family: own.family, protocolNumber: own.protocolNumber, local: own.remote, localPort: own.remotePort,
-        remote: own.local, remotePort: own.localPort)
-      guard own.remotePort != 0, let other = inbound[mirrored] else { continue }
+      guard own.remotePort != 0, let other = inbound[own.mirrored] else { continue }
       var channel = ChannelSummary()
       channel.kind = .loopback
       channel.id = UInt32(files.count + out.count + 1)
@@ -144,9 +152,9 @@ extension Fold {
     return out
   }
 
-  private func end(_ flow: UInt32) -> End {
+  func end(_ flow: UInt32) -> FlowEnd {
     let entry = flows[flow].pointee
-    return End(
+    return FlowEnd(
       family: entry.family, protocolNumber: entry.protocolNumber, local: entry.local, localPort: entry.localPort,
       remote: entry.remote, remotePort: entry.remotePort)
   }
@@ -158,7 +166,11 @@ extension Fold {
     out.process = images[entry.image].pointee.process
     out.mode = [.read, .write]
     out.firstOpenedAt = entry.startedAt
-    if entry.flags & FlowEntry.hasBytes != 0 { out.lastClosedAt = entry.startedAt &+ entry.duration }
+    if entry.lastAt != 0 {
+      out.lastClosedAt = entry.lastAt
+    } else if entry.flags & FlowEntry.hasBytes != 0 {
+      out.lastClosedAt = entry.startedAt &+ entry.duration
+    }
     return out
   }
 }

@@ -33,11 +33,16 @@ extension Fold {
   }
 
   private mutating func addFlow(_ sock: UInt64, _ image: UInt32, _ time: UInt64) -> UInt32 {
-    guard flows.count < options.limits.flows, hasRoom() else {
-      notKept.flows &+= 1
-      return 0
+    if merging.free == 0, flows.count < options.limits.flows, hasRoom() {
+      return flows.append(FlowEntry(sock: sock, startedAt: time, image: image))
     }
-    return flows.append(FlowEntry(sock: sock, startedAt: time, image: image))
+    let place = placeOfMerged()
+    if place == 0 {
+      notKept.flows &+= 1
+    } else {
+      flows[place].pointee = FlowEntry(sock: sock, startedAt: time, image: image)
+    }
+    return place
   }
 
   /// Lets a socket's number stand for this flow from now on.
@@ -179,7 +184,7 @@ extension Fold {
     entry.pointee.family = 1  // AF_UNIX
     entry.pointee.type = body.type
     entry.pointee.state = FlowSummary.State.established.code
-    let path = keep(applied.path)
-    flows[flow].pointee.path = path
+    if !equal(arena[merging.path], applied.path) { merging.path = keep(applied.path) }
+    flows[flow].pointee.path = merging.path
   }
 }

@@ -113,6 +113,8 @@ extension Fold {
     requestListIndex.insert(hash(UInt64(flow), 0), list)
   }
 
+  func hasRequests(_ flow: UInt32) -> Bool { requestLists.count > 0 && findRequests(of: flow, 0) != 0 }
+
   func requests(ofFlow flow: UInt32) -> FlowRequests {
     requestLists.count > 0 ? requests(ofList: findRequests(of: flow, 0)) : FlowRequests()
   }

@@ -37,6 +37,7 @@ extension Fold {
     }
     out.changes = changes.indices.map { summary(ofChange: $0) }
     out.flows = flowSummaries()
+    out.flowsMerged = merging.merged
     out.names = asked.indices.map { summary(ofAsked: $0) }
     out.actions = actions.indices.map { summary(ofAction: $0) }
     out.denials = denials.indices.map { summary(ofDenial: $0) }

@@ -65,6 +65,7 @@ struct Fold: ~Copyable {
   var copyIndex = HashIndex()
   var flows = Pool(none: FlowEntry())
   var flowIndex = HashIndex()
+  var merging = FlowMerging()
   var actions = Pool(none: ActionEntry())
   var actionIndex = HashIndex()
   var hosts = Pool(none: HostEntry())

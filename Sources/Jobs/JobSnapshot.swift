@@ -7,6 +7,9 @@ public struct JobSnapshot: Sendable {
   public var processes: [ProcessSummary] = []
   public var files: [FileSummary] = []
   public var flows: [FlowSummary] = []
+  /// Connections that were taken together with equal ones while the job ran, as there were more than are kept apart: they
+  /// are in the `repeats` of those.
+  public var flowsMerged: UInt64 = 0
   /// Names that resolvers were asked for and answered, in order of the first answer.
   public var names: [AskedName] = []
   /// Directories that the job made, and names that it removed, changed or linked, in order of time.
@@ -210,6 +213,8 @@ public struct FlowSummary: Sendable {
   /// IPPROTO_*.
   public var networkProtocol: UInt16 = 0
   public var startedAt: UInt64 = 0
+  /// When the last of equal flows ended or, where that was not seen, began.
+  public var lastAt: UInt64 = 0
   public var durationNanoseconds: UInt64?
   public var sentBytes: UInt64?
   public var receivedBytes: UInt64?

@@ -23,6 +23,14 @@ enum FlowText {
     }
   }
 
+  /// That equal connections were not kept apart; nil where all were.
+  static func merging(_ snapshot: JobSnapshot) -> String? {
+    if snapshot.flowsMerged == 0 { return nil }
+    return "The job had more connections than a report keeps apart. \(Units.count(snapshot.flowsMerged, "is", "are")) "
+      + "told together with equal ones, of the same program, to the same place and with the same outcome, which say how "
+      + "many they are; the event log has a line for each connection."
+  }
+
   private static func end(_ flow: FlowSummary, _ address: String, _ port: UInt16) -> String {
     if flow.kind == .unix { return address.isEmpty ? "(unnamed)" : address }
     let host = address.isEmpty ? "?" : (address.utf8.contains(UInt8(ascii: ":")) ? "[\(address)]" : address)

@@ -54,7 +54,7 @@ extension HTMLReport {
       writeFlows(local, tree, bytes: 100_000, to: &html)
       html.markup("</details>\n")
     }
-    for gap in RequestText.gaps(input).prefix(300) {
+    for gap in [FlowText.merging(input.snapshot)].compactMap(\.self) + RequestText.gaps(input).prefix(300) {
       html.markup("<p class=\"hint\">")
       html.text(gap, limit: 2000)
       html.markup("</p>\n")

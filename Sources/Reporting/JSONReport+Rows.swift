@@ -84,6 +84,7 @@ extension JSONReport {
     json.optional("receivedBytes", flow.receivedBytes)
     json.member("error", flow.error)
     json.member("repeats", flow.repeats)
+    if flow.repeats > 0 { json.member("lastAt", clock.rfc3339(flow.lastAt)) }
     if flow.requests.count > 0 { json.object("requests") { write(flow.requests, to: &$0) } }
   }
 

@@ -159,6 +159,7 @@ public enum JSONReport {
       json.object("notKept") { json in
         for row in Omissions(snapshot).rows { json.member(named: row.key, row.count) }
       }
+      if snapshot.flowsMerged > 0 { json.member("flowsMerged", snapshot.flowsMerged) }
       json.member("processesNotExited", snapshot.processesNotExited)
       json.member("orphans", snapshot.orphans)
       json.member("unknownDirectories", snapshot.unknownDirectories)

@@ -27,7 +27,7 @@ public enum MarkdownReport {
     if input.snapshot.hashing != nil { text += programs(input.snapshot.processes) }
     text += denials(input, tree)
     text += security(input.snapshot.actions, tree)
-    text += network(input.snapshot.flows, tree)
+    text += network(input.snapshot, tree)
     text += requests(input)
     text += files(input.snapshot.files, tree)
     text += suggestion(input)
@@ -123,7 +123,8 @@ public enum MarkdownReport {
 
   private static let requestLimit = 30
 
-  private static func network(_ flows: [FlowSummary], _ tree: ProcessTree) -> String {
+  private static func network(_ snapshot: JobSnapshot, _ tree: ProcessTree) -> String {
+    let flows = snapshot.flows
     let remote = flows.filter { $0.kind != .unix }
     if remote.isEmpty { return flows.isEmpty ? "" : "### Network\n\nNone but unix sockets.\n\n" }
     var rows = Rows(budget: networkBytes)
@@ -137,6 +138,7 @@ public enum MarkdownReport {
     }
     return "### Network\n\n| | address | protocol | process | state | sent | received |\n"
       + "|---|---|---|---|---|--:|--:|\n" + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
+      + (FlowText.merging(snapshot).map { $0 + "\n\n" } ?? "")
   }
 
   private static func denials(_ input: ReportInput, _ tree: ProcessTree) -> String {

@@ -116,6 +116,118 @@ import Testing
     #expect(flows.map(\.process) == [1, 1, 2])
   }
 
+  /// `pairs` connections of 101 to 100, which listens, both ends of each; they end a second before the next begins.
+  private func talk(_ job: Job, pairs: Range<UInt64>, port: UInt16 = 8080) {
+    let localhost: [UInt8] = [127, 0, 0, 1]
+    for number in pairs {
+      let client = UInt16(30_000 + number)
+      var end = socket(2 * number, to: localhost, port: port, from: localhost, localPort: client)
+      end.established = 1
+      end.sent = 10
+      end.duration = 50
+      job.send(.connect, 101, body: socket(2 * number, to: localhost, port: port))
+      job.time += 1_000_000_000
+      job.send(.tcpClose, 101, body: end)
+      var accepted = socket(2 * number + 1, to: localhost, port: client, from: localhost, localPort: port)
+      accepted.inbound = 1
+      accepted.established = 1
+      accepted.received = 10
+      accepted.duration = 40
+      job.send(.tcpClose, 100, body: accepted)
+    }
+  }
+
+  private func small(flows: Int) -> Job {
+    let job = Job { $0.limits.flows = flows }
+    job.exec(100, "/bin/server")
+    job.fork(100, 101)
+    return job
+  }
+
+  @Test func equalFlowsAreTakenTogetherWhenTheTableIsFull() throws {
+    let job = small(flows: 64)
+    talk(job, pairs: 1..<1001)
+    let all = small(flows: 4096)
+    talk(all, pairs: 1..<1001)
+    let (some, whole) = (job.snapshot(), all.snapshot())
+    #expect(some.notKept.isEmpty)
+    #expect(some.flowsMerged >= 1900)
+    #expect(whole.flowsMerged == 0)
+    #expect(some.flows.count == 2)
+    for (one, other) in zip(some.flows, whole.flows) {
+      #expect(one.repeats == 999)
+      #expect(one.repeats == other.repeats)
+      #expect(one.sentBytes == other.sentBytes)
+      #expect(one.receivedBytes == other.receivedBytes)
+      #expect(one.durationNanoseconds == other.durationNanoseconds)
+      #expect(one.startedAt == other.startedAt)
+      #expect(one.lastAt == other.lastAt)
+      #expect(one.remoteAddress == other.remoteAddress)
+    }
+  }
+
+  @Test func theWayBetweenTwoProcessesStaysWhenTheirConnectionsAreTakenTogether() throws {
+    let job = small(flows: 64)
+    talk(job, pairs: 1..<301)
+    let snapshot = job.snapshot()
+    let ways = snapshot.edges.channels.filter { $0.kind == .loopback }
+    #expect(!ways.isEmpty)
+    for way in ways { #expect(way.holders.map(\.process) == [2, 1]) }
+    // From the first of all connections to the last.
+    let first = snapshot.flows.map(\.startedAt).min()
+    #expect(ways.map { $0.holders[0].firstOpenedAt }.min() == first)
+  }
+
+  @Test func whatDiffersIsNotTakenTogether() {
+    let job = small(flows: 64)
+    for number in UInt64(1)...300 {
+      job.time += 1_000_000_000
+      job.send(.connect, 101, body: socket(number, port: 443 + UInt16(number % 3)))
+      var end = socket(number, port: 443 + UInt16(number % 3))
+      end.established = number % 2 == 0 ? 1 : 0
+      end.error = number % 2 == 0 ? 0 : 111
+      job.send(.tcpClose, 101, body: end)
+    }
+    let flows = job.snapshot().flows
+    #expect(flows.count == 6)
+    #expect(flows.map(\.repeats) == [49, 49, 49, 49, 49, 49])
+    #expect(Set(flows.map { "\($0.remotePort) \($0.state)" }).count == 6)
+    #expect(job.snapshot().notKept.isEmpty)
+  }
+
+  @Test func openConnectionsAndDifferentOnesAreCountedWhenTheTableIsFull() {
+    let job = small(flows: 64)
+    for number in UInt64(1)...100 {
+      job.time += 1_000_000_000
+      job.send(.connect, 101, body: socket(number))
+    }
+    #expect(job.snapshot().notKept.flows == 36)
+    #expect(job.snapshot().flowsMerged == 0)
+    let other = small(flows: 64)
+    for number in UInt64(1)...100 {
+      other.time += 1_000_000_000
+      other.send(.tcpClose, 101, body: socket(number, port: UInt16(number)))
+    }
+    #expect(other.snapshot().notKept.flows == 36)
+  }
+
+  @Test func socketsWhoseEndNobodyTellsAreTakenTogetherToo() {
+    let job = small(flows: 64)
+    for number in UInt64(1)...1000 {
+      job.time += 1_000_000_000
+      job.send(.udpSend, 101, body: socket(number, port: 53, networkProtocol: 17))
+      var body = mt_unix()
+      body.sock = 5000 + number
+      body.fd = -1
+      job.send(.unixConnect, 101, body: body, strings: [(.path, "/run/app.sock")])
+    }
+    let snapshot = job.snapshot()
+    #expect(snapshot.notKept.isEmpty)
+    #expect(snapshot.flows.map(\.kind) == [.udp, .unix])
+    #expect(snapshot.flows.map(\.repeats) == [999, 999])
+    #expect(snapshot.flows[1].remoteAddress == "/run/app.sock")
+  }
+
   @Test func aNumberThatComesAgainIsAnotherSocket() {
     let job = started()
     job.send(.connect, 100, body: socket(1))

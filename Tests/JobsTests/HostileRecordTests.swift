@@ -118,6 +118,7 @@ import Testing
       $0.listsFilesRead = true
       // With a limit that is met and one that is not.
       if seed % 2 == 0 { $0.limits.files = 30 }
+      if seed % 2 == 1 { $0.limits.flows = 30 }
       if seed == 4 { $0.limits.bytes = 1 << 20 }
     }
     var time: UInt64 = 1 << 40
@@ -143,6 +144,7 @@ import Testing
       #expect(file.versions.isEmpty || file.wasWritten)
       #expect(file.lastClosedAt != nil || !file.lastCloseIsUpperBound)
     }
+    #expect(snapshot.flows.allSatisfy { $0.image == 0 || images.contains($0.image) })
     let channels = Set(snapshot.edges.channels.map(\.id))
     #expect(channels.count == snapshot.edges.channels.count)
     #expect(snapshot.edges.channels.allSatisfy { $0.peer == 0 || channels.contains($0.peer) })

@@ -7,7 +7,7 @@ import Observation
 /// A job fed with records made by hand, one millisecond apart.
 final class Job {
   let state: JobState
-  private(set) var time: UInt64 = 200_000_000_000
+  var time: UInt64 = 200_000_000_000
   static let shell: UInt32 = 100
 
   init(_ change: (inout JobOptions) -> Void = { _ in }) {

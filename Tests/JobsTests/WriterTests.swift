@@ -342,4 +342,21 @@ import Testing
     job.exec(101, "/bin/late", ["late"])
     #expect(job.process(101)?.images.map(\.executable.text) == ["/bin/late"])
   }
+
+  @Test func imagesThatTakeTurnsNeedNoMoreRoomThanThereIs() {
+    let job = Job { $0.limits.bytes = 1 << 20 }
+    job.exec(100, "/bin/sh")
+    job.fork(100, 101)
+    let file = Job.File(1)
+    for _ in 0..<50_000 {
+      job.open(100, "/w", "shared", file)
+      job.open(101, "/w", "shared", file)
+    }
+    #expect(job.state.bytes < 1 << 20)
+    #expect(job.snapshot().notKept.isEmpty)
+    // An image that never used the file finds no room.
+    job.fork(100, 102)
+    job.open(102, "/w", "shared", file)
+    #expect(job.snapshot().notKept.accesses == 1)
+  }
 }

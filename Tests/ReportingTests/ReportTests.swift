@@ -134,6 +134,25 @@ struct JSONReportTests {
     #expect(Judgement(of: input).reasons[0].sentence == "For 1 file there was no time or place to be hashed.")
   }
 
+  @Test("says that equal connections were taken together, and is complete")
+  func mergedFlows() throws {
+    var input = Sample.input()
+    let plain = try StrictJSON.parse(JSONReport.write(input))
+    #expect(plain["sensor"]?["fold"]?["flowsMerged"] == nil)
+    #expect(plain["network"]?.array?.allSatisfy { $0["lastAt"] == nil } == true)
+    input.snapshot.flowsMerged = 737_856
+    input.snapshot.flows[0].repeats = 737_856
+    input.snapshot.flows[0].lastAt = input.snapshot.flows[0].startedAt + 1_000_000_000
+    let report = try StrictJSON.parse(JSONReport.write(input))
+    #expect(report["verdict"]?.string == "clean")
+    #expect(report["sensor"]?["fold"]?["flowsMerged"]?.number == 737_856)
+    #expect(report["network"]?.array?[0]["repeats"]?.number == 737_856)
+    #expect(report["network"]?.array?[0]["lastAt"]?.string != report["network"]?.array?[0]["startedAt"]?.string)
+    for text in [MarkdownReport.write(input).text, HTMLReport.write(input).text] {
+      #expect(text.contains("737,856 are told together with equal ones"))
+    }
+  }
+
   @Test("gives the bytes of names that are not UTF-8")
   func base64() throws {
     var input = Sample.input()
