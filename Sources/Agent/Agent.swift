@@ -4,6 +4,7 @@ internal import Glibc
 internal import KernelABI
 public import KernelSensor
 public import Observation
+internal import Policy
 internal import Recording
 internal import Reporting
 internal import Supervision
@@ -67,6 +68,8 @@ public struct Agent {
           + "processes that live; \(lost) records that nobody read were dropped")
     }
     let sensor = try Sensor(options: sensorOptions)
+    try sensor.shield(.directory(directory))
+    for path in [Policy.nodeDirectory] + configuration.files { try sensor.shield(path: path) }
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
     let preparer = try terms.map { try PolicyPreparer($0, keepsRepositories: policies.keepsRepositories) }
     try preparer?.start()
@@ -94,6 +97,12 @@ public struct Agent {
     var server: ControlServer
     do {
       server = try ControlServer(path: configuration.socket)
+    } catch {
+      end(reader, worker)
+      throw error
+    }
+    do {
+      try sensor.shield(path: configuration.socket)
     } catch {
       end(reader, worker)
       throw error

@@ -22,7 +22,9 @@ internal import Supervision
 extension AgentConfiguration {
   /// Reads a file, all of it or nothing.
   public static func read(_ path: String) throws(ConfigurationError) -> AgentConfiguration {
-    try form.read(path: path)
+    var configuration = try form.read(path: path)
+    configuration.file = path
+    return configuration
   }
 
   /// The JSON schema of such a file.

@@ -67,8 +67,13 @@ public struct AgentConfiguration: Sendable {
   public var keepsRepositoryPolicies = false
   /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.
   public var beginsHere = false
+  /// The file that this was read from.
+  public var file: String?
 
   public init() {}
+
+  /// Files that say what this agent does.
+  var files: [String] { (file.map { [$0] } ?? []) + policies.map(\.file) }
 
   /// All names of environment variables whose values may be stored.
   public var storedVariables: [String] {

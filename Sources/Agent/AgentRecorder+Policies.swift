@@ -11,13 +11,13 @@ extension AgentRecorder {
   /// The agent does not own where a job writes: what was stopped is said in the agent's own log.
   @inline(never)
   func tell(_ record: RecordView, of job: Place) {
-    guard record.denialEffect != .observed, job.pointee.told <= Self.toldLimit, let policy = job.pointee.policy.inForce,
-      AgentLog.isReady
-    else { return }
+    guard record.denialEffect != .observed, job.pointee.told <= Self.toldLimit, AgentLog.isReady else { return }
+    let policy = job.pointee.policy.inForce
+    guard policy != nil || record.denialSection == .selfProtection else { return }
     job.pointee.told += 1
     let whose = "job \(job.pointee.identifier.prefix(8)) of \(job.pointee.facts.rule)"
     guard job.pointee.told <= Self.toldLimit else {
-      return settings.log.tell("\(whose): more is stopped by the policy; see its report")
+      return settings.log.tell("\(whose): more is stopped; see its report")
     }
     settings.log.tell("\(whose): \(job.pointee.recorder.sentence(ofDenial: record, policy))")
   }

@@ -1,6 +1,8 @@
+#define _GNU_SOURCE
 #include "include/bpffs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -34,4 +36,11 @@ int mt_bpffs_mount(void)
 	if (!is_machines())
 		return -EXDEV;
 	return mount("bpf", MT_BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") ? -errno : 0;
+}
+
+int mt_open_place(const char *path)
+{
+	int descriptor = open(path, O_PATH | O_CLOEXEC);
+
+	return descriptor < 0 ? -errno : descriptor;
 }

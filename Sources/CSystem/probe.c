@@ -272,6 +272,7 @@ int mt_deed(enum mt_deed deed)
 	case MT_DEED_DESCRIPTORS: return mt_deed_descriptors();
 	case MT_DEED_NAMES: return mt_deed_names();
 	case MT_DEED_ACCESS:
+	case MT_DEED_SIGNAL:
 	case MT_DEED_MEMORY:
 	case MT_DEED_RIGHTS:
 	case MT_DEED_SYSTEM:

@@ -13,6 +13,8 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -100,6 +102,36 @@ static int ask_for_modules_and_namespaces(void)
 	return syscall(SYS_unshare, 0) ? -errno : 0;
 }
 
+static int signal_oneself(void)
+{
+	struct rlimit limit;
+	int ends[2];
+
+	signal(SIGURG, SIG_IGN);
+	if (kill(getpid(), SIGURG) || getrlimit(RLIMIT_CORE, &limit) || setrlimit(RLIMIT_CORE, &limit))
+		return errno;
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+		return errno;
+	if (fcntl(ends[0], F_SETOWN, getpid()) || fcntl(ends[0], F_SETSIG, SIGURG) || fcntl(ends[0], F_SETFL, O_ASYNC))
+		return errno;
+	return write(ends[1], "", 1) == 1 ? 0 : errno;
+}
+
+static int make_program(void)
+{
+	/* r0 = 0; exit */
+	static const struct bpf_insn nothing[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr attributes = {
+		.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+		.insns = (unsigned long)nothing,
+		.insn_cnt = sizeof(nothing) / sizeof(nothing[0]),
+		.license = (unsigned long)"GPL",
+	};
+	int program = syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof(attributes));
+
+	return program < 0 ? -errno : close(program);
+}
+
 static int make_map(void)
 {
 	union bpf_attr attributes = {
@@ -107,7 +139,7 @@ static int make_map(void)
 	};
 	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof(attributes));
 
-	return map < 0 ? -errno : close(map);
+	return map < 0 || close(map) ? -errno : make_program();
 }
 
 /*
@@ -159,6 +191,7 @@ int mt_deed_security(enum mt_deed deed)
 {
 	switch (deed) {
 	case MT_DEED_ACCESS: return in_child(look_into_own_child);
+	case MT_DEED_SIGNAL: return in_child(signal_oneself);
 	case MT_DEED_MEMORY: return map_memory();
 	case MT_DEED_RIGHTS: return in_child(set_own_rights);
 	case MT_DEED_SYSTEM: return ask_for_modules_and_namespaces();

@@ -18,8 +18,12 @@ public struct JobSnapshot: Sendable {
   public var actions: [SecurityAction] = []
   /// What the policy does not allow, in order of the first.
   public var denials: [DenialSummary] = []
-  /// Of what the policy stopped, by preventing it or killing who did it.
+  /// Of what the policy stopped, and martlet to protect itself, by preventing it or killing who did it.
   public var stopped: UInt64 = 0
+  /// Of these, those to protect itself, as far as ``denials`` has them.
+  public var stoppedForItself: UInt64 {
+    denials.reduce(0) { $1.section == .selfProtection && $1.effect != .observed ? $0 &+ $1.count : $0 }
+  }
   /// Records folded, of all types.
   public var records: UInt64 = 0
   /// Successful opens seen by the fold, and how many distinct files they named.

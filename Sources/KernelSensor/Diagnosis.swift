@@ -49,9 +49,11 @@ public struct Diagnosis: Sendable {
   }
   /// The tier that was asked for.
   public var forcedTier: HookTier?
-  /// Why there is no sensor.
+  /// What becomes of what jobs do to martlet itself; nil: there is no sensor.
+  public var selfProtection: Sensor.SelfProtection?
   /// What keeps each rule of the policy that was asked about.
   public var enforcement: [RuleEnforcement] = []
+  /// Why there is no sensor.
   public var error: SensorError?
 
   /// Whether a run here would see all that martlet has programs for.
@@ -110,6 +112,7 @@ extension Sensor {
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }
+      diagnosis.selfProtection = sensor.selfProtection
       if let policy { diagnosis.enforcement = sensor.enforcement(of: policy) }
     } catch {
       diagnosis.error = error

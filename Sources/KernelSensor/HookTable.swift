@@ -29,7 +29,7 @@ struct HookFunction: Sendable, Equatable {
     init(stringLiteral program: String) { self.init(program) }
   }
 
-  /// `process`, `file`, `bytes`, `hashes`, `path`, `flow`, `network`, `security`, `io_uring`, `policy`.
+  /// `process`, `file`, `bytes`, `hashes`, `path`, `flow`, `network`, `security`, `io_uring`, `policy`, `self-protection`.
   var family: String
   /// What it is, within its family.
   var name: String
@@ -61,7 +61,7 @@ struct HookFunction: Sendable, Equatable {
 extension HookFunction {
   /// All of them. To add a tier to a function, write its programs and put their names in front of those that are
   /// worse, and what makes them run into ``ProgramName/deed``.
-  static let table: [HookFunction] = observing + guarding
+  static let table: [HookFunction] = observing + guarding + shielding
 
   private static let observing: [HookFunction] = [
     HookFunction("process", "fork", .required, ["sched_process_fork"]),

@@ -23,7 +23,7 @@ final class LoadedObjects {
   private(set) var hooks: [Hook] = []
   /// The maps that objects share, by name. The descriptors belong to the object that made the map.
   private(set) var maps: [String: Int32] = [:]
-  private var objects: [(name: String, handle: OpaquePointer)] = []
+  private(set) var objects: [(name: String, handle: OpaquePointer)] = []
   var links: [(program: String, link: OpaquePointer)] = []
   private var isPreemptible = true
   /// Where links have names, see ``pin(in:maps:)``.
@@ -292,6 +292,7 @@ extension LoadedObjects {
         advice: Sensor.rejectionAdvice)
     }
     links.append((name, link))
+    if let map = maps["shield_objects"], let number = try Self.number(of: link) { try Sensor.shield(number, in: map) }
     if let pinnedIn { _ = try pin(name, link, in: pinnedIn) }
   }
 
@@ -481,8 +482,10 @@ extension LoadedObjects {
   /// Runs a program that is not attached, if it is loaded.
   ///
   /// - Parameter argument: what it finds at the beginning of its context; before 5.17 it reads that
-  func call(_ name: String, _ argument: UInt64 = 0) throws(SensorError) {
-    guard let program = programs.first(where: { $0.name.name == name }) else { return }
+  /// - Returns: what it returned, 0 if it is not loaded
+  @discardableResult
+  func call(_ name: String, _ argument: UInt64 = 0) throws(SensorError) -> UInt32 {
+    guard let program = programs.first(where: { $0.name.name == name }) else { return 0 }
     var options = bpf_test_run_opts()
     options.sz = MemoryLayout<bpf_test_run_opts>.size
     let result = withUnsafeBytes(of: argument) { context in
@@ -491,5 +494,6 @@ extension LoadedObjects {
       return bpf_prog_test_run_opts(bpf_program__fd(program.handle), &options)
     }
     if result != 0 { throw .systemCall("Could not run the program \(name)", errno: -result) }
+    return options.retval
   }
 }

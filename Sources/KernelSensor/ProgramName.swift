@@ -98,7 +98,10 @@ struct ProgramName: Sendable, Hashable {
       "security_capset":
       MT_DEED_RIGHTS
     case "__x64_sys_init_module", "__x64_sys_finit_module", "__x64_sys_unshare", "__x64_sys_setns": MT_DEED_SYSTEM
-    case "bpf", "security_bpf": MT_DEED_BPF
+    case "bpf", "security_bpf", "bpf_map", "security_bpf_map", "bpf_prog", "security_bpf_prog": MT_DEED_BPF
+    case "task_kill", "security_task_kill", "task_setrlimit", "security_task_setrlimit", "file_send_sigiotask",
+      "security_file_send_sigiotask", "signal_generate":
+      MT_DEED_SIGNAL
     case "sb_mount", "security_sb_mount", "sb_umount", "security_sb_umount", "sb_pivotroot", "security_sb_pivotroot",
       "move_mount", "security_move_mount":
       MT_DEED_MOUNT

@@ -68,6 +68,8 @@ public final class Sensor {
   var policiesOfSlots: [UInt16: UInt32] = [:]
   /// Whether the kernel side notes what jobs write.
   var notesWrites = false
+  /// What ``shield(path:)`` has opened.
+  var shieldedPlaces: [Int32] = []
   /// Numbers that were given last.
   var lastPolicy: UInt32 = 0
   var lastNetworkSet: UInt32 = 0
@@ -145,6 +147,11 @@ public final class Sensor {
     rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
     if options.outlives { pins = try PinnedSensor(objects) }
     if options.names || options.enforces { try placeResolvers(Resolvers.ofThisMachine, of: 0) { _ in } }
+    try shieldItself()
+  }
+
+  deinit {
+    for place in shieldedPlaces { close(place) }
   }
 
   private struct Assembly {
@@ -301,7 +308,10 @@ public final class Sensor {
 extension Sensor {
   /// The programs of old kernels cannot go through a map: they are called for each flow, and take it out.
   private func tellOpenFlows() throws(SensorError) {
-    if features.contains(.loops) { return try objects.call("tell_open_flows") }
+    if features.contains(.loops) {
+      try objects.call("tell_open_flows")
+      return
+    }
     let sockets = try objects.map("sockets")
     var key: UInt64 = 0
     var last: UInt64?

@@ -1,12 +1,14 @@
 public import KernelABI
 
-/// What a policy speaks of: `enum mt_section`.
+/// What a policy speaks of, and what is kept without one: `enum mt_section`.
 @frozen public enum PolicySectionKind: UInt8, CaseIterable, Sendable {
   case network = 0
   case exec = 1
   case files = 2
   case memory = 3
   case system = 4
+  /// Of no policy: what jobs do to martlet itself.
+  case selfProtection = 5
 
   /// The name in every output, and in a policy's file.
   public var name: String {
@@ -16,6 +18,7 @@ public import KernelABI
     case .files: "files"
     case .memory: "memory"
     case .system: "system"
+    case .selfProtection: "self-protection"
     }
   }
 }
@@ -61,6 +64,9 @@ public enum DeniedOperation {
     case MT_OP_TRUNCATE: "truncate"
     case MT_OP_ATTRIBUTES: "attributes"
     case MT_OP_MAP: "map"
+    case MT_OP_SIGNAL: "signal"
+    case MT_OP_LIMIT: "resource_limit"
+    case MT_OP_OBJECT: "bpf_object"
     default:
       SecurityKind(rawValue: operation &- UInt16(MT_OP_SECURITY.rawValue))?.name ?? "operation_\(operation)"
     }

@@ -11,7 +11,9 @@ public struct PolicyRefusal: Error, Sendable, Equatable, CustomStringConvertible
 
 extension Policy {
   /// What root lays down for all jobs of the machine: a job's own policy can narrow it only.
-  public static let nodePath = "/etc/martlet/policy.yaml"
+  public static let nodePath = nodeDirectory + "/policy.yaml"
+  /// Where what root says about martlet lies.
+  public static let nodeDirectory = "/etc/martlet"
 
   /// The machine's policy; nil: it has none.
   public static func ofNode() throws(PolicyRefusal) -> Policy? {

@@ -3,17 +3,20 @@ internal import KernelABI
 public import Observation
 public import Reporting
 
-/// What a policy stopped, in a line for a log: what, by which rule, and how to allow it.
+/// What a policy, or martlet's self-protection, stopped, in a line for a log: what, by which rule, and how to allow it.
 public enum DenialSentence {
   public static func text(
-    _ record: RecordView, _ applied: borrowing Applied, _ policy: ReportInput.PolicyInForce
+    _ record: RecordView, _ applied: borrowing Applied, _ policy: ReportInput.PolicyInForce?
   ) -> String {
     let body = record.denial
     let host = String(decoding: applied.detail, as: UTF8.self)
     let path = String(decoding: applied.path, as: UTF8.self)
     let address = address(body)
     let section = record.denialSection?.name ?? "policy"
-    let place = policy.lines[body.rule].map { "\(policy.file):\($0)" } ?? "the default of its section \(section)"
+    let isOwn = record.denialSection == .selfProtection
+    let line = isOwn ? nil : policy?.lines[body.rule]
+    let otherwise = isOwn ? section : "the default of its section \(section)"
+    let place = line.map { "\(policy?.file ?? ""):\($0)" } ?? otherwise
     var object = [host, address.map { host.isEmpty ? $0 : "(\($0))" } ?? "", path].filter { !$0.isEmpty }
     if object.isEmpty, body.target_tgid != 0 { object = ["process \(body.target_tgid)"] }
     let verb = record.denialEffect == .killed ? "killed for" : "denied"

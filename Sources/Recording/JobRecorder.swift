@@ -176,7 +176,7 @@ public struct JobRecorder: ~Copyable {
   }
 
   /// The denial that was just taken, in words for a log.
-  public func sentence(ofDenial record: RecordView, _ policy: ReportInput.PolicyInForce) -> String {
+  public func sentence(ofDenial record: RecordView, _ policy: ReportInput.PolicyInForce?) -> String {
     DenialSentence.text(record, state.applied, policy)
   }
 

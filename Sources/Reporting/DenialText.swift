@@ -23,14 +23,20 @@ enum DenialText {
 
   /// What decided: a rule by its place, or the section's default.
   static func rule(_ denial: DenialSummary, _ policy: ReportInput.PolicyInForce?) -> String {
+    if denial.section == .selfProtection { return PolicySectionKind.selfProtection.name }
     guard denial.rule != 0 else { return "\(denial.section?.name ?? "policy") default" }
     guard let policy, let line = policy.lines[denial.rule] else { return "rule \(denial.rule)" }
     return "\(policy.file):\(line)"
   }
 
+  /// Of the section that has them.
+  static func heading(_ input: ReportInput) -> StaticString {
+    input.snapshot.denials.allSatisfy { $0.section == .selfProtection } ? "Self-protection" : "Policy"
+  }
+
   static func effect(_ denial: DenialSummary) -> String {
     switch denial.effect {
-    case .observed: "would be denied"
+    case .observed: denial.section == .selfProtection ? "done" : "would be denied"
     case .prevented: "prevented"
     case .killed: denial.section == .exec ? "killed before it ran" : "killed, may have been done"
     }

@@ -5,9 +5,10 @@ extension HTMLReport {
   static func writeDenials(_ input: ReportInput, _ tree: ProcessTree, to html: inout HTMLOutput) {
     let denials = input.snapshot.denials
     if denials.isEmpty { return }
-    heading("Policy", denials.count, to: &html)
-    html.markup("<p class=\"hint\">What the policy does not allow, and what became of it. Each is told once for a ")
-    html.markup("program and rule, however often it was tried.</p>\n<div class=\"scroll\"><table>\n<thead><tr>")
+    heading(DenialText.heading(input), denials.count, to: &html)
+    html.markup("<p class=\"hint\">What the policy does not allow, or what would have hurt martlet itself, and what ")
+    html.markup("became of it. Each is told once for a program and rule, however often it was tried.</p>\n")
+    html.markup("<div class=\"scroll\"><table>\n<thead><tr>")
     html.markup(
       "<th class=\"num\">After</th><th>What</th><th>To what</th><th>Process</th><th>Rule</th><th>Effect</th></tr></thead>"
     )

@@ -153,7 +153,7 @@ public enum MarkdownReport {
           + " | \(MarkdownText.code(DenialText.rule(denial, input.policy), limit: 80))"
           + " | \(DenialText.effect(denial)) |\n")
     }
-    return "### Policy\n\n| what | to what | process | rule | effect |\n|---|---|---|---|---|\n"
+    return "### \(DenialText.heading(input))\n\n| what | to what | process | rule | effect |\n|---|---|---|---|---|\n"
       + rows.text { "\nand \($0) more, see report.html or report.json\n" } + "\n"
   }
 

@@ -47,7 +47,7 @@ public enum TerminalSummary {
       let name = tree.label(ofProcess: denial.process)
       let text =
         "\(denial.operation) \(object) by \(name): \(DenialText.effect(denial)), \(DenialText.rule(denial, input.policy))"
-      row("policy", safe(text, width + 40))
+      row(denial.section == .selfProtection ? "itself" : "policy", safe(text, width + 40))
     }
     let others = input.snapshot.denials.count - maximumRemotes
     if others > 0 { lines.append("             and \(Units.grouped(others)) more") }

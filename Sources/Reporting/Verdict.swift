@@ -7,7 +7,7 @@ public enum Verdict: String, Sendable, CaseIterable, Comparable {
   case clean
   /// A rule matched.
   case findings
-  /// The policy stopped something.
+  /// The policy stopped something, or martlet what would have hurt itself.
   case blocked
   /// Some of what happened is not in the evidence: no statement about the rest can be made.
   case incomplete
@@ -47,8 +47,14 @@ public struct Judgement: Sendable, Equatable {
 
   public init(of input: ReportInput) {
     var reasons = Self.gaps(in: input).map { Reason(verdict: .incomplete, sentence: $0) }
-    if input.snapshot.stopped > 0 {
-      let sentence = "The policy stopped \(Units.count(input.snapshot.stopped, "action", "actions"))."
+    let own = input.snapshot.stoppedForItself
+    if input.snapshot.stopped > own {
+      let sentence = "The policy stopped \(Units.count(input.snapshot.stopped - own, "action", "actions"))."
+      reasons.append(Reason(verdict: .blocked, sentence: sentence))
+    }
+    if own > 0 {
+      let verb = own == 1 ? "was" : "were"
+      let sentence = "\(Units.count(own, "action", "actions")) against martlet itself \(verb) stopped."
       reasons.append(Reason(verdict: .blocked, sentence: sentence))
     }
     if input.findings > 0 {

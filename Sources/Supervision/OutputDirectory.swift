@@ -139,6 +139,9 @@ public final class OutputDirectory {
     try Self.copy(source, upTo: bytes, to: create(name), name: name)
   }
 
+  /// Of the directory as it grows; stays this object's.
+  public var descriptor: Int32 { directory }
+
   /// What the report is to be called, as ``publish()`` tells it unless something else is there.
   public var path: String { shownPath(of: name) }
 

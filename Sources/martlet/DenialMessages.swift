@@ -4,14 +4,14 @@ import Observation
 import Recording
 import Reporting
 
-/// Tells people in the job's log what its policy stopped, a line each: what, which rule, and how to allow it. For the
-/// reader's thread: where nobody takes the lines they are left out, as the report has everything.
+/// Tells people in the job's log what its policy, or martlet to protect itself, stopped, a line each: what, which rule,
+/// and how to allow it. For the reader's thread: where nobody takes the lines they are left out, as the report has everything.
 struct DenialMessages {
-  let policy: ReportInput.PolicyInForce
+  let policy: ReportInput.PolicyInForce?
   private var told = 0
   private static let limit = 50
 
-  init(_ policy: ReportInput.PolicyInForce) { self.policy = policy }
+  init(_ policy: ReportInput.PolicyInForce?) { self.policy = policy }
 
   mutating func take(_ record: RecordView, _ applied: borrowing Applied) {
     guard record.type == .denial, record.denialEffect != .observed, told <= Self.limit else { return }
@@ -21,6 +21,6 @@ struct DenialMessages {
     told += 1
     Message.say(
       told > Self.limit
-        ? "more is stopped by the policy; see the report" : DenialSentence.text(record, applied, policy))
+        ? "more is stopped; see the report" : DenialSentence.text(record, applied, policy))
   }
 }

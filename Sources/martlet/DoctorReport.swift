@@ -31,6 +31,7 @@ enum DoctorReport {
         text += "  \(padded(control.name, 16)) \(padded(control.strength.rawValue, 7)) \(control.means)\(note)\n"
       }
     }
+    if let protection = diagnosis.selfProtection { text += "\n\(sentence(protection))\n" }
     if let policy {
       text += "\nWhat keeps the policy \(policy.inForce.file) here:\n"
       for row in diagnosis.enforcement {
@@ -44,6 +45,16 @@ enum DoctorReport {
     }
     text += "\n" + verdict(diagnosis)
     return Array(text.utf8)
+  }
+
+  private static func sentence(_ protection: Sensor.SelfProtection) -> String {
+    switch protection {
+    case .prevented: "What jobs do to martlet itself is refused here, to root's too."
+    case .killed:
+      "What jobs do to martlet itself cannot be refused here: who does it is killed, but a job that is root can kill "
+        + "martlet first. Run jobs as another user."
+    case .none: "Nothing keeps jobs that are root off martlet here. Run jobs as another user."
+    }
   }
 
   private static func line(_ function: Diagnosis.Function, _ forced: HookTier?) -> String {
@@ -115,6 +126,8 @@ enum DoctorReport {
       json.member("version", Version.current)
       json.newLine()
       json.member("complete", diagnosis.isComplete)
+      json.newLine()
+      json.member(named: "selfProtection", diagnosis.selfProtection?.rawValue)
       json.newLine()
       json.object("kernel") { json in
         json.member("release", diagnosis.kernelRelease)

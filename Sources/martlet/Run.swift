@@ -135,6 +135,8 @@ struct Run {
     sensorOptions.enforces = policy != nil
     sensorOptions.outlives = policy?.policy.onSensorError == .closed
     let sensor = try Sensor(options: sensorOptions)
+    try sensor.shield(.directory(directory.descriptor))
+    try sensor.shield(path: Policy.nodeDirectory)
     if let policy { try check(policy, sensor) }
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
@@ -162,7 +164,7 @@ struct Run {
     let metrics = try exporter.map { try RunMetricsExport($0, report: report, first: sensor.status()) }
     let pipeline = Pipeline(
       sensor: sensor, sensorOptions: self.sensor, options: jobOptions, log: log, hasher: hasher,
-      prober: prober, denials: policy.map { DenialMessages($0.inForce) }, aftermath: aftermath,
+      prober: prober, denials: DenialMessages(policy?.inForce), aftermath: aftermath,
       onStatus: metrics.map { $0.publish })
     try hasher?.start()
     try prober?.start()

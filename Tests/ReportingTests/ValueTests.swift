@@ -61,6 +61,30 @@ struct VerdictTests {
     #expect(judgement.reasons.allSatisfy { $0.sentence.last == "." })
   }
 
+  @Test("what was done to martlet itself is no doing of a policy")
+  func selfProtection() {
+    var own = DenialSummary()
+    own.section = .selfProtection
+    own.operation = "signal"
+    own.effect = .prevented
+    var input = Sample.input()
+    input.snapshot.stopped = 1
+    input.snapshot.denials = [own]
+    #expect(Judgement(of: input).verdicts == [.blocked])
+    #expect(Judgement(of: input).reasons.map(\.sentence) == ["1 action against martlet itself was stopped."])
+    #expect(DenialText.rule(own, nil) == "self-protection")
+    #expect("\(DenialText.heading(input))" == "Self-protection")
+    input.snapshot.stopped = 3
+    var sentences = Judgement(of: input).reasons.map(\.sentence)
+    #expect(sentences == ["The policy stopped 2 actions.", "1 action against martlet itself was stopped."])
+    // Of two unlike ones a section for both is the policy's.
+    own.section = .files
+    input.snapshot.denials.append(own)
+    sentences = Judgement(of: input).reasons.map(\.sentence)
+    #expect(sentences.count == 2)
+    #expect("\(DenialText.heading(input))" == "Policy")
+  }
+
   @Test("a loss is given in numbers")
   func sentence() {
     var input = Sample.input()

@@ -10,4 +10,7 @@
  */
 int mt_bpffs_mount(void);
 
+/* A descriptor that only says which file has this name, a link's target if it is one; a negative errno. */
+int mt_open_place(const char *path);
+
 #endif

@@ -30,10 +30,11 @@ enum mt_deed {
 	MT_DEED_MEMORY,   /* memory is mapped and protected in another way */
 	MT_DEED_RIGHTS,   /* a child sets the users, groups and capabilities that it has */
 	MT_DEED_SYSTEM,   /* modules and namespaces are asked for that are not there */
-	MT_DEED_BPF,      /* a BPF map is made and closed */
+	MT_DEED_BPF,      /* a BPF map and a program are made and closed */
 	MT_DEED_MOUNT,    /* a child mounts and unmounts in a namespace of its own */
 	MT_DEED_COMPAT,   /* a child makes 32-bit calls that are refused */
 	MT_DEED_CGROUP,   /* a cgroup is made and removed */
+	MT_DEED_SIGNAL,   /* a child signals itself, also by a file, with what it ignores, and sets a limit to what it is */
 	MT_DEED_CONNECTION, /* a connection on 127.0.0.1 is made, used, and reset by one end */
 };
 

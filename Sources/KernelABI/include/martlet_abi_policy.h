@@ -24,6 +24,8 @@ enum mt_section {
 	MT_SECTION_MEMORY = 3,
 	MT_SECTION_SYSTEM = 4,
 	MT_SECTION_COUNT = 5,
+	/* Of no policy: what keeps jobs off martlet itself. */
+	MT_SECTION_SELF = 5,
 };
 
 /* What was done about it. */
@@ -54,6 +56,9 @@ enum mt_operation {
 	MT_OP_TRUNCATE = 39,
 	MT_OP_ATTRIBUTES = 40,   /* mode, owner */
 	MT_OP_MAP = 41,          /* mapped to be written */
+	MT_OP_SIGNAL = 48,       /* to martlet, as the next two: from here on */
+	MT_OP_LIMIT = 49,        /* prlimit */
+	MT_OP_OBJECT = 50,       /* hold of a program, map or link */
 	MT_OP_SECURITY = 64,
 };
 
@@ -172,6 +177,25 @@ struct mt_policy_rule {
 	mt_u8 reserved[3];
 };
 
+/* What a file of martlet's is to the shield; the greater says more. */
+enum mt_shield {
+	MT_SHIELD_ABOVE = 1, /* a directory that one of the others is below: it may not be renamed */
+	MT_SHIELD_FILE = 2,  /* it may not be changed… */
+	MT_SHIELD_BELOW = 3, /* …nor what is in it */
+};
+
+enum mt_object_kind {
+	MT_OBJECT_PROGRAM = 1,
+	MT_OBJECT_MAP = 2,
+	MT_OBJECT_LINK = 3,
+};
+
+/* Something of martlet's in the kernel, by its number there. */
+struct mt_bpf_object {
+	mt_u32 kind; /* enum mt_object_kind */
+	mt_u32 id;
+};
+
 /*
  * Something that a policy does not allow, or only observes: told once for each (image, operation, rule, target). NAME:
  * the host, if one is known, or what a daemon's socket is called; PATH: the file, whole; COMM: of a protected process.
@@ -188,7 +212,7 @@ struct mt_denial {
 	mt_u16 port;
 	mt_u16 protocol;
 	mt_u16 type;
-	mt_u32 target_tgid;      /* memory: whose */
+	mt_u32 target_tgid;      /* memory, and martlet's process: whose */
 	mt_u64 target_start;
 	mt_u64 sock;
 	mt_u8 remote[16];

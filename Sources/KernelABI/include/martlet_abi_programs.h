@@ -21,6 +21,9 @@ enum mt_typed {
 	MT_TYPED_ACCEPT = 8,
 	MT_TYPED_SOCKET = 16,
 	MT_TYPED_PATH = 32,
+	MT_TYPED_SHIELD_PROCESS = 64,
+	MT_TYPED_SHIELD_FILES = 128,
+	MT_TYPED_SHIELD_OBJECTS = 256,
 };
 
 /* Values in `.rodata.config` of every object, set by user space before the load. */

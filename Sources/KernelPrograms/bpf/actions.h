@@ -8,6 +8,8 @@
 #include "security_types.h"
 #include "syscalls.h"
 
+#define PROC_SUPER_MAGIC 0x9fa0
+
 /* How an action ended, where that is known. */
 struct outcome {
 	long result;
@@ -87,6 +89,14 @@ static __always_inline struct task_struct *task_of(struct pid *pid)
 	struct hlist_node *node = pid ? READ(pid, struct pid, tasks[0].first) : 0;
 
 	return node ? (struct task_struct *)((__u8 *)node - bpf_core_field_offset(struct task_struct, pid_links)) : 0;
+}
+
+/* The process whose file of /proc this is. */
+static __always_inline struct task_struct *proc_task(struct file *file)
+{
+	__u8 *inode = (__u8 *)READ(file, struct file, f_inode);
+
+	return task_of(READ(inode - bpf_core_field_offset(struct proc_inode, vfs_inode), struct proc_inode, pid));
 }
 
 /* One step down the kernel's table of a pid namespace, a tree of nodes with 64 places each. */

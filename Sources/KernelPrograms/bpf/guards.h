@@ -59,6 +59,29 @@ static __always_inline const struct mt_policy *guarding(__u32 flags)
 	return policy && policy->id && (policy->flags & flags) ? policy : 0;
 }
 
+static __always_inline struct mt_inode_key inode_key(__u32 whose, struct inode *inode)
+{
+	struct super_block *sb = READ(inode, struct inode, i_sb);
+
+	return (struct mt_inode_key){
+		.ino = READ(inode, struct inode, i_ino),
+		.dev = READ(sb, struct super_block, s_dev),
+		.policy = whose,
+	};
+}
+
+/*
+ * Takes a scratch slot to look at paths in, and for the record that may come of it: it is to be sent or released. If
+ * there is none that is counted as a denial lost, as one may be.
+ */
+static __always_inline int look(struct record *record, const struct actor *actor)
+{
+	if (begin(record, MT_DENIAL, MT_CRITICAL, sizeof(struct mt_denial), actor))
+		return 1;
+	COUNT(MT_DENIAL, seen);
+	return 0;
+}
+
 /*
  * Does what a verdict that does not allow says, and returns what that is, enum mt_effect. A process that cannot be
  * killed, as the kernel says, is told of.

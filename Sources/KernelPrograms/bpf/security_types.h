@@ -45,6 +45,23 @@ struct ns_common___typed {
 	__u32 ns_type;
 };
 
+struct bpf_map {
+	__u32 id;
+};
+struct bpf_prog_aux {
+	__u32 id;
+};
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+struct bpf_link {
+	__u32 id;
+};
+
+struct kernel_siginfo {
+	int si_code;
+};
+
 #pragma clang attribute pop
 
 #endif

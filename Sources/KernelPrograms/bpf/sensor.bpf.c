@@ -30,5 +30,6 @@
 #include "families/guard_system.h"
 #include "families/guard_sockets.h"
 #include "families/guard_calls.h"
+#include "families/guard_self.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Files by descriptor: the one hook on the end of system calls, and opens, closes, copies of descriptors. */
 #include "opens.h"
-#include "actions.h"
+#include "shield.h"
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
@@ -169,6 +169,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	}
 	file = config.typed & MT_TYPED_OPEN ? file_of(task, (__u32)ret) : opened(task, tag, &done, ret);
+	if (!(config.typed & MT_TYPED_SHIELD_FILES) && file && (READ(file, struct file, f_mode) & MT_FMODE_WRITE))
+		shield_open((__u64)file, 0);
 	if (file && may_be_memory(file))
 		bpf_tail_call(ctx, &handlers, MT_HANDLER_ACCESS);
 	return 0;

@@ -28,17 +28,6 @@ struct {
 	__type(value, __u32); /* i_generation */
 } policy_writes SEC(".maps");
 
-static __always_inline struct mt_inode_key inode_key(__u32 whose, struct inode *inode)
-{
-	struct super_block *sb = READ(inode, struct inode, i_sb);
-
-	return (struct mt_inode_key){
-		.ino = READ(inode, struct inode, i_ino),
-		.dev = READ(sb, struct super_block, s_dev),
-		.policy = whose,
-	};
-}
-
 static __always_inline void note_written(const struct mt_policy *policy, struct inode *inode)
 {
 	struct mt_inode_key key = inode_key(policy->writer, inode);

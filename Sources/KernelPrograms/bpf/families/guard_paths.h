@@ -280,18 +280,6 @@ static __always_inline struct verdict rule_verdict(const struct mt_policy *polic
 	return rule ? (struct verdict){.rule = rule->number, .action = rule->action} : otherwise;
 }
 
-/*
- * Takes a scratch slot to look at paths in, and for the record that may come of it: it is to be sent or released. If
- * there is none that is counted as a denial lost, as one may be.
- */
-static __always_inline int look(struct record *record, const struct actor *actor)
-{
-	if (begin(record, MT_DENIAL, MT_CRITICAL, sizeof(struct mt_denial), actor))
-		return 1;
-	COUNT(MT_DENIAL, seen);
-	return 0;
-}
-
 /* The policy of a job whatever its sections, or 0. */
 static __always_inline const struct mt_policy *any_policy(__u32 slot, __u32 flag)
 {

@@ -4,9 +4,8 @@
  * an action, but before it is decided; the ends of system calls see how it ended, but only these ways. What the latter
  * read is in `done`, what the former read in `arguments`.
  */
-#include "actions.h"
+#include "shield.h"
 
-#define PROC_SUPER_MAGIC 0x9fa0
 #define PTRACE_MODE_ATTACH 2
 #define PTRACE_MODE_FSCREDS 8
 
@@ -126,14 +125,6 @@ static __always_inline int is_memory_file(struct file *file)
 	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && !name[3];
 }
 
-/* The process whose file of /proc this is. */
-static __always_inline struct task_struct *proc_task(struct file *file)
-{
-	__u8 *inode = (__u8 *)READ(file, struct file, f_inode);
-
-	return task_of(READ(inode - bpf_core_field_offset(struct proc_inode, vfs_inode), struct proc_inode, pid));
-}
-
 /*
  * The number in "/proc/NUMBER/mem" or "/proc/NUMBER/task/…/mem", or 0. Global, as the verifier would follow all that
  * comes after it for each number of digits.
@@ -186,6 +177,8 @@ __noinline int access_ended(__u32 kind, __u32 number, __u64 other, long result, 
 		target.is_number = number != 0;
 	}
 	tell_access(task, tag, kind, &target, &outcome);
+	if (!(config.typed & MT_TYPED_SHIELD_PROCESS) && other && !error_of(&outcome))
+		shield_process(other, MT_OP_SECURITY + kind, 0);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What tasks do to the system: code for the kernel, mounts, namespaces. */
-#include "actions.h"
+#include "shield.h"
 #include "sockets.h"
 
 #define BPF_MAP_CREATE 0
@@ -158,6 +158,22 @@ static __always_inline void asked_for_bpf(const __u64 *arguments)
 }
 ON_SECURITY(bpf, asked_for_bpf)
 
+/* A call that has given hold of a program, map or link, or let go of a link's hook: whose it is can be martlet's. */
+__noinline int shield_ended(__u32 command, __u64 attributes)
+{
+	__u32 first = 0;
+
+	bpf_probe_read_user(&first, sizeof(first), (const void *)attributes);
+	switch (command) {
+	case BPF_PROG_GET_FD_BY_ID: return shield_object(MT_OBJECT_PROGRAM, first, 0);
+	case BPF_MAP_GET_FD_BY_ID: return shield_object(MT_OBJECT_MAP, first, 0);
+	case BPF_LINK_GET_FD_BY_ID:
+	case BPF_LINK_DETACH:
+	case BPF_LINK_UPDATE: return shield_link_object(command, first, 0);
+	}
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_bpf, struct pt_regs *regs, long ret)
 {
@@ -165,6 +181,8 @@ int BPF_PROG(on_bpf, struct pt_regs *regs, long ret)
 	struct outcome outcome = ended(&done, ret);
 	__u32 command = argument(&done, 0);
 
+	if (!(config.typed & MT_TYPED_SHIELD_OBJECTS) && ret >= 0)
+		shield_ended(command, (__u64)pointer_argument(&done, 1));
 	/* All of the union that has a name has it in this many bytes. */
 	use_bpf(command, pointer_argument(&done, 1), 0, &outcome);
 	return 0;
