@@ -125,7 +125,7 @@ public struct SensorOptions: Sendable {
   }
 
   private static let mapsOfPolicies = [
-    "policy_paths", "policy_rules", "policy_needs", "policy_words", "policy_writes", "policy_inodes",
+    "policy_paths", "policy_rules", "policy_needs", "policy_words", "policy_writes", "policy_inodes", "policy_steps",
   ]
 
   /// The defaults for this machine.
