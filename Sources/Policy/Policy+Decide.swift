@@ -189,6 +189,17 @@ extension RuleHead {
   }
 }
 
+extension Policy {
+  /// What becomes of rules for steps or images where nothing is known of either, as under `martlet run`; nil: there are none.
+  public var notePlacesUnknown: String? {
+    let heads = heads.filter(\.scope.hasPlaces)
+    guard !heads.isEmpty else { return nil }
+    let all = heads.filter { $0.action >= .deny }.count
+    return "Steps and images are not known here: of the rules that are for some of them, \(all) that deny hold for all, and "
+      + "\(heads.count - all) others for none."
+  }
+}
+
 extension RuleScope {
   fileprivate func matchesPaths(of actor: PolicyActor) -> Bool {
     let isExecutable = executables.isEmpty || executables.contains { $0.matches(actor.executable) }
