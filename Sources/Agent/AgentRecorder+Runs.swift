@@ -1,5 +1,6 @@
 internal import CSystem
 internal import KernelSensor
+internal import Policy
 internal import Recording
 
 /// Commands that users run under the agent: jobs that no rule has found, each begun because somebody asked.

@@ -39,13 +39,15 @@ public struct ImagePattern: Sendable, Hashable {
     guard let parts = ImageReference.parts(text) else { throw refusal }
     if let digest = parts.digest {
       guard parts.tag == nil else {
-        throw FormError("\(FormError.shown(text)) has a tag and a digest: the digest says which image it is, leave out the tag")
+        throw FormError(
+          "\(FormError.shown(text)) has a tag and a digest: leave out the tag, the digest says which it is")
       }
       (name, version) = (parts.name, .digest(digest))
     } else if let tag = parts.tag {
       (name, version) = (parts.name, .tag(tag))
     } else {
-      throw FormError("\(FormError.shown(text)) says nothing of its version: write '\(text):latest', or '\(text):*' for all")
+      throw FormError(
+        "\(FormError.shown(text)) says nothing of its version: write '\(text):latest', or '\(text):*' for all")
     }
   }
 
@@ -91,10 +93,14 @@ public struct ImageReference: Sendable, Hashable {
   public init?(_ text: String) {
     guard let parts = Self.parts(text) else { return nil }
     // What looks like an id may be one: which of the two it is, is the daemon's to know.
-    if parts.digest == nil, !text.contains("/"), text.utf8.allSatisfy(Self.isHexadecimal) { return nil }
+    guard parts.digest != nil || text.contains("/") || !Self.isIdentifier(text) else { return nil }
     name = parts.name
     tag = parts.tag ?? "latest"
     digest = parts.digest
+  }
+
+  private static func isIdentifier(_ text: String) -> Bool {
+    text.utf8.dropFirst(text.hasPrefix("sha256:") ? 7 : 0).allSatisfy(isHexadecimal)
   }
 
   static func parts(_ text: String) -> (name: String, tag: String?, digest: String?)? {

@@ -195,8 +195,9 @@ extension Policy {
     let heads = heads.filter(\.scope.hasPlaces)
     guard !heads.isEmpty else { return nil }
     let all = heads.filter { $0.action >= .deny }.count
-    return "Steps and images are not known here: of the rules that are for some of them, \(all) that deny hold for all, and "
-      + "\(heads.count - all) others for none."
+    return
+      "Steps and images are not known here: of the rules that are for some of them, \(all) that deny hold for all, "
+      + "and \(heads.count - all) others for none."
   }
 }
 

@@ -108,7 +108,9 @@ extension Form where Value == [UInt8] {
 extension Form where Value == String {
   static var stepName: Form {
     text(atMost: PolicyLimits.step).map { name throws(FormError) in
-      guard !name.isEmpty, !name.utf8.contains(0) else { throw FormError("\(FormError.shown(name)) is no name of a step") }
+      guard !name.isEmpty, !name.utf8.contains(0) else {
+        throw FormError("\(FormError.shown(name)) is no name of a step")
+      }
       return name
     }
   }

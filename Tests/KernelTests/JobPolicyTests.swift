@@ -77,8 +77,8 @@ extension KernelTests {
       try sensor.place(prepared[1], on: other.slot)
       #expect(
         try run { slot in
-        try sensor.sharePolicy(of: other.slot, with: slot, ContainerOrigin(image: .unknown, step: 0))
-      }.contains(6))
+          try sensor.sharePolicy(of: other.slot, with: slot, ContainerOrigin(image: .unknown, step: 0))
+        }.contains(6))
       #expect(try sensor.closeJob(other.slot))
       #expect(try sensor.releaseSlot(other.slot))
     }

@@ -152,7 +152,7 @@ struct PolicyFileTests {
           "3:1: there is no key 'images'; there is version, network, exec, files, memory, system, requirePrevention or onSensorError",
         ]
       ),
-      ("version: 1\nsystem: {deny: [{deed: bpf, steps: []}]}", ["2:37: the list has 0 entries; at least 1"]),
+      ("version: 1\nsystem: {deny: [{deed: bpf, steps: []}]}", ["2:36: has 0 elements; at least 1 has to be there"]),
       (
         "version: 1\nsystem: {deny: [{deed: bpf, images: [alpine, \"a:*\", \"*\", \"x/**\"]}]}",
         [

@@ -114,7 +114,9 @@ enum World {
         if dice.roll(5) == 0 { members += ", ancestors: [\"\(dice.pick(scopes))\"]" }
         if dice.roll(5) == 0 { members += ", steps: [\(dice.pick(["build", "test", "build, test", "other"]))]" }
         if dice.roll(6) == 0 {
-          let patterns = ["alpine:*", "alpine:3.20", "alpine:3.19", "docker.io/library/**", "ghcr.io/**", "ghcr.io/acme/**"]
+          let patterns = [
+            "alpine:*", "alpine:3.20", "alpine:3.19", "docker.io/library/**", "ghcr.io/**", "ghcr.io/acme/**",
+          ]
           members += ", images: [\"\(dice.pick(patterns))\"]"
         }
         rules += "    - {\(members)}\n"
