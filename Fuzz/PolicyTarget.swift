@@ -12,6 +12,10 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     for (both, parts) in zip(decisions(both), zip(decisions(one), decisions(other))) {
       require(both >= max(parts.0, parts.1), "wider")
     }
+    let unknown = [both, one, other].map { decisions($0, isUnknown: true).map { min($0, .deny) } }
+    for index in unknown[0].indices {
+      require(unknown[0][index] >= max(unknown[1][index], unknown[2][index]), "wider where nothing is known")
+    }
   }
   return 0
 }
@@ -38,8 +42,13 @@ private func read(_ bytes: [UInt8]) -> Policy? {
 }
 
 /// Of a few things that may match what a seed's rules name.
-private func decisions(_ policy: Policy) -> [PolicyAction] {
-  let actors = ["/usr/bin/curl", "/opt/a"].map { PolicyActor(executable: $0, ancestors: ["/usr/bin/make"]) }
+private func decisions(_ policy: Policy, isUnknown: Bool = false) -> [PolicyAction] {
+  let images = ["alpine:3", "ghcr.io/a/b@sha256:\(String(repeating: "0", count: 64))"].compactMap { ImageReference($0) }
+  let actors = zip(["/usr/bin/curl", "/opt/a"], images).map { executable, image in
+    PolicyActor(
+      executable: executable, ancestors: ["/usr/bin/make"], step: isUnknown ? .unknown : .inside("build"),
+      image: isUnknown ? .unknown : .inside(image))
+  }
   let destinations = [("10.0.0.1", 443), ("192.0.2.1", 80)].map { address, port in
     PolicyDestination(IPAddress(address) ?? IPAddress(v4: 0), port: port, names: ["a.example.org"])
   }

@@ -124,7 +124,11 @@ public struct Agent {
   private func recognise(
     _ sensor: Sensor, _ recorder: inout AgentRecorder, _ settings: AgentSettings
   ) throws(SensorError) -> UInt64 {
-    let rules = configuration.rules.map(\.match)
+    let rules = configuration.rules.map { rule in
+      var match = rule.match
+      match.stepNames = JobIdentity.stepNames(of: rule.provider)
+      return match
+    }
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
     try sensor.setRules(rules, identity: configuration.storedVariables)
     let scan = ProcessScan(configuration)

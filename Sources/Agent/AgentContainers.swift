@@ -3,6 +3,7 @@ internal import Jobs
 internal import KernelABI
 internal import KernelSensor
 internal import Observation
+internal import Policy
 internal import Recording
 internal import Reporting
 
@@ -25,6 +26,8 @@ struct ContainerSlot {
   /// Number in the job, and its step.
   var number: UInt32 = 0
   var step: UInt32 = 0
+  /// What rules of its job's policy can be for.
+  var origin = ContainerOrigin(image: .unknown, step: 0)
   /// Since when no process of it lives; 0: one does.
   var emptySince: UInt64 = 0
   var closedAt: UInt64 = 0
@@ -62,7 +65,7 @@ struct AgentContainers {
   var waitingBytes = 0
   var isHeld = false
   /// Slots of containers that have just been found to be a job's.
-  var found: [(slot: UInt16, owner: UInt16)] = []
+  var found: [UInt16] = []
 
   /// How long it may take to find out whose a container is.
   static let patience: UInt64 = 10_000_000_000
@@ -171,6 +174,9 @@ extension AgentRecorder {
     mine.owner = place.pointee.slot
     let asker = place.pointee.recorder.process(link.asker.process, start: link.asker.start)
     mine.step = asker.step
+    mine.origin = ContainerOrigin(
+      image: link.image.flatMap(ImageReference.init).map { .inside($0) } ?? .unknown,
+      step: place.pointee.stepKey(asker.step))
     mine.number = place.pointee.noticeContainer(
       ReportInput.Job.Container(
         id: name.id, runtime: name.runtime, image: link.image, name: link.name,
@@ -188,7 +194,7 @@ extension AgentRecorder {
     containers.slots[slot] = mine
     containers.attributed &+= 1
     jobs[Int(slot)] = place
-    containers.found.append((slot, place.pointee.slot))
+    containers.found.append(slot)
     records.withUnsafeBytes { bytes in
       var rest = bytes[...]
       while rest.count >= MemoryLayout<mt_header>.size {

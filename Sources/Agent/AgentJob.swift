@@ -77,6 +77,9 @@ struct AgentJob: ~Copyable {
   /// Since when the files are hashed that it leaves behind; 0: not yet.
   private var hashingSince: UInt64 = 0
 
+  /// What the kernel side calls steps that have a name, by their numbers.
+  private var stepKeys: [UInt32: UInt64] = [:]
+
   private static let maximumSteps = 10_000
   private static let maximumContainers = 10_000
   private static let maximumEarlier = 100
@@ -109,7 +112,7 @@ struct AgentJob: ~Copyable {
   mutating func notice(_ record: RecordView) {
     switch record.type {
     case .claim: noticeClaim(record)
-    case .step: noticeStep(record.step.step, at: record.time)
+    case .step: noticeStep(record.step.step, key: record.step.name, at: record.time)
     case .exit: noticeExit(record)
     default: break
     }
@@ -120,14 +123,16 @@ struct AgentJob: ~Copyable {
     user = firstSeen == 0 || user == record.claim.uid ? record.claim.uid : nil
     firstSeen += 1
     firstEndedAt = 0
-    noticeStep(record.claim.step, at: record.time)
+    noticeStep(record.claim.step, key: record.claim.name, at: record.time)
   }
 
-  private mutating func noticeStep(_ number: UInt32, at time: UInt64) {
+  private mutating func noticeStep(_ number: UInt32, key: UInt64, at time: UInt64) {
     let name = identity.take(recorder.variables)
     facts.facts = identity.values
     facts.variables = identity.others
     guard number != 0 else { return }
+    // The first that is told: what a step's process executes later may say anything.
+    if stepKeys[number] == nil, stepKeys.count < Self.maximumSteps { stepKeys[number] = key }
     if let index = facts.steps.lastIndex(where: { $0.number == number }) {
       // Told at each exec of its first process: the last of them is the one that knows best.
       if let name { facts.steps[index].name = name }
@@ -137,6 +142,9 @@ struct AgentJob: ~Copyable {
       facts.stepsNotKept &+= 1
     }
   }
+
+  /// What the kernel side calls the step of this number; 0: not known, or that it is in none.
+  func stepKey(_ number: UInt32) -> UInt64 { stepKeys[number] ?? 0 }
 
   private mutating func noticeExit(_ record: RecordView) {
     guard let start = first[record.tgid], start == 0 || start == record.leaderStart else { return }

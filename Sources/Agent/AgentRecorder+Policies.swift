@@ -60,8 +60,10 @@ extension AgentRecorder {
       case .refused(let reason): refuse(reason, of: job)
       case .made(let answer):
         do {
-          try sensor.place(answer.prepared, on: outcome.slot)
-          for container in job.pointee.containerSlots { try sensor.sharePolicy(of: outcome.slot, with: container) }
+          try sensor.place(answer.prepared, on: outcome.slot, knowsContainers: !job.pointee.isRun)
+          for slot in job.pointee.containerSlots {
+            if let container = containers.slots[slot] { try share(container, sensor) }
+          }
           job.pointee.policy.replace(answer, at: job.pointee.clock.rfc3339(Clock.boottime))
         } catch {
           refuse("What the policy says of the job's directory is not in force: \(error)", of: job)
@@ -75,15 +77,19 @@ extension AgentRecorder {
   mutating func shareFound(_ sensor: Sensor) {
     guard !containers.found.isEmpty else { return }
     if preparer != nil {
-      for (slot, owner) in containers.found {
+      for case let container? in containers.found.map({ containers.slots[$0] }) {
         do {
-          try sensor.sharePolicy(of: owner, with: slot)
+          try share(container, sensor)
         } catch {
           settings.log.say("a container is not under its job's policy: \(error)")
         }
       }
     }
     containers.found = []
+  }
+
+  private func share(_ container: ContainerSlot, _ sensor: Sensor) throws(SensorError) {
+    try sensor.sharePolicy(of: container.owner, with: container.slot, container.origin)
   }
 
   private func refuse(_ reason: String, of job: Place) {

@@ -1,5 +1,6 @@
 internal import CSystem
 internal import KernelSensor
+internal import Policy
 internal import Recording
 
 /// Commands that users run under the agent: jobs that no rule has found, each begun because somebody asked.
@@ -53,6 +54,7 @@ extension AgentRecorder {
     guard begun, let job = jobs[Int(place.slot)] else { throw RunRefusal("there is no place to write") }
     job.pointee.begin(with: process.pid, of: peer.user)
     job.pointee.policy.isWhole()
+    if let note = request.policy?.policy.policy.notePlacesUnknown { job.pointee.policy.note(note) }
     job.pointee.recorder.limit(bytes: min(limits.bytesPerJob, Self.runBytes))
     job.pointee.requests.append(request.report.found)
     return job.pointee.identifier

@@ -91,6 +91,9 @@ public struct JobIdentity: Sendable, Equatable {
     return table.facts.flatMap(\.variables) + table.step + table.others + (table.workspace.map { [$0] } ?? [])
   }
 
+  /// Variables that name a step of a provider's jobs, the first of them that is there.
+  static func stepNames(of provider: String) -> [String] { tables[provider]?.step ?? [] }
+
   /// Takes over variables of a process of the job. What is known already stays: the runner's own come first, and later
   /// processes may have others.
   ///

@@ -97,6 +97,10 @@ struct EnforcementTable {
       }
       add("system", 0, system.defaultAction, SystemRule.Deed.allCases.flatMap(\.functions))
     }
+    let placed = Set(policy.heads.filter { $0.scope.hasPlaces && $0.action >= .deny }.map(\.number))
+    for index in rows.indices where rows[index].rule != 0 && placed.contains(rows[index].rule) {
+      rows[index].reason += "; also where the step or image is not known"
+    }
     return rows
   }
 

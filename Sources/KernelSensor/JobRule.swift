@@ -16,6 +16,8 @@ public struct JobRule: Sendable, Equatable {
   /// A variable whose value tells the rule's jobs apart: what starts later with the same value joins that job as a new
   /// step. Without it, or where the environment does not have it, each process that the rule claims is a job.
   public var key: String?
+  /// Variables that name a step, in what its first process is executed with; of several the first counts.
+  public var stepNames: [String] = []
   /// Whether the first process is a runner, each child of which begins a step.
   public var childrenAreSteps: Bool
 
@@ -114,6 +116,11 @@ struct RuleTables {
       if let key = rule.key {
         entry.flags |= MT_RULE_KEY.rawValue
         variables[try VariableName(key), default: mt_variable()].key |= bit
+      }
+      for (rank, name) in rule.stepNames.enumerated() {
+        variables[try VariableName(name), default: mt_variable()].step |= bit
+        variables[try VariableName(name)]?.rank = UInt32(rank)
+        filter.kinds |= MT_RULES_NAME_STEPS.rawValue
       }
       if !rule.markers.isEmpty {
         filter.by_marker |= bit

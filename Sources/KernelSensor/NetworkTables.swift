@@ -15,6 +15,7 @@ struct NetworkTables: Equatable {
     var protocols: UInt8
     var ports: ClosedRange<UInt16>
     var scope: UInt64
+    var places: UInt64 = 0
   }
 
   struct Name: Equatable {
@@ -43,17 +44,21 @@ struct NetworkTables: Equatable {
     IPNetwork(address: IPAddress(high: 0xfd00_0ec2_0000_0000, low: 0x254), length: 128),
   ]
 
-  /// - Parameter scope: the bits of `mt_process.subjects` that a scope is for
+  /// - Parameters:
+  ///   - places: the bits of steps and images that a rule is for
+  ///   - scope: the bits of `mt_process.subjects` that a scope is for
   /// - Throws: if more rules hold for one peer than the kernel side looks at
   init(
-    _ section: NetworkSection, scope: (RuleScope) throws(SensorError) -> UInt64
+    _ section: NetworkSection, places: (RuleHead) -> UInt64 = { _ in 0 },
+    scope: (RuleScope) throws(SensorError) -> UInt64
   ) throws(SensorError) {
     var everyone: Rules = []
     var byNetwork: [IPNetwork: Rules] = [:]
     var byHost: [HostPattern: Rules] = [:]
     let all = section.deny + section.allow
     for (rank, rule) in all.enumerated() {
-      let entries = Self.entries(of: rule, rank: UInt16(rank), scope: try scope(rule.head.scope))
+      let entries = Self.entries(
+        of: rule, rank: UInt16(rank), scope: try scope(rule.head.scope), places: places(rule.head))
       switch rule.peer {
       case .any: everyone += entries
       case .network(let network): byNetwork[network, default: []] += entries
@@ -76,14 +81,15 @@ struct NetworkTables: Equatable {
     names = try Self.unite(byHost, everyone)
   }
 
-  private static func entries(of rule: NetworkRule, rank: UInt16, scope: UInt64) -> Rules {
+  private static func entries(of rule: NetworkRule, rank: UInt16, scope: UInt64, places: UInt64) -> Rules {
     let bits: [NetworkProtocol: mt_protocol] = [
       .tcp: MT_PROTOCOL_TCP, .udp: MT_PROTOCOL_UDP, .icmp: MT_PROTOCOL_ICMP, .raw: MT_PROTOCOL_RAW,
     ]
     let mask = rule.spokenProtocols.reduce(UInt8(0)) { $0 | UInt8(bits[$1]?.rawValue ?? 0) }
     return (rule.ports.isEmpty ? [0...UInt16.max] : rule.ports).map {
       NetworkEntry(
-        rank: rank, rule: rule.head.number, action: rule.head.action, protocols: mask, ports: $0, scope: scope)
+        rank: rank, rule: rule.head.number, action: rule.head.action, protocols: mask, ports: $0, scope: scope,
+        places: places)
     }
   }
 

@@ -17,6 +17,7 @@ struct PolicyTables {
   /// Without its id.
   var entry = mt_policy()
   private(set) var scopes: ScopeNumbers
+  let places: PlaceNumbers
   private(set) var paths = PathTable()
   private(set) var rules: [Rule] = []
   private(set) var words: [Word: UInt64] = [:]
@@ -35,6 +36,8 @@ struct PolicyTables {
     protected: (FilesSection.Protected) throws(SensorError) -> [(PathPattern, isRead: Bool)]
   ) throws(SensorError) {
     self.scopes = scopes
+    places = try PlaceNumbers(policy)
+    if !places.isEmpty { entry.flags |= UInt16(MT_POLICY_PLACES.rawValue) }
     // Rules about the network have their own tables, and the same scopes.
     for rule in (policy.network?.deny ?? []) + (policy.network?.allow ?? []) {
       _ = try self.scopes.mask(of: rule.head.scope)
@@ -70,8 +73,8 @@ struct PolicyTables {
       Rule(
         list: list, bit: bit,
         rule: mt_policy_rule(
-          scope: try scopes.mask(of: head.scope), number: head.number, action: head.action.number,
-          reserved: (0, 0, 0))))
+          scope: try scopes.mask(of: head.scope), places: places.mask(of: head), number: head.number,
+          action: head.action.number, reserved: (0, 0, 0))))
     return 1 << UInt64(bit)
   }
 
@@ -110,7 +113,8 @@ struct PolicyTables {
     guard !section.protect.isEmpty else { return }
     let bit: UInt64 = 1 << UInt64(MT_RULE_PROTECTED)
     for list in [MT_RULES_WRITE, MT_RULES_READ] {
-      let rule = mt_policy_rule(scope: 0, number: 0, action: section.protectAction.number, reserved: (0, 0, 0))
+      let rule = mt_policy_rule(
+        scope: 0, places: 0, number: 0, action: section.protectAction.number, reserved: (0, 0, 0))
       rules.append(Rule(list: list, bit: Int(MT_RULE_PROTECTED), rule: rule))
     }
     for set in section.protect {

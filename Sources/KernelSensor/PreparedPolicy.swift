@@ -49,7 +49,12 @@ public struct PreparedPolicy: Sendable {
     // All of them have their numbers by now.
     var scopes = tables.scopes
     if let section = policy.network {
-      network = (section, try NetworkTables(section) { scope throws(SensorError) in try scopes.mask(of: scope) })
+      network = (
+        section,
+        try NetworkTables(section, places: tables.places.mask) { scope throws(SensorError) in
+          try scopes.mask(of: scope)
+        }
+      )
     } else {
       network = nil
     }

@@ -29,7 +29,7 @@ extension Sensor {
     let tgid = UInt32(pid)
     if jobs[job].started == 0 { jobs.begin(job, rule: 0, key: 0, at: image) }
     // The tag comes last: a hook that finds it counts on the process.
-    try list(tgid, pidfd: pidfd, in: job, image: image)
+    try list(tgid, pidfd: pidfd, in: job, image: image, isRunner: isRunner)
 
     var tag = mt_tag()
     tag.image = image
@@ -56,13 +56,14 @@ extension Sensor {
   }
 
   /// Puts a process without a tag into the map of processes, and counts it as one of the job's that live.
-  func list(_ tgid: UInt32, pidfd: Int32, in job: UInt16, image: UInt64) throws(SensorError) {
+  func list(_ tgid: UInt32, pidfd: Int32, in job: UInt16, image: UInt64, isRunner: Bool) throws(SensorError) {
     if try hasTag(tgid, pidfd: pidfd) { throw Self.isInJob(tgid) }
     let processes = try objects.map("processes")
     var key = tgid
     var process = mt_process()
     process.image = image
     process.job = job
+    if isRunner { process.step = UInt64(MT_NO_STEP) }
     jobs.addLive(job, 1)
     var result = bpf_map_update_elem(processes, &key, &process, UInt64(BPF_NOEXIST))
     if result == 0 { return try countEntry(MT_MAP_PROCESSES, 1) }

@@ -20,9 +20,13 @@ extension Sensor {
   }
 
   /// The same with one that has been prepared.
-  public func place(_ prepared: PreparedPolicy, on slot: UInt16) throws(SensorError) {
+  ///
+  /// - Parameter knowsContainers: whether ``sharePolicy(of:with:_:)`` will tell of the job's containers, so that what is in the
+  ///   slot is in none; else nothing is known
+  public func place(_ prepared: PreparedPolicy, on slot: UInt16, knowsContainers: Bool = false) throws(SensorError) {
     var entry = try place(prepared)
     entry.writer = UInt32(try checked(slot))
+    entry.images = knowsContainers ? 0 : MT_PLACE_UNKNOWN
     try put(entry, on: slot)
   }
 
@@ -48,6 +52,7 @@ extension Sensor {
     places[Int(MT_POLICY_OF_CONTAINERS)] = containers
     for (place, policy) in places {
       var key = UInt32(place)
+      entries[policy].images = place < MT_MAX_RULES ? 0 : MT_PLACE_UNKNOWN
       try Self.set(&entries[policy], at: &key, of: objects.map("rule_policies"), named: "rule_policies")
       policiesOfRules.insert(entries[policy].id)
     }
@@ -65,11 +70,13 @@ extension Sensor {
   }
 
   /// Puts what is in a container's slot under its job's policy, as it is now.
-  public func sharePolicy(of job: UInt16, with container: UInt16) throws(SensorError) {
+  public func sharePolicy(of job: UInt16, with container: UInt16, _ origin: ContainerOrigin) throws(SensorError) {
     var key = UInt32(try checked(job))
     var entry = mt_policy()
     let result = bpf_map_lookup_elem(try objects.map("policies"), &key, &entry)
     if result != 0 { throw .mapFailed("policies", "read", errno: -result) }
+    entry.images = PlaceNumbers.bits(of: origin.image, placedPolicies[entry.id]?.images ?? [])
+    entry.step = origin.step
     try put(entry, on: checked(container))
   }
 
@@ -100,7 +107,7 @@ extension Sensor {
   /// Puts the rules of a policy into the maps, and returns what says that it is in force.
   private func place(_ prepared: PreparedPolicy) throws(SensorError) -> mt_policy {
     lastPolicy &+= 1
-    var placed = PlacedPolicy(id: lastPolicy)
+    var placed = PlacedPolicy(id: lastPolicy, images: prepared.tables.places.images)
     var entry = prepared.tables.entry
     entry.id = lastPolicy
     do throws(SensorError) {
@@ -131,6 +138,8 @@ extension Sensor {
 /// What a policy has put into the kernel's maps.
 struct PlacedPolicy {
   let id: UInt32
+  /// That rules are for, in the order of their bits.
+  let images: [ImagePattern]
   /// Since when no job is under it, CLOCK_BOOTTIME; nil: one is.
   var retiredAt: UInt64?
   /// By map.
@@ -219,8 +228,8 @@ extension mt_network_set {
       let places = bytes.bindMemory(to: mt_network_rule.self)
       for (index, rule) in rules.enumerated() {
         places[index] = mt_network_rule(
-          scope: rule.scope, rule: rule.rule, rank: rule.rank, action: rule.action.number, protocols: rule.protocols,
-          low: rule.ports.lowerBound, high: rule.ports.upperBound, reserved: 0)
+          scope: rule.scope, places: rule.places, rule: rule.rule, rank: rule.rank, action: rule.action.number,
+          protocols: rule.protocols, low: rule.ports.lowerBound, high: rule.ports.upperBound, reserved: 0)
       }
     }
   }

@@ -12,6 +12,11 @@ extension Sensor {
       let hash = keyHash.ofPath(place.text.utf8)
       try put(&masks, at: mt_path_key(hash: hash, policy: placed.id, form: place.form), of: "policy_paths", &placed)
     }
+    for (number, step) in tables.places.steps.enumerated() {
+      var bits = UInt32(1) << UInt32(number)
+      let key = mt_step_key(name: keyHash.ofValue(Array(step.utf8)), policy: placed.id, reserved: 0)
+      try put(&bits, at: key, of: "policy_steps", &placed)
+    }
     for rule in tables.rules {
       var value = rule.rule
       let key = mt_rule_key(policy: placed.id, list: UInt16(rule.list.rawValue), bit: UInt16(rule.bit))

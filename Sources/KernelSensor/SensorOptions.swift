@@ -98,9 +98,10 @@ public struct SensorOptions: Sendable {
     "networks": 65536, "names": 65536, "network_sets": 65536, "leases": 16384, "asked_names": 16384,
   ]
 
-  /// For jobs that have policies of their own, as each has its own directory: some 30 MB.
+  /// For jobs that have policies of their own, as each has its own directory: some 33 MB.
   static let entriesForManyPolicies: [String: UInt32] = [
     "policy_paths": 131_072, "policy_rules": 32_768, "policy_words": 32_768, "policy_inodes": 131_072,
+    "policy_steps": 32_768,
   ]
 
   /// 6 MB. Who finds no room takes the place of what was not used for the longest time.
@@ -125,7 +126,7 @@ public struct SensorOptions: Sendable {
   }
 
   private static let mapsOfPolicies = [
-    "policy_paths", "policy_rules", "policy_needs", "policy_words", "policy_writes", "policy_inodes",
+    "policy_paths", "policy_rules", "policy_needs", "policy_words", "policy_writes", "policy_inodes", "policy_steps",
   ]
 
   /// The defaults for this machine.

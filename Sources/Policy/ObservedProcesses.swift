@@ -6,6 +6,8 @@ final class ObservedProcesses {
     var images: [(id: UInt64, at: String, executable: String)]
     /// What its parent had, where it executed nothing.
     var executable: String
+    var step: Whereabouts<String>
+    var container: Whereabouts<ImageReference>
   }
 
   private var processes: [UInt64: Process] = [:]
@@ -29,7 +31,8 @@ final class ObservedProcesses {
     for row in rows where row.id != 0 {
       let images = row.images.map { (id: $0.id, at: $0.at, executable: $0.executable) }
       processes[row.id] = Process(
-        parent: row.parent, startedAt: row.startedAt, images: images, executable: row.executable)
+        parent: row.parent, startedAt: row.startedAt, images: images, executable: row.executable, step: row.step,
+        container: row.container)
       if firstExecutable == nil { firstExecutable = images.first?.executable ?? row.executable }
     }
   }
@@ -51,7 +54,10 @@ final class ObservedProcesses {
     let index = process.images.firstIndex { $0.id == image } ?? process.images.indices.last
     let own = index.map { process.images[$0].executable } ?? process.executable
     let before = process.images.prefix(index ?? 0).map(\.executable)
-    let actor = numbered(PolicyActor(executable: own, ancestors: unique(before + ancestors(of: process))))
+    let actor = numbered(
+      PolicyActor(
+        executable: own, ancestors: unique(before + ancestors(of: process)), step: process.step,
+        image: process.container))
     known[key] = actor
     return actor
   }

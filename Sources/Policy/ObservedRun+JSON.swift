@@ -11,11 +11,17 @@ extension ObservedRun {
       report["schema"]?.text?.hasPrefix("martlet.report/v1") == true
     else { throw Failure(description: "\(VisibleText.terminal(name)) is no report.json that this version can read") }
     func rows(_ name: StaticString) -> [JSONValue] { report[name]?.array ?? [] }
+    let places = ReportedPlaces(job)
     var builder = Builder(
       name: name, directory: job["workingDirectory"]?.text ?? "/",
       // A report without any is not whole.
       verdicts: report["verdicts"]?.array?.compactMap(\.text) ?? ["incomplete"],
-      processes: rows("processes").map(Process.init(json:)))
+      processes: rows("processes").map { row in
+        var process = Process(json: row)
+        process.step = places.step(of: row)
+        process.container = places.container(of: row)
+        return process
+      })
     // In front of the connections.
     for row in rows("names") { builder.add(AskedName(json: row)) }
     builder.add(rows("network").map(Flow.init(json:)))
@@ -23,6 +29,34 @@ extension ObservedRun {
     for row in rows("changes") { builder.add(Change(json: row)) }
     for row in rows("security") { if let action = Action(json: row) { builder.add(action) } }
     self = builder.run
+  }
+}
+
+/// The steps and containers of a report's job, by their numbers. Of a command that no agent's rule made a job nothing is known.
+private struct ReportedPlaces {
+  private var steps: [UInt64: Whereabouts<String>] = [:]
+  private var containers: [UInt64: Whereabouts<ImageReference>] = [:]
+  private let isKnown: Bool
+
+  init(_ job: JSONValue) {
+    isKnown = job["rule"]?.text.map { $0 != "run" } ?? false
+    for row in job["steps"]?.array ?? [] {
+      steps[row["number"]?.unsigned ?? 0] = row["name"]?.text.map { .inside($0) }
+    }
+    for row in job["containers"]?.array ?? [] {
+      containers[row["number"]?.unsigned ?? 0] = row["image"]?.text.flatMap(ImageReference.init).map { .inside($0) }
+    }
+  }
+
+  func step(of row: JSONValue) -> Whereabouts<String> { find("step", row, steps) }
+  func container(of row: JSONValue) -> Whereabouts<ImageReference> { find("container", row, containers) }
+
+  private func find<Place>(
+    _ name: StaticString, _ row: JSONValue, _ places: [UInt64: Whereabouts<Place>]
+  ) -> Whereabouts<Place> {
+    guard isKnown else { return .unknown }
+    guard let number = row[name]?.unsigned else { return .nowhere }
+    return places[number] ?? .unknown
   }
 }
 

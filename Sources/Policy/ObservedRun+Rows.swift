@@ -10,6 +10,9 @@ extension ObservedRun {
     /// The last image, or what its parent had.
     public var executable: String
     public var images: [Image]
+    /// The name of its step, and the image of its container.
+    public var step = Whereabouts<String>.unknown
+    public var container = Whereabouts<ImageReference>.unknown
 
     public init(id: UInt64, parent: UInt64, startedAt: String, executable: String, images: [Image]) {
       self.id = id

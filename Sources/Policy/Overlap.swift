@@ -74,11 +74,31 @@ extension RuleScope {
     } else {
       return .unsaid
     }
+    if steps.isEmpty || other.steps.isEmpty {
+      both.steps = steps + other.steps
+    } else {
+      both.steps = steps.filter(other.steps.contains)
+      if both.steps.isEmpty { return .nothing }
+    }
+    if images.isEmpty || other.images.isEmpty {
+      both.images = images + other.images
+    } else {
+      for mine in images {
+        for theirs in other.images where mine.covers(theirs) || theirs.covers(mine) {
+          let smaller = mine.covers(theirs) ? theirs : mine
+          if !both.images.contains(smaller) { both.images.append(smaller) }
+        }
+      }
+      if both.images.isEmpty { return .nothing }
+    }
     return .exactly(both)
   }
 
   func covers(_ other: RuleScope) -> Bool {
     Self.covers(executables, other.executables) && Self.covers(ancestors, other.ancestors)
+      && (steps.isEmpty || (!other.steps.isEmpty && other.steps.allSatisfy(steps.contains)))
+      && (images.isEmpty
+        || (!other.images.isEmpty && other.images.allSatisfy { one in images.contains { $0.covers(one) } }))
   }
 
   private static func covers(_ all: [PathPattern], _ some: [PathPattern]) -> Bool {

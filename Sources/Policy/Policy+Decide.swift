@@ -35,11 +35,29 @@ public struct PolicyActor: Sendable, Hashable {
   public var executable: String
   /// The images that it descends from, in any order.
   public var ancestors: [String]
+  /// The name of its step.
+  public var step: Whereabouts<String>
+  /// That its container was made of.
+  public var image: Whereabouts<ImageReference>
 
-  public init(executable: String, ancestors: [String] = []) {
+  public init(
+    executable: String, ancestors: [String] = [], step: Whereabouts<String> = .unknown,
+    image: Whereabouts<ImageReference> = .unknown
+  ) {
     self.executable = executable
     self.ancestors = ancestors
+    self.step = step
+    self.image = image
   }
+}
+
+/// In what a process is.
+public enum Whereabouts<Place: Sendable & Hashable>: Sendable, Hashable {
+  /// In some, or in none.
+  case unknown
+  /// In none.
+  case nowhere
+  case inside(Place)
 }
 
 /// Whom something is sent to.
@@ -79,7 +97,7 @@ extension Policy {
   /// list is empty) is allowed behind the `deny` rules: which names may be asked for is decided by itself.
   public func decide(connect to: PolicyDestination, by actor: PolicyActor) -> PolicyDecision {
     guard let network else { return .notGoverned }
-    func meant(_ rule: NetworkRule) -> Bool { rule.matches(to) && rule.head.scope.matches(actor) }
+    func meant(_ rule: NetworkRule) -> Bool { rule.matches(to) && rule.head.isFor(actor) }
     if let rule = network.deny.first(where: meant) { return rule.decision }
     if to.networkProtocol == .udp, to.port == 53, network.resolvers.contains(to.address) {
       return PolicyDecision(.allow, by: .resolver)
@@ -93,10 +111,10 @@ extension Policy {
   /// may not connect to a name has no use for its address, and the question itself would carry data out.
   public func decide(name: String, by actor: PolicyActor) -> PolicyDecision {
     guard let network else { return .notGoverned }
-    if let rule = network.deny.first(where: { $0.denies(name: name) && $0.head.scope.matches(actor) }) {
+    if let rule = network.deny.first(where: { $0.denies(name: name) && $0.head.isFor(actor) }) {
       return rule.decision
     }
-    let rule = network.allow.first { $0.concerns(name: name) && $0.head.scope.matches(actor) }
+    let rule = network.allow.first { $0.concerns(name: name) && $0.head.isFor(actor) }
     return rule?.decision ?? PolicyDecision(network.defaultAction, by: .sectionDefault)
   }
 
@@ -123,7 +141,7 @@ extension Policy {
   ) -> PolicyDecision {
     guard let files else { return .notGoverned }
     func meant(_ rule: FileRule) -> Bool {
-      rule.access == access && rule.path.matches(path) && rule.head.scope.matches(actor)
+      rule.access == access && rule.path.matches(path) && rule.head.isFor(actor)
     }
     if let rule = (files.deny.first(where: meant) ?? files.allow.first(where: meant)) { return rule.decision }
     let sets = files.protect.filter { access == .write || $0 == .credentials }
@@ -145,7 +163,7 @@ extension Policy {
   private func decide<Rule: PolicyRule>(
     _ deny: [Rule], _ allow: [Rule], _ action: PolicyAction, by actor: PolicyActor, where matches: (Rule) -> Bool
   ) -> PolicyDecision {
-    func meant(_ rule: Rule) -> Bool { matches(rule) && rule.head.scope.matches(actor) }
+    func meant(_ rule: Rule) -> Bool { matches(rule) && rule.head.isFor(actor) }
     return (deny.first(where: meant) ?? allow.first(where: meant))?.decision
       ?? PolicyDecision(action, by: .sectionDefault)
   }
@@ -155,8 +173,36 @@ extension PolicyRule {
   var decision: PolicyDecision { PolicyDecision(head.action, by: .rule(head.number)) }
 }
 
+extension RuleHead {
+  /// Where a rule's step or image is not known, one that denies holds, and one that allows or observes does not.
+  func isFor(_ actor: PolicyActor) -> Bool {
+    func isIn<Place>(_ place: Whereabouts<Place>, _ matches: (Place) -> Bool) -> Bool {
+      switch place {
+      case .unknown: action >= .deny
+      case .nowhere: false
+      case .inside(let place): matches(place)
+      }
+    }
+    return scope.matchesPaths(of: actor)
+      && (scope.steps.isEmpty || isIn(actor.step, scope.steps.contains))
+      && (scope.images.isEmpty || isIn(actor.image) { image in scope.images.contains { $0.matches(image) } })
+  }
+}
+
+extension Policy {
+  /// What becomes of rules for steps or images where nothing is known of either, as under `martlet run`; nil: there are none.
+  public var notePlacesUnknown: String? {
+    let heads = heads.filter(\.scope.hasPlaces)
+    guard !heads.isEmpty else { return nil }
+    let all = heads.filter { $0.action >= .deny }.count
+    return
+      "Steps and images are not known here: of the rules that are for some of them, \(all) that deny hold for all, "
+      + "and \(heads.count - all) others for none."
+  }
+}
+
 extension RuleScope {
-  func matches(_ actor: PolicyActor) -> Bool {
+  fileprivate func matchesPaths(of actor: PolicyActor) -> Bool {
     let isExecutable = executables.isEmpty || executables.contains { $0.matches(actor.executable) }
     return isExecutable
       && (ancestors.isEmpty

@@ -80,6 +80,12 @@ extension Form where Value == PathPattern {
   }
 }
 
+extension Form where Value == ImagePattern {
+  static var image: Form {
+    Form<String>.text(atMost: PolicyLimits.image).map { text throws(FormError) in try ImagePattern(text) }
+  }
+}
+
 extension Form where Value == [UInt8] {
   static var sha256: Form {
     Form<String>.text().matching("^[0-9A-Fa-f]{64}$").map { text throws(FormError) in
@@ -100,6 +106,15 @@ extension Form where Value == [UInt8] {
 }
 
 extension Form where Value == String {
+  static var stepName: Form {
+    text(atMost: PolicyLimits.step).map { name throws(FormError) in
+      guard !name.isEmpty, !name.utf8.contains(0) else {
+        throw FormError("\(FormError.shown(name)) is no name of a step")
+      }
+      return name
+    }
+  }
+
   static var comm: Form {
     text(atMost: PolicyLimits.comm).map { name throws(FormError) in
       guard !name.utf8.contains(UInt8(ascii: "/")) else {

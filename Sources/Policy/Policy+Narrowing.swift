@@ -205,11 +205,19 @@ extension Overlapping {
   }
 }
 
+extension Overlapping {
+  /// Whether it is for all that the other is for, and yet does not come before it where it is not known which step or image
+  /// it is: see ``RuleHead/isFor(_:)``.
+  fileprivate func mayLeave(_ rule: Self) -> Bool {
+    head.scope.hasPlaces && head.action < .deny && rule.head.action >= .deny
+  }
+}
+
 extension Array where Element: Overlapping {
   /// Without rules for nothing but what one before them is for.
   fileprivate var withoutUnreachable: [Element] {
     reduce(into: []) { kept, rule in
-      if !kept.contains(where: { $0.covers(rule) }) { kept.append(rule) }
+      if !kept.contains(where: { $0.covers(rule) && !$0.mayLeave(rule) }) { kept.append(rule) }
     }
   }
 }

@@ -132,6 +132,8 @@ enum PolicyText {
     }
     add("executables", rule.head.scope.executables)
     add("ancestors", rule.head.scope.ancestors)
+    if !rule.head.scope.steps.isEmpty { members.append("steps: \(list(rule.head.scope.steps))") }
+    if !rule.head.scope.images.isEmpty { members.append("images: \(list(rule.head.scope.images.map(\.written)))") }
     return "{\(members.joined(separator: ", "))}"
   }
 

@@ -60,10 +60,16 @@ public struct RuleScope: Sendable, Equatable {
   public var executables: [PathPattern] = []
   /// An image that it descends from is one of these, or its own.
   public var ancestors: [PathPattern] = []
+  /// It is in a step with one of these names.
+  public var steps: [String] = []
+  /// It is in a container of one of these images.
+  public var images: [ImagePattern] = []
 
   public init() {}
 
-  public var isEveryone: Bool { executables.isEmpty && ancestors.isEmpty }
+  public var isEveryone: Bool { executables.isEmpty && ancestors.isEmpty && !hasPlaces }
+  /// Whether it names steps or images: of a process it may not be known in which it is.
+  public var hasPlaces: Bool { !steps.isEmpty || !images.isEmpty }
 }
 
 // MARK: - Network

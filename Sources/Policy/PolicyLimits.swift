@@ -8,6 +8,12 @@ public enum PolicyLimits {
   public static let rules = 63
   /// Different path patterns of executables and ancestors in the whole policy.
   public static let scopePatterns = 32
+  /// Different names of steps in the whole policy, and different patterns of images.
+  public static let places = 31
+  /// Bytes of the name of a step.
+  public static let step = 512
+  /// Bytes of a pattern of images.
+  public static let image = 512
   public static let ports = 16
   public static let hashes = 64
   public static let resolvers = 8
@@ -42,7 +48,15 @@ public enum PolicyLimits {
       return FormError("the rule has \(rule.ports.count) ports and ranges; \(ports) at most", at: rule.head.place)
     }
     var scopes: Set<PathPattern> = []
+    var steps: Set<String> = []
+    var images: Set<ImagePattern> = []
     for head in policy.heads {
+      steps.formUnion(head.scope.steps)
+      images.formUnion(head.scope.images)
+      if max(steps.count, images.count) > places {
+        let what = steps.count > places ? "steps" : "images"
+        return FormError("\(what) name more than \(places) different ones in all", at: head.place)
+      }
       scopes.formUnion(head.scope.executables + head.scope.ancestors)
       if scopes.count > scopePatterns {
         return FormError(

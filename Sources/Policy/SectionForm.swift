@@ -122,6 +122,13 @@ struct RuleForm<Text: RuleText>: Sendable {
       .field(
         "ancestors", "The rule is for what descends from these images, and for them.",
         .list(of: .pathPattern, atLeast: 1, atMost: PolicyLimits.scopePatterns), \.common.scope.ancestors),
+      .field(
+        "steps", "The rule is for these steps of a job alone: their names.",
+        .list(of: .stepName, atLeast: 1, atMost: PolicyLimits.places), \.common.scope.steps),
+      .field(
+        "images",
+        "The rule is for containers of these images alone: NAME:TAG, NAME@sha256:DIGEST, NAME:* or REGISTRY/**.",
+        .list(of: .image, atLeast: 1, atMost: PolicyLimits.places), \.common.scope.images),
     ]
     return Form<Text>.record(Text(), fields + common).mapWithPlace { text, place throws(FormError) in
       let action = text.common.action.flatMap(PolicyAction.init(rawValue:)) ?? V.initial

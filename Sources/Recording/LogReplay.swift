@@ -68,7 +68,7 @@ public struct LogReplay {
     case .exit: exit(line, &builder)
     case .claim: claim(line, &builder)
     case .step:
-      builder.setBody(mt_step(step: line["step"]?.uint32 ?? 0, parent_tgid: 0))
+      builder.setBody(mt_step(step: line["step"]?.uint32 ?? 0, parent_tgid: 0, name: 0))
       setVariables(line, &builder)
     case .open, .passFD: open(line, &builder)
     case .close: close(line, &builder)

@@ -141,6 +141,7 @@ struct Run {
     let ringBytes = sensor.rings.statistics.reduce(UInt64(0)) { $0 + UInt64($1.capacity) }
     var report = RunReport(arguments: arguments, masker: masker, hooks: sensor.hooks, ringBytes: ringBytes)
     report.policy = policy?.inForce
+    if let note = policy?.policy.notePlacesUnknown { report.policy?.notes.append(note) }
     report.forcedHooks = self.sensor.hooks.map { ReportInput.ForcedHooks($0, sensor) }
     var logOptions = EventLogOptions()
     logOptions.jobIdentifier = report.identifier
@@ -182,6 +183,7 @@ struct Run {
 
   /// Says what of a policy cannot be prevented on this kernel, before the command starts; or refuses to start it.
   private func check(_ policy: PolicyInUse, _ sensor: Sensor) throws {
+    if let note = policy.policy.notePlacesUnknown { Message.say(note) }
     let rows = sensor.enforcement(of: policy.policy)
     if policy.policy.onSensorError == .closed, let objection = policy.inForce.notKept(rows) {
       throw Refusal(message: "\(policy.inForce.file): \(objection).\nThe command was not run.")

@@ -228,7 +228,8 @@ enum Records {
       var builder = RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
       builder.setBody(
         mt_claim(
-          key: 1, cgroup: 7, rule: 2, reason: 4, step: 3, is_new: 1, parent_tgid: 9, uid: 0, container: 1, reserved: 0))
+          key: 1, cgroup: 7, rule: 2, reason: 4, step: 3, is_new: 1, parent_tgid: 9, uid: 0, container: 1, reserved: 0,
+          name: 0))
       builder.setString(.variable, "CI_JOB_ID=4711")
       return builder
     case .fork, .exit, .close, .dup, .mmapShared, .copy, .pipe, .socketpair, .passFD, .io, .digest, .daemon, .cgroup,

@@ -240,7 +240,7 @@ extension KernelTests {
       var child = try Child(
         bench.actor, ["wait-then", "with", "MARTLET_TEST_MARK=1", "--", "touch", "there"], directory: directory.path)
       defer { child.end() }
-      try bench.sensor.list(UInt32(child.pid), pidfd: child.pidfd, in: place.slot, image: 1)
+      try bench.sensor.list(UInt32(child.pid), pidfd: child.pidfd, in: place.slot, image: 1, isRunner: false)
       #expect(try bench.sensor.slot(place.slot).processes == 1)
       // Listed, as one of that number may have been whose end went unseen, and without a tag of its own.
       #expect(bench.sensor.job(ofProcess: UInt32(child.pid)) == place.slot)

@@ -75,7 +75,10 @@ extension KernelTests {
       // As a container's slot, which is under its job's from when it is known whose it is.
       let other = try #require(try sensor.takeSlot(rule: nil, key: nil))
       try sensor.place(prepared[1], on: other.slot)
-      #expect(try run { slot in try sensor.sharePolicy(of: other.slot, with: slot) }.contains(6))
+      #expect(
+        try run { slot in
+          try sensor.sharePolicy(of: other.slot, with: slot, ContainerOrigin(image: .unknown, step: 0))
+        }.contains(6))
       #expect(try sensor.closeJob(other.slot))
       #expect(try sensor.releaseSlot(other.slot))
     }

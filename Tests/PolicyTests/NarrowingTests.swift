@@ -24,6 +24,10 @@ struct NarrowingTests {
     let decisions = zip(World.decisions(both), zip(World.decisions(node), World.decisions(repository)))
     let wider = decisions.contains { $0.action < max($1.0.action, $1.1.action) }
     #expect(!wider, "\(texts.0)\n\(texts.1)\n\(both.yaml)")
+    // Where it is not known what a rule is for, deny may stand for kill.
+    let unknown = [both, node, repository].map { World.decisions($0, of: World.unknown).map { min($0.action, .deny) } }
+    let isWider = unknown[0].indices.contains { unknown[0][$0] < max(unknown[1][$0], unknown[2][$0]) }
+    #expect(!isWider, "\(texts.0)\n\(texts.1)\n\(both.yaml)")
     // It can be written down and is the same then.
     #expect(try policy(both.yaml).withoutPlaces == both)
   }

@@ -146,10 +146,19 @@ struct PolicyFileTests {
         ]
       ),
       (
-        "version: 1\nnetwork: {allow: [{host: a.b, steps: [test]}]}\nimages: []",
+        "version: 1\nnetwork: {allow: [{host: a.b, stesp: [test]}]}\nimages: []",
         [
-          "2:31: there is no key 'steps'; there is host, cidr, address, ports, protocols, action, executables or ancestors",
+          "2:31: there is no key 'stesp'; did you mean 'steps'?",
           "3:1: there is no key 'images'; there is version, network, exec, files, memory, system, requirePrevention or onSensorError",
+        ]
+      ),
+      ("version: 1\nsystem: {deny: [{deed: bpf, steps: []}]}", ["2:36: has 0 elements; at least 1 has to be there"]),
+      (
+        "version: 1\nsystem: {deny: [{deed: bpf, images: [alpine, \"a:*\", \"*\", \"x/**\"]}]}",
+        [
+          "2:38: 'alpine' says nothing of its version: write 'alpine:latest', or 'alpine:*' for all",
+          "2:53: '*' is no pattern of images; there is \(ImagePattern.forms)",
+          "2:58: 'x/**' is no pattern of images; there is \(ImagePattern.forms)",
         ]
       ),
       (

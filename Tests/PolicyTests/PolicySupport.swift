@@ -20,8 +20,20 @@ struct Dice {
 enum World {
   static let executables = ["/usr/bin/curl", "/usr/bin/make", "/opt/tool"]
   static let actors = executables.flatMap { one in
-    [PolicyActor(executable: one)] + executables.map { PolicyActor(executable: one, ancestors: [$0]) }
+    ([[]] + executables.map { [$0] }).map {
+      PolicyActor(executable: one, ancestors: $0, step: .nowhere, image: .nowhere)
+    }
   }
+  static let images: [Whereabouts<ImageReference>] =
+    [.nowhere] + ["alpine:3.20", "ghcr.io/acme/tools/x"].compactMap { ImageReference($0) }.map { .inside($0) }
+  static let placed = [.nowhere, .inside("build"), .inside("test")].flatMap { step in
+    images.map { PolicyActor(executable: executables[0], step: step, image: $0) }
+  }
+  /// Whose step, image or both nobody knows.
+  static let unknown =
+    executables.map { PolicyActor(executable: $0) }
+    + images.map { PolicyActor(executable: executables[0], image: $0) }
+    + [PolicyActor(executable: executables[0], step: .inside("build"))]
   static let scopes = ["/usr/bin/curl", "/usr/bin/*", "/opt/**", "make"]
   static let names = ["x.example", "a.x.example", "b.a.x.example", "y.example"]
   static let addresses = ["10.0.0.1", "10.1.0.1", "192.0.2.1", "2001:db8::1"]
@@ -100,6 +112,13 @@ enum World {
         members += ", action: \(dice.pick(actions))"
         if dice.roll(3) == 0 { members += ", executables: [\"\(dice.pick(scopes))\"]" }
         if dice.roll(5) == 0 { members += ", ancestors: [\"\(dice.pick(scopes))\"]" }
+        if dice.roll(5) == 0 { members += ", steps: [\(dice.pick(["build", "test", "build, test", "other"]))]" }
+        if dice.roll(6) == 0 {
+          let patterns = [
+            "alpine:*", "alpine:3.20", "alpine:3.19", "docker.io/library/**", "ghcr.io/**", "ghcr.io/acme/**",
+          ]
+          members += ", images: [\"\(dice.pick(patterns))\"]"
+        }
         rules += "    - {\(members)}\n"
       }
       if list == lists[0], count > 0 {
@@ -112,7 +131,7 @@ enum World {
   }
 
   /// What a policy says of all that can happen.
-  static func decisions(_ policy: Policy) -> [PolicyDecision] {
+  static func decisions(_ policy: Policy, of actors: [PolicyActor] = actors + placed) -> [PolicyDecision] {
     var all: [PolicyDecision] = []
     for actor in actors {
       all += destinations.map { policy.decide(connect: $0, by: actor) }

@@ -37,7 +37,7 @@ struct JobStream {
       .claim, pid,
       mt_claim(
         key: 0, cgroup: 9, rule: 0, reason: program == nil ? 1 : 5, step: step, is_new: 1, parent_tgid: 1, uid: 1000,
-        container: 0, reserved: 0),
+        container: 0, reserved: 0, name: 0),
       strings)
   }
 
@@ -170,7 +170,7 @@ struct JobStream {
     var job = JobStream()
     job.claim(100, ["GITHUB_RUN_ID=7", "GITHUB_JOB=ö\u{1b}[31m\"\\"], program: "/opt/runner/Runner.Worker")
     job.fork(100, 101, step: 1)
-    job.add(.step, 101, mt_step(step: 1, parent_tgid: 100), [(.variable, "GITHUB_ACTION=build")])
+    job.add(.step, 101, mt_step(step: 1, parent_tgid: 100, name: 0), [(.variable, "GITHUB_ACTION=build")])
     job.digest(101, 11, MT_DIGEST_IMAGE)
     job.exec(101, "/usr/bin/make", ["make", "-j2", "", "a b"], file: 11)
     job.open(101, "/work/Makefile", 20, flags: 0, mode: MT_FMODE_READ)

@@ -441,6 +441,7 @@ struct mt_process {
 	mt_u64 failed_opens;
 	mt_u64 writing[4];   /* bit fd: descriptor open for writing on a regular file */
 	mt_u64 subjects;     /* rules' scopes that it is in: by its own image the lower half, by those it descends from the upper */
+	mt_u64 step;         /* the name of its step, by the sensor's keyed hash; 0: not known, MT_NO_STEP: it is in none */
 	mt_u64 untold;       /* the set of descriptors that it found open at exec, if that has to be told */
 	mt_u32 threads;
 	mt_u16 job;
@@ -480,7 +481,7 @@ _Static_assert(sizeof(struct mt_uring) == 32, "uring layout");
 _Static_assert(sizeof(struct mt_counters) == 64, "counters layout");
 _Static_assert(sizeof(struct mt_inflight) == 64, "inflight layout");
 _Static_assert(sizeof(struct mt_tag) == 32, "tag layout");
-_Static_assert(sizeof(struct mt_process) == 80, "process layout");
+_Static_assert(sizeof(struct mt_process) == 88, "process layout");
 _Static_assert(sizeof(struct mt_writer) == 32, "writer layout");
 #endif
 

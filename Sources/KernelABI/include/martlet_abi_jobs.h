@@ -23,8 +23,9 @@
 struct mt_variable {
 	mt_u64 marker;   /* its bit in the sets of markers, 0: no rule asks whether it is there */
 	mt_u64 key;      /* the rules whose jobs its value tells apart, a bit each */
+	mt_u64 step;     /* the rules of whose jobs its value names steps, a bit each */
 	mt_u32 identity; /* 1: its value may be sent */
-	mt_u32 reserved;
+	mt_u32 rank;     /* of several that name a step the one with the least counts */
 };
 struct mt_variable_name {
 	char bytes[MT_VARIABLE_NAME_MAX + 1]; /* filled up with zeros */
@@ -65,6 +66,7 @@ enum mt_rule_kind {
 	MT_RULES_BY_COMM = 1,
 	MT_RULES_BY_CGROUP = 2,
 	MT_RULES_BY_MARKER = 4,
+	MT_RULES_NAME_STEPS = 8, /* there are variables that name steps */
 };
 
 /* The one element of the array `rule_filter`: all zeros, and nothing else is looked at. */
@@ -151,6 +153,7 @@ struct mt_claim {
 	mt_u32 uid;          /* effective, in the initial user namespace */
 	mt_u32 container;    /* its number in the job, by user space; 0: none */
 	mt_u32 reserved;
+	mt_u64 name;         /* of its step: as mt_process.step */
 };
 
 /*
@@ -160,9 +163,10 @@ struct mt_claim {
 struct mt_step {
 	mt_u32 step;
 	mt_u32 parent_tgid;
+	mt_u64 name;         /* as mt_process.step: what the first exec said */
 };
 
-_Static_assert(sizeof(struct mt_variable) == 24, "variable layout");
+_Static_assert(sizeof(struct mt_variable) == 32, "variable layout");
 _Static_assert(sizeof(struct mt_rule) == 24 + 2 * MT_RULE_PATH_MAX, "rule layout");
 _Static_assert(sizeof(struct mt_rule_filter) == 32 + MT_STARTS, "rule filter layout");
 _Static_assert(sizeof(struct mt_cgroup) == 16, "cgroup layout");
@@ -173,8 +177,8 @@ _Static_assert(__builtin_offsetof(struct mt_job, steps) == 36, "likewise");
 _Static_assert(__builtin_offsetof(struct mt_job, born) == 56, "likewise");
 _Static_assert(sizeof(struct mt_job_counts) == 40, "job counts layout");
 _Static_assert(sizeof(struct mt_recognition) == 32, "recognition layout");
-_Static_assert(sizeof(struct mt_claim) == 48, "claim layout");
-_Static_assert(sizeof(struct mt_step) == 8, "step layout");
+_Static_assert(sizeof(struct mt_claim) == 56, "claim layout");
+_Static_assert(sizeof(struct mt_step) == 16, "step layout");
 
 #endif
 #endif

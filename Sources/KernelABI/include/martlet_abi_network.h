@@ -46,6 +46,7 @@ struct mt_name {
 
 struct mt_network_rule {
 	mt_u64 scope;        /* as in mt_process.subjects; of each half that is not 0 a bit has to be there */
+	mt_u64 places;       /* likewise of steps and images, see mt_policy_rule */
 	mt_u32 rule;         /* its number */
 	mt_u16 rank;         /* of those that hold the one with the least decides */
 	mt_u8 action;        /* enum mt_action */
@@ -77,8 +78,8 @@ struct mt_answer {
 _Static_assert(sizeof(struct mt_network_key) == 24, "network key layout");
 _Static_assert(sizeof(struct mt_name_key) == 16, "name key layout");
 _Static_assert(sizeof(struct mt_name) == 272, "name layout");
-_Static_assert(sizeof(struct mt_network_rule) == 24, "network rule layout");
-_Static_assert(sizeof(struct mt_network_set) == 8 + 24 * MT_SET_RULES, "network set layout");
+_Static_assert(sizeof(struct mt_network_rule) == 32, "network rule layout");
+_Static_assert(sizeof(struct mt_network_set) == 8 + 32 * MT_SET_RULES, "network set layout");
 _Static_assert(sizeof(struct mt_answer) == 32, "answer layout");
 
 #endif

@@ -73,6 +73,23 @@ enum mt_policy_flag {
 	MT_POLICY_READS = 64,  /* …or read */
 	MT_POLICY_MEMORY = 128,
 	MT_POLICY_SYSTEM = 256,
+	MT_POLICY_PLACES = 512, /* which steps and images rules are for */
+};
+
+/*
+ * Steps and images that rules are for: the lower half of a word has a bit for each name of a step that the policy has, the upper
+ * one for each pattern of an image. The last bit of a half says that it is not known: rules that deny are for that, too.
+ */
+#define MT_PLACE_UNKNOWN 0x80000000u
+#define MT_PLACES_MAX 31
+/* mt_process.step of who is in no step; what names have is odd, too, and never this. */
+#define MT_NO_STEP 1
+
+/* Hash: the bits of the steps of this name. */
+struct mt_step_key {
+	mt_u64 name;             /* as mt_process.step */
+	mt_u32 policy;
+	mt_u32 reserved;
 };
 
 /* Array by job slot: the policy that is in force. */
@@ -85,6 +102,9 @@ struct mt_policy {
 	mt_u32 other_names;      /* set of network rules for names that `names` does not have, 0: none */
 	mt_u32 first_name;       /* the least rank of a network rule for names; MT_NO_NAMES: there is none */
 	mt_u32 writer;           /* whose files count as written by the job: a slot, a container's is its job's */
+	mt_u32 images;           /* of the container that the slot is: bits as MT_PLACE_UNKNOWN says, 0: it is none */
+	mt_u32 reserved;
+	mt_u64 step;             /* of processes that are in a step of whoever had the container made: as mt_process.step */
 };
 
 /*
@@ -172,6 +192,7 @@ struct mt_rule_key {
 
 struct mt_policy_rule {
 	mt_u64 scope;            /* as mt_process.subjects; in a half with bits one of them has to be set, 0: everyone */
+	mt_u64 places;           /* likewise of steps and images */
 	mt_u32 number;
 	mt_u8 action;            /* enum mt_action */
 	mt_u8 reserved[3];
@@ -222,7 +243,7 @@ struct mt_denial {
 	mt_u8 local[16];         /* as the socket's family has it */
 };
 
-_Static_assert(sizeof(struct mt_policy) == 24, "policy layout");
+_Static_assert(sizeof(struct mt_policy) == 40, "policy layout");
 _Static_assert(sizeof(struct mt_denial) == 112, "denial layout");
 _Static_assert(sizeof(struct mt_path_key) == 16, "path key layout");
 _Static_assert(sizeof(struct mt_path_masks) == 32, "path masks layout");
@@ -230,7 +251,8 @@ _Static_assert(sizeof(struct mt_word_key) == 40, "word key layout");
 _Static_assert(sizeof(struct mt_exec_needs) == 40, "exec needs layout");
 _Static_assert(sizeof(struct mt_inode_key) == 16, "inode key layout");
 _Static_assert(sizeof(struct mt_rule_key) == 8, "rule key layout");
-_Static_assert(sizeof(struct mt_policy_rule) == 16, "rule layout");
+_Static_assert(sizeof(struct mt_step_key) == 16, "step key layout");
+_Static_assert(sizeof(struct mt_policy_rule) == 24, "rule layout");
 
 #endif
 #endif

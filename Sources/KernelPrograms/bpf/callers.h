@@ -145,6 +145,7 @@ static __noinline int caller_arrives(struct __sk_buff *skb, __u64 sock, __u32 po
 	__builtin_memcpy(peer.key.address, packet.from, 16);
 	peer.key.policy = policy->id;
 	peer.subjects = listener->subjects;
+	peer.places = places_of(policy, listener->step);
 	denial.verdict = verdict_of(judge(&peer, policy, listener->actor.job, &by_name), policy);
 	if (denial.verdict.action == MT_ALLOW || is_own_job(skb, &packet, listener->actor.job))
 		return PASS;

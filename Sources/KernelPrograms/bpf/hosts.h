@@ -78,10 +78,13 @@ struct {
 struct peer {
 	struct mt_network_key key;
 	__u64 subjects;
+	__u64 places;
 	__u16 port;
 	__u16 protocol; /* enum mt_protocol */
 	__u32 is_name;  /* 1: a name is asked for: it may be if anything may be done with it */
 };
+/* Protocol, port and whether a name is asked for: a function takes five arguments. */
+#define ASKED_FOR(protocol, port, is_name) ((__u64)(is_name) << 32 | (__u32)(protocol) << 16 | (port))
 #define WHOLE_ADDRESS 160 /* bits of a key: the policy and the address */
 
 /*
@@ -93,10 +96,13 @@ struct peer {
 #define NO_RULING (~0ull)
 
 /* What a rule says of it, or NO_RULING. */
-static __always_inline __u64 ruling_by(const struct mt_network_rule *rule, __u64 subjects, __u32 protocol, __u32 port,
-				       __u32 is_name)
+static __always_inline __u64 ruling_by(const struct mt_network_rule *rule, __u64 subjects, __u64 places,
+				       __u64 asked_for)
 {
-	if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope))
+	__u32 port = (__u16)asked_for, protocol = (__u16)(asked_for >> 16), is_name = asked_for >> 32;
+
+	if (!(rule->protocols & protocol) || !is_in_scope(subjects, rule->scope) ||
+	    !is_in_scope(places, rule->places))
 		return NO_RULING;
 	/* What denies a name denies all that can be sent to it. */
 	if (is_name ? rule->action >= MT_DENY && (rule->low || rule->high != 0xffff || (protocol & ~rule->protocols)) :
@@ -107,8 +113,8 @@ static __always_inline __u64 ruling_by(const struct mt_network_rule *rule, __u64
 
 #define RULES_AT_ONCE 4
 
-static __always_inline __u64 ruling_by_some(const struct mt_network_set *set, __u32 from, __u64 subjects, __u32 protocol,
-					    __u32 port, __u32 is_name)
+static __always_inline __u64 ruling_by_some(const struct mt_network_set *set, __u32 from, __u64 subjects, __u64 places,
+					    __u64 asked_for)
 {
 	__u64 best = NO_RULING, ruling;
 
@@ -118,38 +124,37 @@ static __always_inline __u64 ruling_by_some(const struct mt_network_set *set, __
 		barrier_var(place);
 		if (place >= MT_SET_RULES || place >= set->count)
 			break;
-		ruling = ruling_by(&set->rules[place], subjects, protocol, port, is_name);
+		ruling = ruling_by(&set->rules[place], subjects, places, asked_for);
 		if (ruling < best)
 			best = ruling;
 	}
 	return best;
 }
 
-/* What further rules of a set say. `what`: the port, and above it the protocol and whether it is a name that is asked for. */
-__noinline __u64 ruling_of_more(__u32 id, __u32 from, __u64 subjects, __u64 what)
+/* What further rules of a set say. */
+__noinline __u64 ruling_of_more(__u32 id, __u32 from, __u64 subjects, __u64 places, __u64 asked_for)
 {
 	/* Up to 6.7 what is global is verified whether it is called or not: here nothing that a sensor does without. */
 	const struct mt_network_set *set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
 
-	return set ? ruling_by_some(set, from, subjects, (__u16)(what >> 16), (__u16)what, what >> 32) : NO_RULING;
+	return set ? ruling_by_some(set, from, subjects, places, asked_for) : NO_RULING;
 }
 
 /*
- * What the rules of a set say, or NO_RULING. Global, and told numbers only: verified once. `is_name`: a name is asked
- * for, which may be if anything may be done with it.
+ * What the rules of a set say, or NO_RULING. Global, and told numbers only: verified once.
  */
-__noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port, __u32 is_name)
+__noinline __u64 ruling_of(__u32 id, __u64 subjects, __u64 places, __u64 asked_for)
 {
 	const struct mt_network_set *set = config.enforces || config.names ? bpf_map_lookup_elem(&network_sets, &id) : 0;
 	__u64 best, ruling;
 
 	if (!set)
 		return NO_RULING;
-	best = ruling_by_some(set, 0, subjects, protocol, port, is_name);
+	best = ruling_by_some(set, 0, subjects, places, asked_for);
 	for (__u32 from = RULES_AT_ONCE; from < MT_SET_RULES; from += RULES_AT_ONCE) {
 		if (from >= set->count)
 			break;
-		ruling = ruling_of_more(id, from, subjects, (__u64)is_name << 32 | protocol << 16 | port);
+		ruling = ruling_of_more(id, from, subjects, places, asked_for);
 		if (ruling < best)
 			best = ruling;
 	}
@@ -158,7 +163,7 @@ __noinline __u64 ruling_of(__u32 id, __u64 subjects, __u32 protocol, __u32 port,
 
 static __always_inline __u64 ruling_for(__u32 set, const struct peer *peer)
 {
-	return ruling_of(set, peer->subjects, peer->protocol, peer->port, peer->is_name);
+	return ruling_of(set, peer->subjects, peer->places, ASKED_FOR(peer->protocol, peer->port, peer->is_name));
 }
 
 static __always_inline struct lease_key lease_key(__u32 slot, const __u8 address[16])
@@ -257,6 +262,7 @@ struct query {
 struct watched {
 	struct actor actor;
 	__u64 subjects;
+	__u64 step;
 	__u64 sock;
 	__u64 job;       /* when it began */
 	__u64 ruling;    /* what allows the address whatever it is called, or NO_RULING */
@@ -278,7 +284,7 @@ struct {
 
 /* Has the packets of a socket looked at from now on. Returns 0, counted, if there is no memory for it. */
 static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct actor *actor, const struct peer *peer,
-				 __u64 ruling)
+				 __u64 step, __u64 ruling)
 {
 	struct watched *watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 
@@ -288,6 +294,7 @@ static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct a
 	}
 	watched->actor = *actor;
 	watched->subjects = peer->subjects;
+	watched->step = step;
 	watched->sock = opaque((const void *)number_of(sk));
 	watched->job = incarnation_of(actor->job);
 	watched->ruling = ruling;

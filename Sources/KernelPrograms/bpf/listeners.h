@@ -8,6 +8,7 @@
 struct listener {
 	struct actor actor;
 	__u64 subjects;
+	__u64 step;
 	__u64 job; /* when it began */
 };
 struct {
@@ -31,6 +32,7 @@ static __always_inline void remember_listener(__u64 sock, const struct actor *ac
 	struct listener listener = {.actor = *actor, .job = incarnation_of(actor->job)};
 
 	listener.subjects = process ? process->subjects : 0;
+	listener.step = process ? process->step : 0;
 	forget_listener(sock);
 	if (bpf_map_update_elem(&listeners, &sock, &listener, BPF_NOEXIST))
 		count_full(MT_MAP_LISTENERS);

@@ -20,6 +20,7 @@ static __always_inline struct verdict packet_verdict(const struct actor *actor, 
 	peer->key.policy = policy->id;
 	peer->protocol = MT_PROTOCOL_RAW;
 	peer->subjects = process->subjects;
+	peer->places = places_of_process(policy, process);
 	return verdict_of(judge(peer, policy, actor->job, &by_name), policy);
 }
 

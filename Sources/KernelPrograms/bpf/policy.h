@@ -26,6 +26,13 @@ struct {
 	__type(value, struct mt_policy);
 } rule_policies SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct mt_step_key);
+	__type(value, __u32);
+} policy_steps SEC(".maps");
+
 /* Puts a job under the policy of the rule that makes it: before anybody can be in the job. */
 static __always_inline void begin_policy(__u32 slot, __u32 rule)
 {
@@ -64,10 +71,33 @@ static __always_inline int is_in_scope(__u64 subjects, __u64 mask)
 	return (!own || ((__u32)subjects & own)) && (!above || ((__u32)(subjects >> 32) & above));
 }
 
-/* The same of a process; one that is not known is in the scope of what holds for everyone. */
-static __always_inline int in_scope(const struct mt_process *process, __u64 mask)
+/* Which step and image of the policy's rules a process of a step called so is in. Not inlined, for its stack. */
+static __noinline __u64 find_places(const struct mt_policy *policy, __u64 step)
 {
-	return is_in_scope(process ? process->subjects : 0, mask);
+	struct mt_step_key key = {.policy = policy->id};
+	__u64 bits = 0;
+	__u32 *found;
+
+	key.name = step ? step : policy->step;
+	if (!key.name) {
+		bits = MT_PLACE_UNKNOWN;
+	} else if (key.name != MT_NO_STEP) {
+		found = bpf_map_lookup_elem(&policy_steps, &key);
+		if (found)
+			bits = *found;
+	}
+	return bits | (__u64)policy->images << 32;
+}
+
+static __always_inline __u64 places_of(const struct mt_policy *policy, __u64 step)
+{
+	return policy->flags & MT_POLICY_PLACES ? find_places(policy, step) : 0;
+}
+
+/* Of a process; one that is not known is in a step that is not known. */
+static __always_inline __u64 places_of_process(const struct mt_policy *policy, const struct mt_process *process)
+{
+	return places_of(policy, process ? process->step : 0);
 }
 
 /* What a section says of what no rule matches. */

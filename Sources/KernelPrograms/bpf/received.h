@@ -58,6 +58,7 @@ __noinline int socket_received(__u64 number, __u32 how)
 	actor = actor_of(task, tag);
 	process = process_of(actor.tgid);
 	peer.subjects = process ? process->subjects : 0;
+	peer.places = places_of_process(policy, process);
 	peer.key.policy = policy->id;
 	denial.verdict = verdict_of(judge(&peer, policy, actor.job, &by_name), policy);
 	if (denial.verdict.action == MT_ALLOW)

@@ -86,7 +86,8 @@ struct look {
 	__u64 rest;           /* what has not been looked at: variables, without a list bytes */
 	__u64 window_at;      /* what the window shows, 0: nothing yet */
 	__u64 found;          /* markers that are there */
-	__u64 keyed;          /* rules whose key is looked for */
+	__u64 keyed;          /* rules whose key is looked for… */
+	__u64 named;          /* …or the names of whose steps */
 	__u64 key;            /* where its value is, 0: not found */
 	__u64 hash, hashed;   /* of the value, so far; and its bytes */
 	__u64 candidates;     /* rules that may hold */
@@ -99,6 +100,8 @@ struct look {
 	__u32 rule;           /* that holds */
 	__u32 slot;           /* of the record */
 	__u32 collects;       /* what may be sent is added to it */
+	__u32 rank;           /* of the variable at `key`, if it names a step */
+	__u32 reserved;
 	__u64 listed[ENVIRONMENT_LISTED];
 	__u8 window[ENVIRONMENT_WINDOW];
 	__u8 chunk[ENVIRONMENT_CHUNK];
@@ -204,6 +207,10 @@ __noinline int note_variable(__u32 length)
 	look->found |= variable->marker;
 	if ((variable->key & look->keyed) && !look->key)
 		look->key = look->at + name + 1;
+	if ((variable->step & look->named) && (!look->key || variable->rank < look->rank)) {
+		look->key = look->at + name + 1;
+		look->rank = variable->rank;
+	}
 	if (look->collects && variable->identity)
 		add_variable(name, length - 1);
 	return 0;
@@ -393,17 +400,24 @@ static long hash_on(__u32 index, struct looking *looking)
 }
 LOOP_STEP(struct looking, hash_on)
 
-/* Looks for the key of `rule` and hashes its value: look->hash is 0 if the environment does not have it. */
-__noinline int take_key(__u32 rule)
+/*
+ * Looks for the key of a rule, or for the name that its jobs' steps have, and hashes the value: look->hash is 0 if the
+ * environment does not have it. Both are sets of one.
+ */
+__noinline int take_value(__u64 keyed, __u64 named)
 {
 	struct looking looking = {.look = current_look()};
 	struct look *look = looking.look;
 
 	if (!look)
 		return 0;
+	look->wanted = MT_START_VARIABLE;
+	look->collects = 0;
 	look->hash = 0;
-	look->keyed = 1ull << (rule & 63);
+	look->keyed = keyed;
+	look->named = named;
 	look_through();
+	look->named = 0;
 	if (!look->key)
 		return 0;
 	look->hash = hash_begin('k');

@@ -42,6 +42,8 @@ final class JobBench {
     keeper = bench
     try silence()
     try bench.sensor.setRules(rules, identity: [])
+    bench.collect()
+    bench.records = []
     return bench
   }
   nonisolated(unsafe) private static var keeper: JobBench?

@@ -234,6 +234,7 @@ __noinline int build_named(__u32 slot, __u32 second)
 struct search {
 	__u64 left; /* rules, a bit each */
 	__u64 subjects;
+	__u64 places;
 	struct mt_rule_key key;
 	__u32 found;
 };
@@ -248,17 +249,17 @@ static long search_step(__u32 index, struct search *search)
 		return 1;
 	key.bit = take_bit(&search->left);
 	rule = bpf_map_lookup_elem(&policy_rules, &key);
-	if (!rule || !is_in_scope(search->subjects, rule->scope))
+	if (!rule || !is_in_scope(search->subjects, rule->scope) || !is_in_scope(search->places, rule->places))
 		return 0;
 	search->found = key.bit;
 	return 1;
 }
 LOOP_STEP(struct search, search_step)
 
-/* The lowest bit of `mask` whose rule is for a process with these subjects; 64: there is none. */
-__noinline int first_rule(__u32 policy, __u32 list, __u64 mask, __u64 subjects)
+/* The lowest bit of `mask` whose rule is for a process with these subjects and places; 64: there is none. */
+__noinline int first_rule(__u32 policy, __u32 list, __u64 mask, __u64 subjects, __u64 places)
 {
-	struct search search = {.left = mask, .subjects = subjects, .found = 64};
+	struct search search = {.left = mask, .subjects = subjects, .places = places, .found = 64};
 
 	search.key.policy = policy;
 	search.key.list = list;
@@ -275,7 +276,8 @@ static __always_inline struct verdict rule_verdict(const struct mt_policy *polic
 
 	if (!mask)
 		return otherwise;
-	key.bit = first_rule(policy->id, list, mask, process ? process->subjects : 0);
+	key.bit = first_rule(policy->id, list, mask, process ? process->subjects : 0,
+			     places_of_process(policy, process));
 	rule = key.bit < 64 ? bpf_map_lookup_elem(&policy_rules, &key) : 0;
 	return rule ? (struct verdict){.rule = rule->number, .action = rule->action} : otherwise;
 }

@@ -46,11 +46,12 @@ static __always_inline int copy_message(struct __sk_buff *skb, __u32 from, struc
 	return 1;
 }
 
-static __always_inline struct peer peer_of(const struct watched *watched)
+static __always_inline struct peer peer_of(const struct watched *watched, const struct mt_policy *policy)
 {
 	struct peer peer = {
 		.key = {.prefix = WHOLE_ADDRESS},
 		.subjects = watched->subjects,
+		.places = policy ? places_of(policy, watched->step) : 0,
 		.port = watched->port,
 		.protocol = watched->protocol,
 	};
@@ -141,7 +142,7 @@ static __always_inline int may_ask(const struct watched *watched, __u32 set, __u
 static __always_inline int query_leaves(struct __sk_buff *skb, struct packet *packet, struct watched *watched,
 					const struct mt_policy *policy)
 {
-	struct peer peer = peer_of(watched);
+	struct peer peer = peer_of(watched, policy);
 	struct inspection *in;
 	struct verdict verdict;
 	struct record record;
@@ -202,7 +203,7 @@ static __always_inline int first_bytes_leave(struct __sk_buff *skb, const struct
 					     struct watched *watched, const struct mt_policy *policy)
 {
 	__u32 set, operation = MT_OP_SERVER_NAME, found;
-	struct peer peer = peer_of(watched);
+	struct peer peer = peer_of(watched, policy);
 	struct verdict verdict = {};
 	struct inspection *in;
 	struct record record;
@@ -258,7 +259,7 @@ static __noinline int answer_leaves(struct packet *packet, struct watched *watch
 	struct socket_denial denial = {
 		.sock = watched->sock, .family = AF_INET6, .type = SOCK_DGRAM, .operation = MT_OP_ANSWER,
 		.effect = MT_EFFECT_PREVENTED, .verdict = {.action = MT_DENY}};
-	struct peer peer = peer_of(watched);
+	struct peer peer = peer_of(watched, 0);
 
 	__builtin_memcpy(peer.key.address, packet->to, 16);
 	peer.port = packet->destination;

@@ -70,6 +70,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 		is_dns = is_resolver(policy->id, peer.key.address);
 	watched = context->sk ? bpf_sk_storage_get(&watched_sockets, context->sk, 0, 0) : 0;
 	if (policy) {
+		peer.places = places_of_process(policy, process);
 		ruling = judge(&peer, policy, actor->job, &by_name);
 		verdict = verdict_of(ruling, policy);
 		if (is_dns)
@@ -86,7 +87,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 			what = WATCH_NAME;
 		else if (by_name)
 			what = WATCH_DATAGRAM;
-		if (what && !watch(context->sk, what, actor, &peer, by_name ? NO_RULING : ruling) && policy)
+		if (what && !watch(context->sk, what, actor, &peer, process->step, by_name ? NO_RULING : ruling) && policy)
 			verdict.action = MT_DENY;
 		else if (!what && watched)
 			watched->watch &= WATCH_STAYS;
@@ -250,7 +251,7 @@ static __always_inline void watch_answers(struct bpf_sock *context, const struct
 	struct peer peer = {.port = PORT_DNS, .protocol = MT_PROTOCOL_UDP};
 
 	if (policy_of(actor->job, MT_SECTION_NETWORK))
-		watch(context, WATCH_ANSWERS, actor, &peer, NO_RULING);
+		watch(context, WATCH_ANSWERS, actor, &peer, 0, NO_RULING);
 }
 
 static __always_inline int binding(struct bpf_sock *context, __u32 family)
@@ -308,6 +309,7 @@ int sock_create(struct bpf_sock *context)
 		peer.protocol = MT_PROTOCOL_ICMP;
 	peer.key.policy = policy->id;
 	peer.subjects = process->subjects;
+	peer.places = places_of_process(policy, process);
 	verdict = verdict_of(judge(&peer, policy, actor.job, &by_name), policy);
 	if (verdict.action != MT_ALLOW) {
 		struct socket_denial denial = {

@@ -91,6 +91,8 @@ static __always_inline void forked(struct task_struct *parent, struct task_struc
 	fresh.leader_start = made->leader_start;
 	fresh.job = tag->job;
 	fresh.subjects = process ? process->subjects : 0;
+	/* A step has no name before its first exec. */
+	fresh.step = process && !(tag->flags & MT_TAG_RUNNER) ? process->step : 0;
 	list_process(child_tgid, &fresh);
 	inherit_writers(process, actor.tgid, child_tgid);
 

@@ -196,12 +196,40 @@ __noinline int begin_job(__u32 slot, __u32 rule, __u64 hash)
 /* What a task is claimed for. */
 struct claim {
 	__u64 hash;
+	__u64 name;   /* of its step */
 	__u32 rule;
 	__u32 reason;
 	__u32 slot;   /* with IS_NEW */
 	__u32 step;
 	__u32 flags;  /* of its tag */
 };
+
+#define RULE_BIT(rule) (1ull << ((rule) & 63))
+
+/* What the step is called that the current task begins, by what it has just execed with: as mt_process.step. */
+static __always_inline __u64 step_name(__u32 rule)
+{
+	const struct mt_rule_filter *filter = current_filter();
+	struct look *look = current_look();
+
+	if (!config.enforces || !filter || !look || !(filter->kinds & MT_RULES_NAME_STEPS))
+		return 0;
+	take_value(0, RULE_BIT(rule));
+	return look->hash && look->hashed ? look->hash : 0;
+}
+
+/*
+ * A step's name is what its first exec says, which is the runner's to say: what comes later may be the step's own doing.
+ * Whoever had execed before it was found has none.
+ */
+static __always_inline void name_its_step(struct task_struct *task, struct mt_tag *tag)
+{
+	struct mt_process *process = process_of(TASK(task, tgid));
+	struct mt_job *job = job_of(tag->job);
+
+	if (process && job && tag->image == tag->leader_start)
+		process->step = step_name(job->rule);
+}
 
 /* Takes a slot for what a rule claims, see take_slot. */
 static __always_inline void find_slot(struct claim *claim)
@@ -214,13 +242,15 @@ static __always_inline void find_slot(struct claim *claim)
 	if (!rule || !look)
 		return;
 	if (rule->flags & MT_RULE_KEY) {
-		look->wanted = MT_START_VARIABLE;
-		look->collects = 0;
-		take_key(claim->rule);
+		take_value(RULE_BIT(claim->rule), 0);
 		claim->hash = look->hash;
 	}
-	if (rule->flags & MT_RULE_STEPS)
+	if (rule->flags & MT_RULE_STEPS) {
 		claim->flags = MT_TAG_RUNNER;
+		claim->name = MT_NO_STEP;
+	} else {
+		claim->name = step_name(claim->rule);
+	}
 	claim->slot = take_slot(claim->rule, claim->hash);
 }
 
@@ -234,6 +264,7 @@ static __always_inline void enrol(struct task_struct *task, struct mt_tag *tag, 
 	process.image = bpf_ktime_get_boot_ns();
 	process.leader_start = leader_start_of(task);
 	process.job = claim->slot & ~IS_NEW;
+	process.step = claim->name;
 	job = job_of(process.job);
 	if (list_process(tgid, &process)) {
 		/* It lives on its own account now. */
@@ -278,6 +309,7 @@ static __always_inline void add_variables(struct record *record)
 static __always_inline void tell_step(struct task_struct *task, struct mt_tag *tag)
 {
 	struct actor actor = actor_of(task, tag);
+	struct mt_process *process;
 	struct record record;
 	struct mt_step *body;
 
@@ -286,6 +318,8 @@ static __always_inline void tell_step(struct task_struct *task, struct mt_tag *t
 		return;
 	body = BODY(&record, struct mt_step);
 	body->step = tag->step;
+	process = process_of(TASK(task, tgid));
+	body->name = process ? process->step : 0;
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
 	add_variables(&record);
 	send(&record);
@@ -335,8 +369,10 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	look->argc = bprm->argc;
 	look->envc = bprm->envc;
 	if (tag) {
-		if (tag->flags & MT_TAG_STEP)
+		if (tag->flags & MT_TAG_STEP) {
+			name_its_step(task, tag);
 			tell_step(task, tag);
+		}
 		return 0;
 	}
 	if (!filter->kinds)
@@ -424,6 +460,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	body->rule = claim.rule;
 	body->reason = claim.reason;
 	body->step = claim.step;
+	body->name = claim.name;
 	body->is_new = (claim.slot & IS_NEW) != 0;
 	body->parent_tgid = READ(LOOSE(task)->real_parent, struct task_struct, tgid);
 	body->uid = look->uid;
