@@ -114,7 +114,8 @@ extension KernelTests {
         return rule
       }
       let outcome = try Self.attempt(
-        ["tcp \(Self.allowed)", "udp \(Self.allowed)"], under: Self.policy(others + [Self.rule(network, .allow, [.tcp])]))
+        ["tcp \(Self.allowed)", "udp \(Self.allowed)"],
+        under: Self.policy(others + [Self.rule(network, .allow, [.tcp])]))
       #expect(outcome[0] == "answered" && outcome[1] == "Operation not permitted", "\(outcome.text)")
     }
 
