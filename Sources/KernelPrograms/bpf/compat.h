@@ -122,6 +122,7 @@ static __always_inline void end_exit(__u32 tgid)
 
 /* LOOP(count, step, state): calls step(…, state) until it returns 1, at most `count` times. Returns how often. */
 #define LOOP_STEP(state_type, step)
+#define LONG_LOOP_STEP(state_type, step)
 #define LOOP(count, step, state) bpf_loop(count, step, state, 0)
 /* What a loop's state points to. */
 #define LOOP_POINTER(pointer, again) (pointer)
@@ -304,20 +305,27 @@ static __always_inline void end_exit(__u32 tgid)
  * A step is a global function, verified once, and its state is in a map: global functions take numbers only. Pointers
  * do not survive that, so a step finds anew what its state points to. The programs that loop are run by the task
  * itself and not by interrupts, and cannot be preempted: one state for each CPU is enough.
+ * In long loops it takes several steps: the verifier looks at each turn of the loop that calls it, in every program.
  */
-#define LOOP_STEP(state_type, step)                                                                                          \
+#define LOOP_STEP(state_type, step) LOOP_STEPS(state_type, step, 1)
+#define LONG_LOOP_STEP(state_type, step) LOOP_STEPS(state_type, step, 8)
+#define LOOP_STEPS(state_type, step, at_once)                                                                          \
+	enum { step##_at_once = at_once };                                                                             \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                               \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
-		__type(value, state_type);                                                                                   \
+		__type(value, state_type);                                                                             \
 	} step##_state SEC(".maps");                                                                                   \
-	__noinline int step##_again(void)                                                                              \
+	__noinline int step##_again(__u32 left)                                                                        \
 	{                                                                                                              \
 		__u32 zero = 0;                                                                                        \
-		state_type *state = bpf_map_lookup_elem(&step##_state, &zero);                                               \
+		state_type *state = bpf_map_lookup_elem(&step##_state, &zero);                                         \
                                                                                                                        \
-		return state ? step(0, state) : 1;                                                                     \
+		for (__u32 i = 0; i < at_once; i++)                                                                    \
+			if (i >= left || !state || step(0, state))                                                     \
+				return i;                                                                              \
+		return at_once;                                                                                        \
 	}
 #define LOOP(count, step, state)                                                                                       \
 	({                                                                                                             \
@@ -325,9 +333,15 @@ static __always_inline void end_exit(__u32 tgid)
 		typeof(state) kept_ = bpf_map_lookup_elem(&step##_state, &zero_);                                      \
 		if (kept_) {                                                                                           \
 			*kept_ = *(state);                                                                             \
-			for (done_ = 0; done_ < (count); done_++)                                                      \
-				if (step##_again())                                                                     \
+			done_ = (count);                                                                               \
+			for (__u32 at_ = 0; at_ < (count); at_ += step##_at_once) {                                    \
+				__u32 taken_ = step##_again((count) - at_);                                            \
+                                                                                                                       \
+				if (taken_ < step##_at_once) {                                                         \
+					done_ = at_ + taken_;                                                          \
 					break;                                                                         \
+				}                                                                                      \
+			}                                                                                              \
 			*(state) = *kept_;                                                                             \
 		}                                                                                                      \
 		done_;                                                                                                 \

@@ -147,7 +147,7 @@ static long walk_step(__u32 index, struct walk *walk)
 	return 0;
 }
 
-LOOP_STEP(struct walk, walk_step)
+LONG_LOOP_STEP(struct walk, walk_step)
 
 /*
  * Builds the path of (mnt, dentry) up to the root of its mount namespace in the workspace of `slot`. A global

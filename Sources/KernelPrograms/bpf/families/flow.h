@@ -175,7 +175,7 @@ static long receive_step(__u32 index, struct received *received)
 		pass_descriptor(fd, compat_flag(), MT_OPEN_SCM_RIGHTS);
 	return found == RECEIVED_ALL;
 }
-LOOP_STEP(struct received, receive_step)
+LONG_LOOP_STEP(struct received, receive_step)
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_receive, struct pt_regs *regs, long ret)

@@ -69,7 +69,7 @@ static long match_step(__u32 index, struct matching *matching)
 	matching->at = at + 1;
 	return 0;
 }
-LOOP_STEP(struct matching, match_step)
+LONG_LOOP_STEP(struct matching, match_step)
 
 /* Finds which rules match the path that was built in the workspace of `slot`. */
 __noinline int match_path(__u32 slot, __u32 policy)
@@ -151,7 +151,7 @@ static long name_step(__u32 index, struct naming *naming)
 	NAMED->name_left = left;
 	return 0;
 }
-LOOP_STEP(struct naming, name_step)
+LONG_LOOP_STEP(struct naming, name_step)
 
 /* Where a climb to a directory above stands. */
 struct climb {
@@ -180,7 +180,7 @@ static long climb_step(__u32 index, struct climb *climb)
 	climb->mount_root = (__u64)READ(above, struct mount, mnt.mnt_root);
 	return 0;
 }
-LOOP_STEP(struct climb, climb_step)
+LONG_LOOP_STEP(struct climb, climb_step)
 
 /*
  * Builds the path that an operand of the workspace of `slot` names, where no hook has what the kernel found under it: by

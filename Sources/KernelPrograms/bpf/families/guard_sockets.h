@@ -39,7 +39,7 @@ static long guard_step(__u32 index, struct received *received)
 		look_at_descriptor(fd);
 	return found == RECEIVED_ALL;
 }
-LOOP_STEP(struct received, guard_step)
+LONG_LOOP_STEP(struct received, guard_step)
 
 /* Where that cannot be refused: who got a socket that it may not have does not get to use it. */
 SEC("tp_btf/sys_exit")

@@ -296,13 +296,13 @@ int sock_create(struct bpf_sock *context)
 	__u32 protocol = context->protocol;
 	int by_name;
 
-	if (context->type == SOCK_STREAM ? protocol == IPPROTO_TCP :
-	    context->type == SOCK_DGRAM	 ? protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE :
-					   0)
-		return ALLOW;
 	process = current_process(&actor);
 	policy = process ? policy_of(actor.job, MT_SECTION_NETWORK) : 0;
 	if (!policy)
+		return ALLOW;
+	if (context->type == SOCK_STREAM ? protocol == IPPROTO_TCP :
+	    context->type == SOCK_DGRAM	 ? protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE :
+					   0)
 		return ALLOW;
 	peer.protocol = MT_PROTOCOL_RAW;
 	if (context->type == SOCK_DGRAM && (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6))
