@@ -33,9 +33,20 @@ def git(directory, *words):
                    stderr=subprocess.DEVNULL)
 
 
+# What a version that somebody has taken over does besides: what it is, and the shell of it.
+EXTRAS = {
+    "connects to another host": f"python3 -c \"import urllib.request; urllib.request.urlopen('http://{EVIL}/', timeout=3)\"",
+    "reads a key": "cat /home/builder/.ssh/id_ed25519",
+    "changes the pipeline": "echo evil >>/home/builder/job/.github/workflows/ci.yml",
+}
+
+
 class Tool:
     """One of them. `newer` and `extra` (shell that a new version of a package does besides) change what servers have."""
     needs = ()
+    # Whether it is a job of an agent, and not a command under `martlet run`.
+    is_job = False
+    extras = EXTRAS
     # What the job's folder holds, tracked by git.
     sources = {"README": "sources\n", ".github/workflows/ci.yml": "on: push\n"}
 
@@ -321,8 +332,8 @@ class Cargo(Tool):
 
 
 class Docker(Tool):
-    """docker build with both builders (Debian's client has them built in), as far as the job goes: the client, and its connection to the daemon. What the
-    daemon's containers do is not followed under `run`, and no policy holds it."""
+    """docker build with both builders (Debian's client has them built in), as far as the job goes under `run`: the client, and
+    its connection to the daemon. What the daemon's containers do is not followed there, and no policy holds it."""
     name, needs = "docker", ("/usr/bin/docker", "dockerd", "/bin/busybox")
     sources = {**Tool.sources, "Dockerfile": "FROM base\nARG V\nRUN echo $V >/version\n"}
 
@@ -344,17 +355,24 @@ class Docker(Tool):
             binary = file.read()
         image = io.BytesIO()
         with tarfile.open(fileobj=image, mode="w") as archive:
-            for name, content in (("bin/sh", binary), ("bin/echo", binary), ("etc/passwd", b"root:x:0:0::/:/bin/sh\n")):
+            for name, content in (("bin/busybox", binary), ("etc/passwd", b"root:x:0:0::/:/bin/sh\n")):
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(content), 0o755
                 archive.addfile(entry, io.BytesIO(content))
+            for name in ("cat", "echo", "sh", "sleep", "tar", "wget"):
+                entry = tarfile.TarInfo(f"bin/{name}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(entry)
         subprocess.run(["/usr/bin/docker", "-H", self.host, "import", "-", "base"], check=True, input=image.getvalue(),
                        stdout=subprocess.DEVNULL)
 
+    def builds(self, options="-q"):
+        return f"export DOCKER_HOST={self.host}\n" + "".join(
+            f"DOCKER_BUILDKIT={kit} /usr/bin/docker build {options} --network host --no-cache --build-arg V={self.version()} .\n"
+            for kit in (0, 1))
+
     def command(self):
-        return SHELL + (f"export DOCKER_HOST={self.host}\n"
-                        + "".join(f"DOCKER_BUILDKIT={kit} /usr/bin/docker build -q --network host --no-cache --build-arg V={self.version()} .\n"
-                                  for kit in (0, 1)) + f"{self.extra}\n:\n")
+        return SHELL + self.builds() + f"{self.extra}\n:\n"
 
     def end(self):
         self.daemon.terminate()
@@ -362,10 +380,28 @@ class Docker(Tool):
         subprocess.run(["umount", "-q", f"{self.scratch}/docker-run/netns/default"])
 
 
-ALL = [Apt, Pip, Names, Git, Npm, Cargo, Docker]
-# What a version that somebody has taken over does besides: what it is, and the shell of it.
-EXTRAS = {
-    "connects to another host": f"python3 -c \"import urllib.request; urllib.request.urlopen('http://{EVIL}/', timeout=3)\"",
-    "reads a key": "cat /home/builder/.ssh/id_ed25519",
-    "changes the pipeline": "echo evil >>/home/builder/job/.github/workflows/ci.yml",
-}
+class Image(Docker):
+    """docker build with both builders in a job of an agent, which has the containers' processes in the job and under its policy:
+    a step gets a package from a mirror, another executes what is in it."""
+    name, is_job = "image", True
+    sources = {**Tool.sources, "Dockerfile": "FROM base\nARG V\nRUN wget -q -O /tool.tar.gz http://deb.example.org/tool-$V.tar.gz\n"
+                                             "RUN tar -xzf /tool.tar.gz && sh /tool/install\n"}
+    # What a job has alone, a key or a pipeline, is not in a container.
+    extras = {"connects to another host": f"wget -q -O /dev/null http://{EVIL}/"}
+
+    def prepare(self):
+        self.content = tar_gz({"tool/install": f"{self.extra}\nwget -q -O /tool/more http://files.example.org/more\n"})
+
+    def command(self):
+        # Not quietly: the daemon would tell nobody what it runs.
+        return SHELL + self.builds("")
+
+    def page(self, scheme, host, path):
+        if host == "deb.example.org" and path == f"/tool-{self.version()}.tar.gz":
+            return "redirect", f"http://mirror.example.org{path}"
+        if host == "mirror.example.org":
+            return "application/octet-stream", self.content
+        return ("text/plain", b"more\n") if host == "files.example.org" and path == "/more" else None
+
+
+ALL = [Apt, Pip, Names, Git, Npm, Cargo, Docker, Image]

@@ -71,6 +71,12 @@ public struct Agent {
     try sensor.shield(.directory(directory))
     for path in [Policy.nodeDirectory] + configuration.files { try sensor.shield(path: path) }
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
+    let leftOver = HeldProcesses.releaseLeftOver()
+    if !leftOver.isEmpty {
+      log.say(
+        "stopped in containers, as by an agent that was killed; let go on: \(leftOver.map(String.init).joined(separator: ", "))"
+      )
+    }
     let preparer = try terms.map { try PolicyPreparer($0, keepsRepositories: policies.keepsRepositories) }
     try preparer?.start()
     defer { preparer?.end() }

@@ -31,6 +31,8 @@ struct ContainerSlot {
   /// Since when no process of it lives; 0: one does.
   var emptySince: UInt64 = 0
   var closedAt: UInt64 = 0
+  /// Something in it waited for its policy and went on without.
+  var hasGoneOn = false
 }
 
 /// A container that is in no job's report.
@@ -66,6 +68,7 @@ struct AgentContainers {
   var isHeld = false
   /// Slots of containers that have just been found to be a job's.
   var found: [UInt16] = []
+  var held = HeldProcesses()
 
   /// How long it may take to find out whose a container is.
   static let patience: UInt64 = 10_000_000_000
@@ -74,6 +77,12 @@ struct AgentContainers {
   static let limitOfAll = 128 << 20
   static let foreignLimit = 50
   static let cgroupLimit = 16_384
+
+  /// Whether something ran, or runs, in a container for a job and is not in its report.
+  func lack(slot: UInt16, since start: UInt64) -> Bool {
+    links.lacks(slot: slot, since: start)
+      || slots.values.contains { $0.owner == 0 && links.mayBeOfSilentBuild($0.since, slot: slot) }
+  }
 }
 
 extension AgentRecorder {
@@ -130,6 +139,7 @@ extension AgentRecorder {
   mutating func wait(_ record: RecordView) {
     guard var container = containers.slots[record.job] else { return }
     let bytes = record.bytes
+    if record.isHeld { containers.held.note(record) }
     container.waiting &+= 1
     if !container.hasOverflowed, container.records.count + bytes.count <= AgentContainers.limit,
       containers.waitingBytes + bytes.count <= AgentContainers.limitOfAll
@@ -275,7 +285,8 @@ extension AgentRecorder {
     } else if let name = container.name, containers.links.decide(name, container.execution) == .several {
       reason = .several
     }
-    if container.name?.kind ?? .buildStep == .buildStep { containers.links.note(lostStepAt: container.since) }
+    containers.links.note(
+      lostAt: container.since, mayBeStep: container.name?.kind ?? .buildStep == .buildStep)
     containers.waitingBytes -= container.records.count
     containers.unattributed &+= 1
     counts.unattributed &+= container.waiting

@@ -99,6 +99,7 @@ final class AgentReader: @unchecked Sendable {
       takeRequests(&recorder)
       recorder.shareFound(sensor)
       recorder.takePolicies(sensor)
+      recorder.releaseHeld(sensor, now: mt_boottime_ns())
       recorder.keepHouse(sensor, now: mt_boottime_ns())
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)
@@ -112,6 +113,7 @@ final class AgentReader: @unchecked Sendable {
     let detachedAt = mt_boottime_ns()
     sensor.detach()
     sensor.rings.drainAll { recorder.take($0) }
+    recorder.containers.held.releaseAll()
     recorder.closeAll(sensor, detachedAt: detachedAt)
     isOver.store(true, ordering: .releasing)
     doorbell.ring()

@@ -88,8 +88,26 @@ extension AgentRecorder {
     containers.found = []
   }
 
+  /// Lets what waits in containers go on, where it is known under which policy, or for too long not.
+  mutating func releaseHeld(_ sensor: Sensor, now: UInt64) {
+    guard !containers.held.isEmpty else { return }
+    for slot in containers.held.late(now: now) {
+      containers.slots[slot]?.hasGoneOn = true
+      do {
+        try sensor.endHold(on: slot)
+      } catch {
+        settings.log.say("what is executed in a container has to wait: \(error)")
+      }
+    }
+    let slots = containers.slots
+    containers.held.release(now: now) { slots[$0]?.owner != 0 }
+  }
+
   private func share(_ container: ContainerSlot, _ sensor: Sensor) throws(SensorError) {
     try sensor.sharePolicy(of: container.owner, with: container.slot, container.origin)
+    guard container.hasGoneOn, let job = jobs[Int(container.owner)] else { return }
+    job.pointee.policy.note(
+      "Container \(container.number) was under the machine's policy alone at first: it was not known whose it is.")
   }
 
   private func refuse(_ reason: String, of job: Place) {

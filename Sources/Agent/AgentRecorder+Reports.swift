@@ -85,7 +85,7 @@ extension AgentRecorder {
         at: served.map(\.at).max() ?? now, by: served.contains { $0.asker == .job } ? .job : .other,
         processes: processes)
       var (input, recorded) = job.pointee.soFar(asked, counts: counts, after: reading, sensor: facts)
-      if containers.links.lacks(slot: slot, since: job.pointee.startedAt) {
+      if containers.lack(slot: slot, since: job.pointee.startedAt) {
         input.unseen.append(.init(reason: .container, from: nil, until: nil))
       }
       input.take(recorded)

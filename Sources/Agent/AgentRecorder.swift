@@ -104,6 +104,8 @@ struct AgentRecorder: ~Copyable {
       job.pointee.notice(record)
       askPolicy(of: job, record)
     case .denial: tell(record, of: job)
+    // The policy was put in force meanwhile.
+    case .exec: if record.isHeld { containers.held.note(record) }
     case .exit:
       job.pointee.notice(record)
       if containers.links.isAwaiting {
@@ -317,7 +319,7 @@ struct AgentRecorder: ~Copyable {
     do {
       counts = try sensor.jobCounts(slot)
       counts += place.pointee.containerCounts
-      if containers.links.lacks(slot: slot, since: place.pointee.startedAt) {
+      if containers.lack(slot: slot, since: place.pointee.startedAt) {
         place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil))
       }
       counts += try closeContainers(of: slot, sensor, now: endedAt)

@@ -73,8 +73,11 @@ struct ContainerLinks {
   private var seenSteps = false
   /// Digests of steps whose containers were found.
   private var found: Set<String> = []
-  /// When a step's container was found to be nobody's; 0: none was.
+  /// When a container, and one of a step, was last found to be nobody's; 0: none was.
+  private var lostAt: UInt64 = 0
   private var lostStepAt: UInt64 = 0
+  /// Since when jobs have builds done of which the daemon tells nothing, by their slots. CLOCK_BOOTTIME.
+  private var silentSince: [UInt16: UInt64] = [:]
   /// The directories with the results of steps, by their digests.
   private var results: [String: String] = [:]
   /// What was told and not kept, as there was too much.
@@ -112,6 +115,9 @@ struct ContainerLinks {
         askers[asker, default: []].insert(body.sock)
       }
       conversations[body.sock]?.talk.take(request: bytes)
+      if conversations[body.sock]?.talk.isSilent ?? false, silentSince[asker.slot] == nil {
+        silentSince[asker.slot] = record.time
+      }
       if let name = DaemonConversation.started(by: bytes) { expect(name, asker) }
       return false
     }
@@ -149,13 +155,22 @@ struct ContainerLinks {
     if found.count < Self.limit { found.insert(digest) }
   }
 
-  /// It will not be found out any more whose step a container executes.
-  mutating func note(lostStepAt time: UInt64) { lostStepAt = time }
+  /// It will not be found out any more whose a container is, which may execute a step.
+  mutating func note(lostAt time: UInt64, mayBeStep: Bool) {
+    lostAt = max(lostAt, time)
+    if mayBeStep { lostStepAt = max(lostStepAt, time) }
+  }
+
+  /// Whether a container that began then may be of a build of which the daemon told this job nothing.
+  func mayBeOfSilentBuild(_ start: UInt64, slot: UInt16) -> Bool {
+    silentSince[slot].map { start >= $0 } ?? false
+  }
 
   /// Whether something ran in a container for a job and is not in its report.
   ///
   /// - Parameter start: of the job, CLOCK_BOOTTIME
   func lacks(slot: UInt16, since start: UInt64) -> Bool {
+    if mayBeOfSilentBuild(lostAt, slot: slot) { return true }
     if awaited.contains(where: { $0.value.slot == slot && !seen.contains($0.key) }) { return true }
     // Of a step's container it is not known whose it is: perhaps this job's, if it lacks one.
     guard lostStepAt > start || !seenSteps else { return false }
@@ -206,6 +221,7 @@ struct ContainerLinks {
 
   /// A job is over: its slot may be another's soon.
   mutating func forget(slot: UInt16) {
+    silentSince[slot] = nil
     if askers.isEmpty, told.isEmpty, conversations.isEmpty { return }
     for asker in Array(askers.keys) where asker.slot == slot { processEnded(asker) }
     conversations = conversations.filter { $0.value.asker.slot != slot }

@@ -123,7 +123,7 @@ struct ProcessScan {
     return process
   }
 
-  private static func pids() -> [UInt32] {
+  static func pids() -> [UInt32] {
     guard let directory = opendir("/proc") else { return [] }
     defer { closedir(directory) }
     var pids: [UInt32] = []
@@ -135,7 +135,7 @@ struct ProcessScan {
   }
 
   /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
-  static func stat(of pid: UInt32) -> (comm: String, parent: UInt32, startedAt: UInt64)? {
+  static func stat(of pid: UInt32) -> (comm: String, isStopped: Bool, parent: UInt32, startedAt: UInt64)? {
     let bytes = file("/proc/\(pid)/stat", limit: 4096)
     guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")),
       open < close
@@ -148,7 +148,10 @@ struct ProcessScan {
     let perSecond = UInt64(max(1, sysconf(Int32(_SC_CLK_TCK))))
     let (whole, rest) = ticks.quotientAndRemainder(dividingBy: perSecond)
     let started = whole &* 1_000_000_000 &+ rest &* 1_000_000_000 / perSecond
-    return (String(decoding: bytes[(open + 1)..<close], as: UTF8.self), UInt32(clamping: parent), started)
+    return (
+      String(decoding: bytes[(open + 1)..<close], as: UTF8.self), fields[0].elementsEqual("T".utf8),
+      UInt32(clamping: parent), started
+    )
   }
 
   /// The effective one, of `Uid: real effective saved file-system`.
@@ -166,11 +169,17 @@ struct ProcessScan {
   /// - Parameter startedAt: CLOCK_BOOTTIME, as the kernel keeps it
   static func variables(of pid: UInt32, startedAt: UInt64) -> @Sendable (String) -> [UInt8]? {
     let environment = file("/proc/\(pid)/environ", limit: 256 << 10)
-    // The kernel tells it in ticks.
-    guard let found = stat(of: pid)?.startedAt, found <= startedAt, startedAt &- found < 20_000_000 else {
-      return { _ in nil }
-    }
+    guard isThere(pid, startedAt: startedAt) else { return { _ in nil } }
     return { name in environment.split(separator: 0).lazy.compactMap { Variable.value(of: name, in: $0) }.first }
+  }
+
+  /// Whether that number is this very process'.
+  ///
+  /// - Parameter startedAt: CLOCK_BOOTTIME, as the kernel keeps it
+  static func isThere(_ pid: UInt32, startedAt: UInt64) -> Bool {
+    // The kernel tells it in ticks.
+    guard let found = stat(of: pid)?.startedAt else { return false }
+    return found <= startedAt && startedAt &- found < 20_000_000
   }
 
   static func file(_ path: String, limit: Int) -> [UInt8] {

@@ -36,7 +36,9 @@ extension Sensor {
     forgetFiles(writtenBy: slot)
   }
 
-  /// Puts policies in force for jobs that begin from now on, each before the job's first process is in it.
+  /// Puts policies in force for jobs that begin from now on, each before the job's first process is in it. What is executed in
+  /// a container of which it is not known yet whose it is, is stopped (``MT_EXEC_HELD``) until its slot is put under another
+  /// policy and somebody lets it go on.
   ///
   /// - Parameters:
   ///   - rules: by the index of the rule that makes the job
@@ -47,15 +49,30 @@ extension Sensor {
   ) throws(SensorError) {
     var entries: [mt_policy] = []
     for policy in policies { entries.append(try place(policy)) }
-    var places = rules
-    places[Int(MT_POLICY_OF_ASKED)] = asked
-    places[Int(MT_POLICY_OF_CONTAINERS)] = containers
-    for (place, policy) in places {
-      var key = UInt32(place)
-      entries[policy].images = place < MT_MAX_RULES ? 0 : MT_PLACE_UNKNOWN
-      try Self.set(&entries[policy], at: &key, of: objects.map("rule_policies"), named: "rule_policies")
-      policiesOfRules.insert(entries[policy].id)
+    for (rule, policy) in rules { try give(entries[policy], to: rule) }
+    var others = asked.map { [(Int(MT_POLICY_OF_ASKED), entries[$0])] } ?? []
+    var unknown = containers.map { entries[$0] } ?? mt_policy()
+    unknown.flags |= UInt16(MT_POLICY_HELD.rawValue)
+    others.append((Int(MT_POLICY_OF_CONTAINERS), unknown))
+    for (place, entry) in others {
+      var entry = entry
+      entry.images = MT_PLACE_UNKNOWN
+      try give(entry, to: place)
     }
+  }
+
+  private func give(_ entry: mt_policy, to place: Int) throws(SensorError) {
+    var key = UInt32(place)
+    var entry = entry
+    try Self.set(&entry, at: &key, of: objects.map("rule_policies"), named: "rule_policies")
+    policiesOfRules.insert(entry.id)
+  }
+
+  /// Has what is executed in a container's slot wait no more for another policy.
+  public func endHold(on slot: UInt16) throws(SensorError) {
+    var entry = try policy(on: slot)
+    entry.flags &= ~UInt16(MT_POLICY_HELD.rawValue)
+    try put(entry, on: slot)
   }
 
   /// As the kernel side does for those that it finds.
@@ -71,13 +88,18 @@ extension Sensor {
 
   /// Puts what is in a container's slot under its job's policy, as it is now.
   public func sharePolicy(of job: UInt16, with container: UInt16, _ origin: ContainerOrigin) throws(SensorError) {
-    var key = UInt32(try checked(job))
-    var entry = mt_policy()
-    let result = bpf_map_lookup_elem(try objects.map("policies"), &key, &entry)
-    if result != 0 { throw .mapFailed("policies", "read", errno: -result) }
+    var entry = try policy(on: job)
     entry.images = PlaceNumbers.bits(of: origin.image, placedPolicies[entry.id]?.images ?? [])
     entry.step = origin.step
     try put(entry, on: checked(container))
+  }
+
+  private func policy(on slot: UInt16) throws(SensorError) -> mt_policy {
+    var key = UInt32(try checked(slot))
+    var entry = mt_policy()
+    let result = bpf_map_lookup_elem(try objects.map("policies"), &key, &entry)
+    if result != 0 { throw .mapFailed("policies", "read", errno: -result) }
+    return entry
   }
 
   private func put(_ entry: mt_policy, on slot: UInt16) throws(SensorError) {

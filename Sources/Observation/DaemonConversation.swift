@@ -50,6 +50,8 @@ public struct DaemonConversation: Sendable {
   /// Of the container that is to be created: as the request calls it, which is up to whoever asks.
   public private(set) var image: String?
   public private(set) var name: String?
+  /// It is a build of which the daemon tells nothing but its result (`docker build --quiet`).
+  public private(set) var isSilent = false
   /// Pieces of answers that could not be understood as they were not whole.
   public private(set) var cut = 0
 
@@ -69,6 +71,7 @@ public struct DaemonConversation: Sendable {
     if purpose == .create, wanted == .other { return }
     purpose = wanted
     buffer = []
+    isSilent = wanted == .build && Self.isTrue(Self.parameter("q", in: query))
     name = wanted == .create ? Self.parameter("name", in: query) : nil
     image = wanted == .create ? Self.text(behind: #""Image":""#, in: bytes[...]) : nil
   }
@@ -91,8 +94,9 @@ public struct DaemonConversation: Sendable {
     guard words.count >= 2, words[0].elementsEqual("POST".utf8) else { return (.other, []) }
     let target = words[1].split(separator: UInt8(ascii: "?"), maxSplits: 1)
     let path = target.first ?? []
-    if path.hasSuffix("/containers/create") { return (.create, target.count > 1 ? target[1] : []) }
-    return (path.hasSuffix("/build") || path.hasSuffix("/grpc") ? .build : .other, [])
+    let query = target.count > 1 ? target[1] : []
+    if path.hasSuffix("/containers/create") { return (.create, query) }
+    return (path.hasSuffix("/build") || path.hasSuffix("/grpc") ? .build : .other, query)
   }
 
   /// The value of a query's parameter, if it needs no decoding: names of containers have none of what would.
@@ -106,6 +110,12 @@ public struct DaemonConversation: Sendable {
       return isPlain && !value.isEmpty && value.count <= 128 ? String(decoding: value, as: UTF8.self) : nil
     }
     return nil
+  }
+
+  /// As the daemon reads a flag: whatever is there and does not say no.
+  private static func isTrue(_ value: String?) -> Bool {
+    guard let value = value?.lowercased() else { return false }
+    return !["0", "no", "false", "none"].contains(value)
   }
 
   /// The JSON string that comes behind `start`, if it has no escapes and at most 512 bytes.

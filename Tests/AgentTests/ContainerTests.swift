@@ -82,12 +82,25 @@ import Testing
     links.note(Self.step)
     build(&links, job: 3, sock: 1, "make", digest: "a")
     #expect(!links.lacks(slot: 3, since: 5), "nothing was lost")
-    links.note(lostStepAt: 4)
+    links.note(lostAt: 4, mayBeStep: true)
     #expect(!links.lacks(slot: 3, since: 5), "before the job")
-    links.note(lostStepAt: 6)
+    links.note(lostAt: 6, mayBeStep: true)
     #expect(links.lacks(slot: 3, since: 5))
     links.note(foundStep: "sha256:\(String(repeating: "a", count: 64))")
     #expect(!links.lacks(slot: 3, since: 5))
+  }
+
+  @Test func aBuildThatTellsNothingMayHaveHadAnyContainer() {
+    var links = ContainerLinks()
+    links.note(lostAt: 4, mayBeStep: false)
+    _ = tell(&links, job: 3, sock: 1, request: "POST /v1.41/build?dockerfile=Dockerfile&q=1 HTTP/1.1\r\n\r\n")
+    _ = tell(&links, job: 4, sock: 2, request: "POST /v1.41/build?q=0 HTTP/1.1\r\n\r\n")
+    #expect(!links.lacks(slot: 3, since: 0), "before the build")
+    links.note(lostAt: 6, mayBeStep: false)
+    #expect(links.lacks(slot: 3, since: 0) && !links.lacks(slot: 4, since: 0))
+    #expect(links.mayBeOfSilentBuild(5, slot: 3) && !links.mayBeOfSilentBuild(4, slot: 3))
+    links.forget(slot: 3)
+    #expect(!links.lacks(slot: 3, since: 0))
   }
 
   // MARK: - Steps of builds

@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from agent import SECRET, AgentCase
-from harness import needs_root, needs_sensor, wait_until
+from harness import PATIENCE, needs_root, needs_sensor, wait_until
 
 # Debian's own, which can build with BuildKit without a plugin.
 DOCKER = "/usr/bin/docker"
@@ -173,6 +173,18 @@ class Containers(AgentCase):
         self.assertEqual(foreign["reason"], "unknown")
         self.assertGreater(foreign["records"], 1)
         self.assertEqual(len(foreign["id"]), 64)
+        self.stop_agent()
+
+    def test_a_quiet_build_is_not_vouched_for(self):
+        """The daemon tells nobody what it runs for it."""
+        self.start_agent()
+        for number, (kit, options) in enumerate(((0, "-q"), (1, "-q"), (1, "")), 1):
+            context = self.context(f"quiet-{number}", ["touch /tmp/x"])
+            job = self.job(f"quiet-{number}", [f"DOCKER_BUILDKIT={kit} docker build {options} --network none --no-cache {context}"])
+            self.assertEqual(job.wait(PATIENCE), 0)
+            report = self.of(self.reports(number), f"quiet-{number}")
+            self.assertEqual([row["reason"] for row in report["job"]["unseen"]], ["container"] if options else [])
+            self.assertEqual((report["verdict"], len(report["job"]["containers"])), ("incomplete", 0) if options else ("clean", 1))
         self.stop_agent()
 
     def test_what_a_container_asks_for_that_has_the_socket(self):

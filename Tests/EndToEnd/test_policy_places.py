@@ -1,11 +1,13 @@
 """Rules of an agent's policies that are for some steps of a job, or for containers of some images."""
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import unittest
 
 from agent import AgentCase
-from harness import needs_root, needs_sensor
+from harness import PATIENCE, needs_root, needs_sensor, wait_until
 from test_containers import DOCKER, Daemon
 
 POLICY = """version: 1
@@ -73,14 +75,13 @@ class Steps(AgentCase):
         daemon.docker("build", "-t", "base", context)
         for name in names:
             with open(os.path.join(context, f"Dockerfile.{name}"), "w") as file:
-                # Until it is known whose a container is, it is under the machine's policy alone.
-                file.write(f"FROM base\nRUN sleep 1; /tools/{name} /tmp/x\n")
+                file.write(f"FROM base\nRUN /tools/{name} /tmp/x\n")
         daemon.docker("tag", "base", "other:1")
         work = self.path("work")
 
         def run(image, name):
             return (f"{DOCKER} run --rm --network none -v {work}:/w {image} /bin/sh -c "
-                    f"\"sleep 1; /tools/{name} /w/ran-{image.split(':')[0]}-{name}\"")
+                    f"\"/tools/{name} /w/ran-{image.split(':')[0]}-{name}\"")
 
         def build(name, kit):
             return (f"DOCKER_BUILDKIT={kit} {DOCKER} build --network none --no-cache -f {context}/Dockerfile.{name} {context} "
@@ -105,6 +106,49 @@ class Steps(AgentCase):
                 stopped[containers[container - 1]["image"] or containers[container - 1]["foundBy"]].add(rule)
         self.assertEqual(stopped, {"base": {2, 3}, "other:1": {3}, "build": {2, 3}, "command": {2, 3}})
         self.stop_agent()
+
+    @unittest.skipUnless(shutil.which("dockerd") and os.path.exists(DOCKER), "needs Debian's docker.io")
+    def test_what_is_executed_in_containers_waits_until_it_is_known_under_which_policy(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.end)
+        context = self.path("context")
+        os.mkdir(context)
+        with open(os.path.join(context, "Dockerfile"), "w") as file:
+            file.write("FROM base\nRUN touch /tmp/x\n")
+        exports = "".join(f"export {key}={daemon.environment[key]}; " for key in ("DOCKER_HOST", "HOME"))
+        build = f"{exports} DOCKER_BUILDKIT=1 {DOCKER} build --network none --no-cache {context}"
+        # Somebody who is in no job, while one may have asked: it waits, and no longer than that.
+        gate = self.path("gate")
+        os.mkfifo(gate)
+        job = self.github([f"{build}; read line < {gate}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.status()["containers"]["attributed"] == 1)
+        daemon.docker("run", "--rm", "--network", "none", "base", "touch", "/tmp/foreign", timeout=PATIENCE)
+        with open(gate, "w") as file:
+            file.write("\n")
+        self.assertEqual(job.wait(PATIENCE), 0)
+        report, = self.reports(1)
+        self.assertEqual(report["verdict"], "clean", report["reasons"])
+        # Where nobody lets it go on, it has not begun: the next agent does.
+        os.kill(self.agent_pid, signal.SIGSTOP)
+        job = self.github([build], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: stopped_in_containers(), PATIENCE)
+        self.kill_agent()
+        self.assertIsNone(job.poll())
+        self.start_agent("--config", self.path("agent.yaml"))
+        self.assertEqual(job.wait(PATIENCE), 0)
+        self.assertEqual(stopped_in_containers(), [])
+        self.stop_agent()
+
+
+def stopped_in_containers():
+    """Processes that are stopped and in the cgroup of a step of a build."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cgroup") as cgroup:
+                if ") T " in stat.read() and "/buildkit/" in cgroup.read():
+                    found.append(int(pid))
+    return found
 
 
 if __name__ == "__main__":

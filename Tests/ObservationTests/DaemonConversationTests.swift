@@ -30,6 +30,15 @@ import Testing
   }
 
   @Test(arguments: [
+    ("/v1.41/build?dockerfile=Dockerfile&q=1&remote=x", true), ("/build?q=true", true), ("/build?q=YES", true),
+    ("/build?q=0", false), ("/build?q=", false), ("/build?q=False", false), ("/build?quiet=1", false),
+    ("/build", false),
+    ("/containers/create?q=1", false),
+  ]) func aBuildCanBeSilent(_ target: String, _ isSilent: Bool) {
+    #expect(ask("POST \(target) HTTP/1.1\r\n\r\n").isSilent == isSilent)
+  }
+
+  @Test(arguments: [
     "GET /v1.41/containers/json HTTP/1.1", "POST /v1.41/containers/x/attach HTTP/1.1", "POST", "", "\r\n",
     "POST ? HTTP",
     "BREW /containers/create HTTP/1.1", "POST /containers/creates HTTP/1.1",

@@ -164,6 +164,7 @@ enum mt_exec_flag {
 	MT_EXEC_OTHER_MNTNS = 8, /* the task's mount namespace is not martlet's */
 	MT_EXEC_DESCRIPTORS_FOLLOW = 16, /* each descriptor of the set `descriptors` has a record behind this one */
 	MT_EXEC_TMPFS = 32,    /* the image's file has a path, in memory: a tmpfs such as /dev/shm */
+	MT_EXEC_HELD = 64,     /* the process is stopped until somebody sends it a SIGCONT */
 };
 
 struct mt_exec {

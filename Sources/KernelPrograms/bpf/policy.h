@@ -11,6 +11,7 @@
 #ifndef SIGKILL
 #define SIGKILL 9
 #endif
+#define SIGSTOP 19
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

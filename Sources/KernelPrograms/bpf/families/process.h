@@ -2,6 +2,7 @@
 /* Processes: fork, exec, exit. The tag is inherited here, and nothing else ever removes it. */
 #include "hooks.h"
 #include "opens.h"
+#include "policy.h"
 
 #define SIGNAL_GROUP_EXIT 4
 #if defined(__TARGET_ARCH_x86)
@@ -195,6 +196,18 @@ static __always_inline __u64 descriptor_set(struct task_struct *task, const stru
 	return hash_end(given.hash);
 }
 
+/*
+ * Whether what is executed has to wait until it is known under which policy: in a container whose job has not been found out.
+ * What is executed in the machine's own mounts is the runtime.
+ */
+static __always_inline int is_to_wait(const struct actor *actor, __u32 flags)
+{
+	__u32 slot = actor->job;
+	struct mt_policy *policy = config.enforces ? bpf_map_lookup_elem(&policies, &slot) : 0;
+
+	return policy && (policy->flags & MT_POLICY_HELD) && (flags & MT_EXEC_OTHER_MNTNS);
+}
+
 static __always_inline void executed(struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct mt_tag *tag = own_tag(task);
@@ -205,6 +218,7 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	struct actor actor;
 	struct file *file;
 	struct inode *inode;
+	int waits;
 
 	if (!tag)
 		return;
@@ -241,6 +255,9 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	body->exec_flags = exec_flags(task, file, body->file.nlink);
 	if (untold)
 		body->exec_flags |= MT_EXEC_DESCRIPTORS_FOLLOW;
+	waits = is_to_wait(&actor, body->exec_flags);
+	if (waits)
+		body->exec_flags |= MT_EXEC_HELD;
 	body->descriptors = set;
 	body->argc = bprm->argc;
 	body->cgroup = LOOSE(task)->cgroups->dfl_cgrp->kn->id;
@@ -254,9 +271,11 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_user_bytes(&record, MT_STR_ARGV, (const void *)start, length, MT_ARGV_MAX);
 	add_kernel_string(&record, MT_STR_FILENAME, READ(bprm, struct linux_binprm, filename), MT_PATH_MAX + 1);
-	if (config.wakes_at_exec)
+	if (config.wakes_at_exec || waits)
 		record.cpu->unsignalled[MT_CRITICAL] = config.critical_edge;
-	send(&record);
+	/* Nobody would let it go on of whom nobody knows. It stops before its first instruction. */
+	if (send(&record) && waits)
+		bpf_send_signal(SIGSTOP);
 }
 IN_TURNS("tp_btf/sched_process_exec", sched_process_exec, MT_TURN_EXEC,
      executed(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, int),
