@@ -52,6 +52,8 @@ class Resolver(threading.Thread):
         self.generation = 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((RESOLVER, 53))
+        self.stream = socket.create_server((RESOLVER, 53))
+        threading.Thread(target=self.run_stream, daemon=True).start()
 
     def run(self):
         while True:
@@ -60,6 +62,19 @@ class Resolver(threading.Thread):
                 self.socket.sendto(self.answer(message), sender)
             except (IndexError, struct.error):
                 continue
+
+    def run_stream(self):
+        """By TCP, connection by connection: as many questions at once as somebody asks."""
+        while True:
+            connection, _ = self.stream.accept()
+            with connection, connection.makefile("rb") as file:
+                connection.settimeout(5)
+                try:
+                    while head := file.read(2):
+                        said = self.answer(file.read(*struct.unpack("!H", head)))
+                        connection.sendall(struct.pack("!H", len(said)) + said)
+                except (OSError, IndexError, struct.error):
+                    continue
 
     def answer(self, message):
         labels, at = [], 12

@@ -191,7 +191,7 @@ class Pip(Tool):
 
 class Names(Tool):
     """What else is done with names and addresses: search domains, two names of one address of which both are asked for first,
-    HTTP without a host, names in capitals, TCP fast open, UDP to find a route, a redirect to HTTPS."""
+    HTTP without a host, names in capitals, a name that is asked for by TCP, TCP fast open, UDP to find a route, a redirect to HTTPS."""
     name, needs = "names", ("python3", "curl", "getent")
     PROGRAM = """
 import socket, ssl, sys
@@ -220,7 +220,8 @@ with socket.create_connection((socket.gethostbyname("mirror.example.org"), 80), 
         curl = "curl -sS --max-time 10 -o /dev/null"
         return SHELL + (f"! getent hosts deb\n! getent hosts missing.example.org\npython3 $SCRATCH/names.py $SCRATCH/ca.pem\n"
                         f"{curl} http://MIRROR.Example.org/x\n{curl} http://mirror.example.org:80/x\n"
-                        f"{curl} -H Host: http://mirror.example.org/x\n{curl} --tcp-fastopen http://deb.example.org/x\n"
+                        f"{curl} -H Host: http://mirror.example.org/x\n"
+                        f"RES_OPTIONS=use-vc {curl} http://index.crates.example.org/x\n{curl} --tcp-fastopen http://deb.example.org/x\n"
                         f"{curl} -L --cacert $SCRATCH/ca.pem http://deb.example.org/secure\n"
                         f"{curl} --http2 --cacert $SCRATCH/ca.pem https://git.example.org/x\n{self.extra}\n:\n")
 

@@ -99,7 +99,7 @@ extension Policy {
     guard let network else { return .notGoverned }
     func meant(_ rule: NetworkRule) -> Bool { rule.matches(to) && rule.head.isFor(actor) }
     if let rule = network.deny.first(where: meant) { return rule.decision }
-    if to.networkProtocol == .udp, to.port == 53, network.resolvers.contains(to.address) {
+    if [.udp, .tcp].contains(to.networkProtocol), to.port == 53, network.resolvers.contains(to.address) {
       return PolicyDecision(.allow, by: .resolver)
     }
     return network.allow.first(where: meant)?.decision ?? PolicyDecision(network.defaultAction, by: .sectionDefault)

@@ -69,6 +69,18 @@ size_t first_bytes(unsigned char *to, size_t room, const char *what, size_t *fir
 size_t dns_name_at(const unsigned char *message, size_t size, char *text, size_t room);
 size_t dns_query(unsigned char *message, const char *name, unsigned id);
 size_t dns_answer(unsigned char *message, size_t end, const char *value);
+/* Turns a question into its answer, by one of the NAME=VALUE; its length, 0: there is none. */
+size_t dns_answer_of(unsigned char *message, size_t length, char **zone, int count);
 struct sockaddr_in address_v4(const char *address, unsigned port);
+
+/* By TCP: answers what has come, and returns how many questions it was, or -1 at the end. */
+struct dns_stream {
+	int fd;
+	size_t held;
+	unsigned char bytes[2048];
+};
+int stream_answer(struct dns_stream *stream, char **zone, int count);
+/* Asks for names, separated by commas, all at once. `how`: "pieces": the first message in two. */
+void stream_ask(char *outcome, size_t room, const char *resolver, char *names, const char *how);
 
 #endif

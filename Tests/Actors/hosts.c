@@ -117,6 +117,20 @@ size_t dns_answer(unsigned char *message, size_t end, const char *value)
 	return end;
 }
 
+size_t dns_answer_of(unsigned char *message, size_t length, char **zone, int count)
+{
+	char text[300];
+	size_t end = length > 17 ? dns_name_at(message, length, text, sizeof text) : 0;
+
+	for (int i = 0; end && i < count; i++) {
+		size_t known = strcspn(zone[i], "=");
+
+		if (!strncasecmp(zone[i], text, known) && !text[known])
+			return dns_answer(message, end, zone[i] + known + 1);
+	}
+	return 0;
+}
+
 /* An abstract name that goes with the port. */
 static socklen_t meeting_place(struct sockaddr_un *name, unsigned port)
 {
@@ -184,16 +198,17 @@ static int call(const char *name, char **addresses, int count)
 /* RESOLVER LISTENERS(comma) NAME=VALUE…: until the gate opens. Each connection that says something is answered a byte. */
 static void serve(int argc, char **argv)
 {
-	struct pollfd ready[3 + 2 * SERVERS + 64] = {{.fd = 0, .events = POLLIN}};
+	struct pollfd ready[5 + 2 * SERVERS + 64] = {{.fd = 0, .events = POLLIN}};
 	long received[SERVERS] = {0}, queries = 0;
-	int owner[3 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
+	int owner[5 + 2 * SERVERS + 64] = {0}, count = 2, servers = 0, on = 1;
 	char *addresses[SERVERS], *rest, key[64], text[300];
 	unsigned char message[4096];
 	struct sockaddr_in name = address_v4(argv[0], 53), from;
 	struct sockaddr_un place;
 	unsigned port = 0;
 	socklen_t size;
-	int meeting;
+	struct dns_stream stream = {0};
+	int meeting, streams;
 
 	ready[1] = (struct pollfd){.fd = check(socket(AF_INET, SOCK_DGRAM, 0), "socket"), .events = POLLIN};
 	check(bind(ready[1].fd, (void *)&name, sizeof name), "bind to port 53");
@@ -214,6 +229,13 @@ static void serve(int argc, char **argv)
 		}
 		addresses[servers++] = address;
 	}
+	streams = count;
+	name = address_v4(argv[0], 53);
+	ready[count++] = (struct pollfd){.fd = check(socket(AF_INET, SOCK_STREAM, 0), "socket"), .events = POLLIN};
+	setsockopt(ready[streams].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	check(bind(ready[streams].fd, (void *)&name, sizeof name), "bind to port 53");
+	check(listen(ready[streams].fd, 4), "listen");
+	ready[count++] = (struct pollfd){.fd = -1, .events = POLLIN};
 	meeting = count;
 	ready[count++] = (struct pollfd){.fd = check(socket(AF_UNIX, SOCK_STREAM, 0), "socket"), .events = POLLIN};
 	size = meeting_place(&place, port);
@@ -253,15 +275,21 @@ static void serve(int argc, char **argv)
 						continue;
 					}
 				}
-				for (int j = 2; end && j < argc; j++) {
-					size_t known = strcspn(argv[j], "=");
-
-					if (strncasecmp(argv[j], text, known) || text[known])
-						continue;
-					end = dns_answer(message, end, argv[j] + known + 1);
+				end = dns_answer_of(message, length, argv + 2, argc - 2);
+				if (end)
 					sendto(ready[i].fd, message, end, 0, (void *)&from, size);
-					break;
-				}
+			} else if (i == streams) {
+				if (stream.fd)
+					close(stream.fd);
+				stream = (struct dns_stream){.fd = accept(ready[i].fd, 0, 0)};
+				ready[streams + 1] = (struct pollfd){.fd = stream.fd, .events = POLLIN};
+			} else if (i == streams + 1) {
+				int questions = stream_answer(&stream, argv + 2, argc - 2);
+
+				if (questions < 0)
+					ready[i].fd = -1;
+				else
+					queries += questions;
 			} else if ((owner[i] & 3) == 2) {
 				int fd = accept(ready[i].fd, 0, 0);
 
@@ -345,6 +373,8 @@ static void attempt(char *outcome, size_t room, char *words, const char *resolve
 			snprintf(outcome, room, "%u answers", message[7]);
 		else
 			snprintf(outcome, room, "silence");
+	} else if (!strcmp(verb, "ask")) {
+		stream_ask(outcome, room, resolver, target, what);
 	} else if (!strcmp(verb, "tcp") || !strcmp(verb, "mapped")) {
 		struct sockaddr_in to = address_v4(target, port);
 		struct sockaddr_in6 to6 = mapped(target, port);

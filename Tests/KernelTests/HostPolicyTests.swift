@@ -172,6 +172,27 @@ extension KernelTests {
       #expect(outcome.server["queries"] == "5")
     }
 
+    /// The same by TCP: several questions in a packet, one in two, and what is not allowed behind what is.
+    @Test func namesByTCP() throws {
+      let tries = [
+        "ask GOOD.example.org", "ask a.cdn.example.org,alias.example.org,good.example.org",
+        "ask good.example.org pieces",
+        "ask evil.example.com", "ask good.example.org,evil.example.com", "ask good.example.org pieces",
+      ]
+      let outcome = try Self.attempt(
+        ["tcp \(Self.allowed)"] + tries + ["tcp \(Self.allowed)", "tcp \(Self.other)"],
+        under: Self.policy([
+          Self.rule(Self.host(.none, "good.example.org")), Self.rule(Self.host(.oneLabel, "cdn.example.org")),
+          Self.rule(Self.host(.none, "alias.example.org")),
+        ]), zone: Self.web)
+      let refused = "Operation not permitted"
+      let wanted = ["1 of 1: 1", "3 of 3: 5", "1 of 1: 1", "0 of 1: 0", "0 of 2: 0", "1 of 1: 1"]
+      #expect((0...8).map { outcome[$0] } == [refused] + wanted + ["answered", refused], "\(outcome.text)")
+      #expect(Set(outcome.denials(MT_OP_QUERY).map(\.host)) == ["evil.example.com"])
+      #expect(outcome.act.all(.answer).count == 6)
+      #expect(outcome.server["queries"] == "6")
+    }
+
     /// A name with the hash of an allowed one. Nobody can make such a pair without the key, so the map is given one.
     @Test func collision() throws {
       let outcome = try Self.attempt(

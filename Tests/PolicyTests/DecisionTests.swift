@@ -50,7 +50,7 @@ struct DecisionTests {
     #expect(try allows(to("192.0.2.1", 0, .icmp)) && !allows(to("192.0.2.1", 0, .raw)))
     #expect(try policy.decide(connect: to("10.0.0.53", 53, .udp), by: make).basis == .resolver)
     // Nobody looks into what is asked by TCP.
-    #expect(try policy.decide(connect: to("10.0.0.53", 53, .tcp), by: make).basis == .sectionDefault)
+    #expect(try policy.decide(connect: to("10.0.0.53", 53, .tcp), by: make).basis == .resolver)
     #expect(try !allows(to("10.0.0.53", 54, .udp)) && !allows(to("10.0.0.54", 53, .udp)))
   }
 

@@ -18,6 +18,7 @@
 struct packet {
 	__u64 from[2], to[2]; /* as IPv6 */
 	__u32 payload;
+	__u32 sequence; /* of TCP: the number of the payload's first byte */
 	__u16 source, destination;
 	__u8 protocol;
 	__u8 is_v4;
@@ -54,6 +55,9 @@ static __always_inline int open_packet(struct __sk_buff *skb, struct packet *pac
 			return 0;
 		at += (words[0] >> 4) * 4;
 		packet->flags = words[1];
+		packet->sequence = (__u32)head[4] << 24 | head[5] << 16 | head[6] << 8 | head[7];
+		if (packet->flags & TCP_SYN)
+			packet->sequence++;
 	} else {
 		at += 8;
 	}
@@ -64,6 +68,7 @@ static __always_inline int open_packet(struct __sk_buff *skb, struct packet *pac
 /* What most packets are told by: TCP directly behind IP, read where it lies. */
 struct glance {
 	__u32 payload; /* where it begins */
+	__u16 source;  /* its port, as it is on the wire */
 	__u8 flags;
 };
 
@@ -77,12 +82,14 @@ static __always_inline int glance_at(struct __sk_buff *skb, struct glance *glanc
 	if (data[0] == (4 << 4 | IPV4_HEADER / 4)) {
 		if (data[9] != IPPROTO_TCP)
 			return 0;
+		glance->source = *(const __u16 *)(data + IPV4_HEADER);
 		glance->flags = data[IPV4_HEADER + 13];
 		glance->payload = IPV4_HEADER + (data[IPV4_HEADER + 12] >> 4) * 4;
 		return 1;
 	}
 	if (data[0] >> 4 != 6 || data[6] != IPPROTO_TCP || data + IPV6_HEADER + TCP_HEADER > end)
 		return 0;
+	glance->source = *(const __u16 *)(data + IPV6_HEADER);
 	glance->flags = data[IPV6_HEADER + 13];
 	glance->payload = IPV6_HEADER + (data[IPV6_HEADER + 12] >> 4) * 4;
 	return 1;

@@ -259,6 +259,12 @@ struct query {
 };
 #define QUERIES 8
 
+/* Messages one behind the other, each behind its length. */
+struct stream {
+	__u32 next; /* where the next begins, as TCP numbers bytes */
+	__u32 is_known;
+};
+
 struct watched {
 	struct actor actor;
 	__u64 subjects;
@@ -272,6 +278,7 @@ struct watched {
 	__u32 part;      /* bytes of what waits for the rest */
 	__u16 next;      /* place in `queries` */
 	__u16 waited;    /* how often it was tried without more of it */
+	struct stream asked, answered; /* by TCP */
 	__u8 remote[16];
 	struct query queries[QUERIES];
 };
@@ -301,6 +308,7 @@ static __always_inline int watch(struct bpf_sock *sk, __u32 what, const struct a
 	watched->port = peer->port;
 	watched->protocol = peer->protocol;
 	watched->part = watched->waited = 0;
+	watched->asked.is_known = watched->answered.is_known = 0;
 	__builtin_memcpy(watched->remote, peer->key.address, sizeof(watched->remote));
 	watched->watch = (watched->watch & WATCH_STAYS) | what;
 	return 1;

@@ -12,6 +12,7 @@
 #include "families/flow.h"
 #include "families/network.h"
 #include "families/messages.h"
+#include "families/answers.h"
 #include "families/requests.h"
 #ifndef MARTLET_OLD
 /* Of hooks on functions, those kernels lack the helper that tells how a function ended (5.17). */

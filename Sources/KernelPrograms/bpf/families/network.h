@@ -62,7 +62,7 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 	peer.port = __builtin_bswap16(context->user_port);
 	peer.protocol = is_tcp ? MT_PROTOCOL_TCP : MT_PROTOCOL_UDP;
 	peer.subjects = process->subjects;
-	is_dns = !is_tcp && peer.port == PORT_DNS;
+	is_dns = peer.port == PORT_DNS;
 	if (!policy && !is_dns)
 		return ALLOW;
 	/* Whom else a rule lets it ask is a peer like any other. */
@@ -102,8 +102,9 @@ static __always_inline int is_permitted(struct bpf_sock_addr *context, __u32 fam
 	return verdict.action < MT_DENY ? ALLOW : REFUSE;
 }
 
-/* Of names alone, a connection is none that tells. */
-#define HAS_PEERS (config.enforces || (config.names && context->protocol != IPPROTO_TCP))
+/* Of names alone, a connection is none that tells but to a resolver. */
+#define HAS_PEERS                                                                                                      \
+	(config.enforces || (config.names && (context->protocol != IPPROTO_TCP || __builtin_bswap16(context->user_port) == PORT_DNS)))
 
 /* One for each kind of context, whose other fields may not be read; not inlined, for all that is done would not fit one stack. */
 static __noinline int permitted4(struct bpf_sock_addr *context, __u32 operation, const struct actor *actor,
