@@ -89,7 +89,7 @@ struct EnforcementTable {
       if !files.protect.isEmpty { add("files", 0, files.protectAction, Self.changes) }
     }
     for rule in policy.memory?.protect ?? [] {
-      add("memory", rule.head.number, rule.head.action, ["protected processes", "open files"])
+      add("memory", rule.head.number, rule.head.action, ["protected processes", "core dumps", "open files"])
     }
     if let system = policy.system {
       for rule in system.deny + system.allow {
@@ -150,6 +150,7 @@ struct EnforcementTable {
     switch choice.tier {
     case .lsm: return (.prevented, "LSM programs")
     case .fentry: return (.prevented, isPreemptible ? Self.preempted : "fmod_ret programs")
+    case _ where function == "core dumps": return (.prevented, "a signal before the core is written")
     default:
       let note = function == "executed images" ? "before the first instruction" : "when it has been done"
       return (.killed, "\(function): \(note), as there is no better way: \(choice.reasons)")

@@ -19,6 +19,7 @@ extension HookFunction {
     guarding("owners of files", ["path_chown"]),
     guarding(
       "protected processes", ["ptrace_access_check", "task_kill"], calls: ["guard_sys_enter"] + openedByURing),
+    HookFunction("policy", "core dumps", .onRequest(.policy), ["guard_core_dump"]),
     guarding("kernel modules", ["kernel_read_file", "kernel_load_data"]),
     guarding("BPF", ["bpf"]),
     guarding("mounts", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"]),

@@ -64,6 +64,7 @@ public enum DeniedOperation {
     case MT_OP_TRUNCATE: "truncate"
     case MT_OP_ATTRIBUTES: "attributes"
     case MT_OP_MAP: "map"
+    case MT_OP_CORE_DUMP: "core_dump"
     case MT_OP_SIGNAL: "signal"
     case MT_OP_LIMIT: "resource_limit"
     case MT_OP_OBJECT: "bpf_object"

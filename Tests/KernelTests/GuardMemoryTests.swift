@@ -13,6 +13,12 @@ extension KernelTests {
       policy.memory?.protect = [MemoryRule(head: Guarded.head(5), comm: "Runner.Worker")]
     }
 
+    private static var policy: Policy {
+      var policy = Policy()
+      rules(&policy)
+      return policy
+    }
+
     static let ways: [String: SecurityKind] = [
       "vm-read": .vmRead, "mem": .procMem, "task-mem": .procMem, "attach": .ptraceAttach, "seize": .ptraceSeize,
       "getfd": .pidfdGetfd, "environ": .processAccess,
@@ -52,6 +58,27 @@ extension KernelTests {
       let act = try Bench.guarded(["memory", "debugged", way], Self.rules)
       try act.checkAllowed(MT_SECTION_MEMORY)
       #expect(try act.number("read") == 1)
+    }
+
+    /// Nor does it leave a core, by a fault of its own or because somebody sends it a signal for that.
+    @Test(arguments: ["abort", "fault", "sent"]) func itLeavesNoCore(how: String) throws {
+      let act = try Bench.act(["dump", "Runner.Worker", how], under: Self.policy)
+      #expect(try act.number("core") == 0 && act.number("dumped") == 0, "\(act.summary)")
+      #expect(try act.number("signal") == Int(SIGKILL), "\(act.summary)")
+      let record = try #require(act.denials(MT_SECTION_MEMORY).first, "\(act.summary)")
+      #expect(record.denial.rule == 5 && UInt32(record.denial.effect) == MT_EFFECT_PREVENTED.rawValue)
+      #expect(Int(record.denial.target_tgid) == (try act.number("target")))
+      // Where it can be refused, the signal is not even sent.
+      let isRefused = try how == "sent" && Guarded.strength("protected processes") == .prevented
+      #expect(try act.number("sent") == (isRefused ? Int(EPERM) : 0))
+      if !isRefused { #expect(UInt32(record.denial.operation) == MT_OP_CORE_DUMP.rawValue) }
+    }
+
+    @Test(arguments: ["abort", "fault", "sent"]) func othersLeaveTheirs(how: String) throws {
+      let act = try Bench.act(["dump", "debugged", how], under: Self.policy)
+      #expect(act.denials(MT_SECTION_MEMORY).isEmpty, "\(act.summary)")
+      #expect(try act.number("signal") != Int(SIGKILL) && act.number("dumped") == 1, "\(act.summary)")
+      #expect(try act.number("core") > 0 || act.number("here") == 0, "\(act.summary)")
     }
 
     @Test func whatEverybodyMaySeeIsSeen() throws {

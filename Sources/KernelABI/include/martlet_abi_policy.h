@@ -56,6 +56,7 @@ enum mt_operation {
 	MT_OP_TRUNCATE = 39,
 	MT_OP_ATTRIBUTES = 40,   /* mode, owner */
 	MT_OP_MAP = 41,          /* mapped to be written */
+	MT_OP_CORE_DUMP = 42,    /* of memory: a protected process would leave its own in a file */
 	MT_OP_SIGNAL = 48,       /* to martlet, as the next two: from here on */
 	MT_OP_LIMIT = 49,        /* prlimit */
 	MT_OP_OBJECT = 50,       /* hold of a program, map or link */

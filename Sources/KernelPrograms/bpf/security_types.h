@@ -64,4 +64,12 @@ struct kernel_siginfo {
 
 #pragma clang attribute pop
 
+struct sigaction {
+	void *sa_handler;
+} __attribute__((preserve_access_index));
+
+struct k_sigaction {
+	struct sigaction sa;
+} __attribute__((preserve_access_index));
+
 #endif

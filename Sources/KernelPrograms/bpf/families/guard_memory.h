@@ -11,10 +11,22 @@
 #define DUMPING ((__u64)(1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 7 | 1ull << 8 | 1ull << 11 |           \
 			 1ull << 24 | 1ull << 25 | 1ull << 31))
 
+/* The rules that protect a process by its name, which is left in `key`. */
+static __always_inline __u64 *rules_protecting(const struct mt_policy *policy, struct task_struct *task,
+					       struct mt_word_key *key)
+{
+	struct task_struct *leader = READ(task, struct task_struct, group_leader);
+
+	key->policy = policy->id;
+	bpf_probe_read_kernel_str(key->text, MT_COMM_MAX,
+				  (const __u8 *)leader + bpf_core_field_offset(struct task_struct, comm));
+	return bpf_map_lookup_elem(&policy_words, key);
+}
+
 /* Decides on what the current task does to another, `kind` as of MT_SECURITY. */
 __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 {
-	struct task_struct *task = current_task(), *leader;
+	struct task_struct *task = current_task();
 	struct mt_word_key key = {.list = MT_RULES_MEMORY};
 	struct mt_tag *tag = tag_of(task);
 	const struct mt_policy *policy;
@@ -34,11 +46,7 @@ __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 	target = target_of((struct task_struct *)other);
 	if (target.tgid == (__u32)TASK(task, tgid))
 		return 0;
-	key.policy = policy->id;
-	leader = READ((struct task_struct *)other, struct task_struct, group_leader);
-	bpf_probe_read_kernel_str(key.text, MT_COMM_MAX,
-				  (const __u8 *)leader + bpf_core_field_offset(struct task_struct, comm));
-	mask = bpf_map_lookup_elem(&policy_words, &key);
+	mask = rules_protecting(policy, (struct task_struct *)other, &key);
 	if (!mask)
 		return 0;
 	actor = actor_of(task, tag);
@@ -57,6 +65,54 @@ __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 			remember_open(hash);
 	}
 	return effect == MT_EFFECT_PREVENTED;
+}
+
+/*
+ * A protected process is about to leave a core, by a fault of its own or whoever had it make one: a signal that ends it
+ * before that is seen when the core would be written. Global, for one look at it.
+ */
+__noinline int judge_dump(void)
+{
+	const struct mt_policy *policy = guarding(MT_POLICY_MEMORY);
+	struct task_struct *task = current_task();
+	struct mt_word_key key = {.list = MT_RULES_MEMORY};
+	struct mt_tag *tag = tag_of(task);
+	struct verdict verdict = {};
+	struct mt_denial *body;
+	struct record record;
+	struct actor actor;
+	__u32 effect;
+	__u64 *mask, hash;
+
+	if (!tag || !policy)
+		return 0;
+	mask = rules_protecting(policy, task, &key);
+	if (!mask)
+		return 0;
+	actor = actor_of(task, tag);
+	verdict = rule_verdict(policy, MT_RULES_MEMORY, *mask, process_of(actor.tgid), verdict);
+	if (verdict.action == MT_ALLOW)
+		return 0;
+	effect = carry_out(&verdict, 0) == MT_EFFECT_KILLED ? MT_EFFECT_PREVENTED : MT_EFFECT_TOLD;
+	hash = hash_end(denial_hash(&actor, MT_OP_CORE_DUMP, &verdict));
+	body = deny(&record, &actor, hash, MT_SECTION_MEMORY, MT_OP_CORE_DUMP, &verdict, effect);
+	if (body) {
+		body->target_tgid = actor.tgid;
+		body->target_start = actor.leader_start;
+		add_kernel_string(&record, MT_STR_COMM, key.text, MT_COMM_MAX);
+		if (send(&record))
+			remember_open(hash);
+	}
+	return 0;
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(guard_core_dump, int signal, struct kernel_siginfo *info, struct k_sigaction *action)
+{
+	/* A handler may make no core of it. */
+	if ((__u32)signal <= 31 && (DUMPING >> signal & 1) && !READ(action, struct k_sigaction, sa.sa_handler))
+		judge_dump();
+	return 0;
 }
 
 /* security_ptrace_access_check(child, mode) */
