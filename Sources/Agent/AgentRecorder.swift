@@ -41,6 +41,7 @@ struct AgentRecorder: ~Copyable {
 
   var counts = AgentCounts()
   var containers = AgentContainers()
+  var pods = AgentPods()
   /// The last reading, at most a second old while jobs run, else ten, and the one before.
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
@@ -98,14 +99,16 @@ struct AgentRecorder: ~Copyable {
     if record.type == .claim, record.claim.claimReason == .container { return takeContainerClaim(record) }
     // The view has checked that it is below MT_MAX_JOBS.
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
-    job.pointee.recorder.take(record)
+    if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
     switch record.type {
     case .claim, .step:
       job.pointee.notice(record)
       askPolicy(of: job, record)
     case .denial: tell(record, of: job)
-    // The policy was put in force meanwhile.
-    case .exec: if record.isHeld { containers.held.note(record) }
+    case .exec:
+      // The policy was put in force meanwhile.
+      if record.isHeld { containers.held.note(record) }
+      if job.pointee.hooks != nil { job.pointee.noticeHooks(record) }
     case .exit:
       job.pointee.notice(record)
       if containers.links.isAwaiting {
@@ -136,7 +139,7 @@ struct AgentRecorder: ~Copyable {
     }
     if !begins { jobs[Int(slot)]?.pointee.unseen.append(.init(reason: .claimLost, from: nil, until: record.time)) }
     guard let job = jobs[Int(slot)] else { return }
-    job.pointee.recorder.take(record)
+    if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
     job.pointee.notice(record)
     if begins { askPolicy(of: job, record) }
   }
@@ -244,7 +247,7 @@ struct AgentRecorder: ~Copyable {
     take(process.record(slot: slot, start: start, body: body, now: now))
   }
 
-  private mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
+  mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
     guard let job = jobs[Int(slot)] else { return }
     var body = mt_claim()
     body.reason = MT_CLAIM_ADOPTED.rawValue
@@ -252,7 +255,7 @@ struct AgentRecorder: ~Copyable {
     body.uid = process.user
     // Not one of the job's first processes: for the fold and the log alone.
     process.record(slot: slot, start: start, body: body, now: now).bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { job.pointee.recorder.take(record) }
+      if let record = try? RecordView(validating: bytes) { takeClaim(record, of: job) }
     }
   }
 
@@ -305,6 +308,7 @@ struct AgentRecorder: ~Copyable {
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
       }
       job.pointee.closedAt = now
+      forgetPods(of: slot, sensor)
       job.pointee.goesOnHashing()
     } catch {
       settings.log.say("the job in slot \(slot) cannot be closed: \(error)")
@@ -322,10 +326,12 @@ struct AgentRecorder: ~Copyable {
       if containers.lack(slot: slot, since: place.pointee.startedAt) {
         place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil))
       }
+      if place.pointee.lacksPods { place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil)) }
       counts += try closeContainers(of: slot, sensor, now: endedAt)
     } catch {
       after.failure = error.description
     }
+    forgetPods(of: slot, sensor)
     let job = place.move()
     place.deallocate()
     jobs[Int(slot)] = nil
@@ -425,7 +431,7 @@ struct AgentRecorder: ~Copyable {
 
   // MARK: - Status
 
-  func status(_ sensor: Sensor) -> AgentStatus {
+  mutating func status(_ sensor: Sensor) -> AgentStatus {
     var status = AgentStatus()
     status.jobs = open.compactMap { slot in
       jobs[Int(slot)].map { AgentStatus.Job($0, try? sensor.slot(slot), try? sensor.jobCounts(slot)) }
@@ -433,6 +439,7 @@ struct AgentRecorder: ~Copyable {
     status.counts = counts
     status.closing = closing.count
     status.containers = ContainerCounts(containers)
+    status.containers.unseen = pods.bundles.unseen(now: mt_boottime_ns())
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
     status.missingHooks = facts.missingHooks

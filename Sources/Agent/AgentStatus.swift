@@ -91,6 +91,9 @@ struct AgentStatus: Sendable {
       json.array("unattributedContainers") { json in
         for container in containers.foreign { json.object { container.write(to: &$0) } }
       }
+      json.array("unseenContainers") { json in
+        for container in containers.unseen { json.object { container.write(to: &$0) } }
+      }
       json.array("recent") { json in
         for job in surroundings.reports.recent {
           json.object { json in

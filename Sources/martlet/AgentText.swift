@@ -22,6 +22,11 @@ enum AgentStatusText {
     lines.append(
       "  events     \(count("records")) recorded, \(lost == 0 ? "none" : "\(lost)") lost, "
         + "\(count("unattributed")) of processes whose job is over")
+    for container in status["unseenContainers"]?.array ?? [] {
+      var what = text(container["id"])
+      if let pod = container["pod"], let name = pod["name"] { what = "\(text(pod["namespace"]))/\(text(name))" }
+      lines.append("  not seen   \(what): run by \(text(container["runtime"]))")
+    }
     let memory = status["memory"]
     func bytes(_ name: StaticString) -> String { Units.bytes(memory?[name]?.unsigned ?? 0) }
     lines.append(
