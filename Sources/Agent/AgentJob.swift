@@ -40,6 +40,10 @@ struct AgentJob: ~Copyable {
   private(set) var facts: ReportInput.Job
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
+  /// What it has to do without, and did, to keep the agent below its ceilings.
+  var shedding = Shedding.nothing
+  var sheds: [ReportInput.Shed] = []
+  var leftOut: UInt64 = 0
   var span = ReportInput.Span()
   var policy: JobPolicy
   /// Denials that were told in the agent's log.
@@ -316,9 +320,11 @@ struct AgentJob: ~Copyable {
     let attribution = LossAttribution(before, after, since: startedAt)
     let before = before
     let requests = requests
+    let leftOut = leftOut
     let recorded = recorder.finish()
     input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    input.completeness.shed = leftOut
     return FinishedJob(
       slot: slot, recorded: recorded, directory: directory, input: input, requests: requests)
   }
@@ -342,6 +348,7 @@ struct AgentJob: ~Copyable {
     input.completeness = Completeness(
       recorded.tallies, counts, before, after, LossAttribution(before, after, since: startedAt), sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    input.completeness.shed = leftOut
     if span.earlier.count < Self.maximumEarlier { span.earlier.append(asked) } else { span.earlierNotKept &+= 1 }
     return (input, recorded)
   }
@@ -359,6 +366,7 @@ struct AgentJob: ~Copyable {
     input.startedAt = startedAt
     input.job = facts
     input.unseen = unseen
+    input.sheds = sheds
     input.span = span
     input.policy = policy.inForce
     if let status = after.status { input.health = SensorHealth(status) }

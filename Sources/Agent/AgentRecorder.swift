@@ -42,6 +42,9 @@ struct AgentRecorder: ~Copyable {
   var counts = AgentCounts()
   var containers = AgentContainers()
   var pods = AgentPods()
+  var governor: Governor
+  var governedAt: UInt64 = 0
+  var isAtItsEnd = false
   /// The last reading, at most a second old while jobs run, else ten, and the one before.
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
@@ -73,6 +76,8 @@ struct AgentRecorder: ~Copyable {
     self.hasher = hasher
     self.aftermath = aftermath
     self.preparer = preparer
+    let limits = settings.configuration.limits
+    governor = Governor(.init(processors: limits.cpuPercent.map { Double($0) / 100 }, memory: limits.agentBytes))
     workspace = FoldWorkspace(masker: settings.masker)
     workshop = try FrameWorkshop()
   }
@@ -99,6 +104,7 @@ struct AgentRecorder: ~Copyable {
     if record.type == .claim, record.claim.claimReason == .container { return takeContainerClaim(record) }
     // The view has checked that it is below MT_MAX_JOBS.
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
+    if job.pointee.shedding != .nothing, job.pointee.leavesOut(record) { return counts.leftOut &+= 1 }
     if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
     switch record.type {
     case .claim, .step:
@@ -183,6 +189,7 @@ struct AgentRecorder: ~Copyable {
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
       open.append(slot)
+      shedFromTheBeginning(place, at: time)
       counts.opened &+= 1
       worker.sync()
       return true
@@ -283,6 +290,7 @@ struct AgentRecorder: ~Copyable {
     }
     if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
+    govern(now: now)
     if now >= releasedAt &+ Self.second {
       releasedAt = now
       for entry in PinnedSensors.releaseIdle() {
@@ -390,21 +398,6 @@ struct AgentRecorder: ~Copyable {
     reading = next
   }
 
-  /// Above the limit on all of them together, the largest job keeps no more than it has.
-  private mutating func limitMemory() {
-    var total = 0
-    var largest: (bytes: Int, slot: UInt16) = (0, 0)
-    for slot in open {
-      let bytes = jobs[Int(slot)]?.pointee.recorder.bytes ?? 0
-      total += bytes
-      if bytes > largest.bytes { largest = (bytes, slot) }
-    }
-    counts.foldBytes = total
-    guard total > settings.configuration.limits.bytes, let job = jobs[Int(largest.slot)] else { return }
-    job.pointee.recorder.limit(bytes: largest.bytes)
-    counts.limited &+= 1
-  }
-
   // MARK: - The end
 
   /// No record comes any more: every job is closed, whatever of it lives.
@@ -439,6 +432,7 @@ struct AgentRecorder: ~Copyable {
     status.counts = counts
     status.closing = closing.count
     status.containers = ContainerCounts(containers)
+    status.governor = governor
     status.containers.unseen = pods.bundles.unseen(now: mt_boottime_ns())
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
@@ -461,6 +455,8 @@ struct AgentCounts: Sendable {
   var unattributed: UInt64 = 0
   /// Times that a job was told to keep no more.
   var limited: UInt64 = 0
+  /// Events that were left out to keep below the ceilings.
+  var leftOut: UInt64 = 0
   /// What the folds of all jobs take.
   var foldBytes = 0
 }
