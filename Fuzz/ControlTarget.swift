@@ -1,6 +1,6 @@
 import Glibc
 
-/// What clients send to the agent's socket, what is in its journal, and the JSON that both are made of: any bytes give an answer, the same one
+/// What clients send to the agent's socket, what is in its journal, what runtimes were told of pods, and the JSON that both are made of: any bytes give an answer, the same one
 /// however they arrive, and no token matches but the right one.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
@@ -17,7 +17,13 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let right = ControlToken(text: "0123456789abcdef0123456789abcdef")
     require(right.matches(token) == (token == Array(right.text.utf8)), "the token")
   }
-  if let value = JSONValue(parsing: input) { check(value, depth: 16) }
+  if let value = JSONValue(parsing: input) {
+    check(value, depth: 16)
+    if let labels = PodLabels(annotations: value, cgroup: input) {
+      require(PodLabels.decode(labels.encoded(id: "id")).labels?.pod == labels.pod, "what is told of a pod")
+    }
+  }
+  _ = PodLabels.decode(input)
   _ = JournalText.parse(input)
   return 0
 }

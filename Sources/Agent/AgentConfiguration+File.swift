@@ -127,7 +127,13 @@ extension AgentConfiguration {
     .field("runsPerUser", "Commands at once that a user has watched by martlet run.", .integer(0...255), \.runsPerUser),
     .field(
       "memoryPerJob", "Kept of one job; what comes beyond is counted.", .bytes((1 << 20)...(1 << 36)), \.bytesPerJob),
-    .field("memory", "Kept of all jobs together.", .bytes((1 << 20)...(1 << 40)), \.bytes))
+    .field("memory", "Kept of all jobs together.", .bytes((1 << 20)...(1 << 40)), \.bytes),
+    .field(
+      "agentMemory", "Memory of the agent itself, without rings, above which it gives up detail, and counts it.",
+      .bytes((1 << 20)...(1 << 40)), \.agentBytes),
+    .field(
+      "cpu", "Percent of one CPU, over ten seconds, above which it gives up detail, and counts it.",
+      .integer(1...25600), \.cpuPercent))
 }
 
 /// The file as it is written.

@@ -33,6 +33,10 @@ public struct AgentLimits: Sendable, Equatable {
   public var bytesPerJob = 128 << 20
   /// Bytes that are kept of all jobs together. Above it the largest keep no more.
   public var bytes = 1 << 30
+  /// Bytes of memory of the agent itself, without rings; nil: no ceiling. See ``Governor`` for what is given up above it.
+  public var agentBytes: Int?
+  /// Percent of one CPU that the agent takes, on the average of ten seconds; nil: no ceiling.
+  public var cpuPercent: Int?
 
   public init() {}
 }

@@ -14,6 +14,8 @@ struct ContainerSlot {
   /// nil: the record that tells of its cgroup was lost.
   let name: ContainerName?
   let since: UInt64
+  /// The first that was executed in it.
+  let process: UInt32
   /// What was done in it before it was known whose it is: whole records.
   var records: [UInt8] = []
   var waiting: UInt64 = 0
@@ -42,7 +44,8 @@ struct ForeignContainer: Sendable {
     case unknown
     /// Several jobs build with this very command at once.
     case several
-    /// The record of its cgroup was lost, or it did more than is kept before it was known whose it is.
+    /// The record of its cgroup was lost, its description was gone before it was read, or it did more than is kept before
+    /// it was known whose it is.
     case lost
   }
 
@@ -58,6 +61,8 @@ struct AgentContainers {
   var links = ContainerLinks()
   /// By the cgroup's id.
   var cgroups: [UInt64: (name: ContainerName, path: String, bundle: ContainerBundle?)] = [:]
+  /// Runtimes with a kernel of their own that have made the cgroups of containers, by these's ids.
+  var runtimes: [String: String] = [:]
   var slots: [UInt16: ContainerSlot] = [:]
   var attributed: UInt64 = 0
   var unattributed: UInt64 = 0
@@ -83,6 +88,12 @@ struct AgentContainers {
     links.lacks(slot: slot, since: start)
       || slots.values.contains { $0.owner == 0 && links.mayBeOfSilentBuild($0.since, slot: slot) }
   }
+
+  mutating func tellForeign(_ container: ForeignContainer) {
+    unattributed &+= 1
+    if foreign.count >= Self.foreignLimit { foreign.removeFirst() }
+    foreign.append(container)
+  }
 }
 
 extension AgentRecorder {
@@ -97,11 +108,16 @@ extension AgentRecorder {
     case .cgroup:
       let body = record.cgroup
       if body.is_gone != 0 {
+        if let id = containers.cgroups[body.cgroup]?.name.id { containers.runtimes[id] = nil }
         containers.cgroups[body.cgroup] = nil
       } else if let path = record.string(.path), let name = ContainerName(cgroup: path),
         containers.cgroups.count < AgentContainers.cgroupLimit
       {
         containers.links.note(name)
+        if let maker = record.string(.argv)?.split(separator: 0).first {
+          let program = ContainerKeeper.lastPart(String(decoding: maker, as: UTF8.self))
+          if ContainerKeeper.hasOwnKernel(program) { containers.runtimes[name.id] = program }
+        }
         // Others are known by their ids.
         let runtime = name.kind == .buildStep ? record.string(.argv) : nil
         containers.cgroups[body.cgroup] = (
@@ -119,7 +135,8 @@ extension AgentRecorder {
     if containers.slots[record.job] == nil {
       let cgroup = record.claim.cgroup
       var container = ContainerSlot(
-        slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name, since: record.time)
+        slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name, since: record.time,
+        process: record.tgid)
       if let bundle = containers.cgroups[cgroup]?.bundle {
         container.execution = ContainerLinks.Execution(
           at: record.time &+ UInt64(bitPattern: Clock.wallOffset), arguments: bundle.arguments,
@@ -192,6 +209,10 @@ extension AgentRecorder {
         id: name.id, runtime: name.runtime, image: link.image, name: link.name,
         cgroup: containers.cgroups[container.cgroup]?.path, foundBy: link.how.rawValue, askedBy: asker.id,
         startedAt: container.since), slot: slot)
+    containers.links.note(explained: name.id)
+    if let runtime = ownKernel(of: name, process: container.process) {
+      place.pointee.cannotSee(name.id, runtime, at: container.since)
+    }
     if let step = link.step {
       containers.links.note(foundStep: step)
       if let layers = container.execution?.layers { containers.links.note(layers, of: step) }
@@ -253,9 +274,44 @@ extension AgentRecorder {
     }
   }
 
+  // MARK: - What has a kernel of its own
+
+  /// What executes a container, if that is not this kernel; nil: this one does, as far as anybody can tell.
+  private mutating func ownKernel(of name: ContainerName, process: UInt32) -> String? {
+    if let runtime = containers.runtimes[name.id] { return runtime }
+    // As something is executed in it, a runtime that nobody knows is taken for one of this kernel's.
+    let runtime = name.kind == .container ? pods.bundles.find(name.id)?.runtime : nil
+    // Its first program is what the others are within.
+    let program = ProcessScan.link("/proc/\(process)/exe").map { String(decoding: $0, as: UTF8.self) }
+    return [runtime, program.map(ContainerKeeper.lastPart)].lazy.compactMap(\.self)
+      .first(where: ContainerKeeper.hasOwnKernel)
+  }
+
+  /// Of what jobs had started, and in which nothing is executed: who has started it may have a kernel of its own.
+  private mutating func explainContainers(now: UInt64) {
+    // Others have executed something by then.
+    let unexplained = containers.links.unexplained(
+      (now &- min(now, AgentContainers.patience))...(now &- min(now, 1_000_000_000)))
+    if unexplained.isEmpty { return }
+    pods.bundles.scan(now: now)
+    for (id, link) in unexplained {
+      guard let keeper = pods.bundles.keepers.first(where: { $0.id == id && !ContainerKeeper.isSeen($0.runtime) }),
+        let place = home(of: link.asker)
+      else { continue }
+      containers.links.note(explained: id)
+      let asker = place.pointee.recorder.process(link.asker.process, start: link.asker.start)
+      place.pointee.noticeContainer(
+        ReportInput.Job.Container(
+          id: id, runtime: nil, image: link.image, name: link.name, cgroup: nil, foundBy: link.how.rawValue,
+          askedBy: asker.id, startedAt: now))
+      place.pointee.cannotSee(id, keeper.runtime, at: now)
+    }
+  }
+
   // MARK: - What is due
 
   mutating func keepContainers(_ sensor: Sensor, now: UInt64) {
+    explainContainers(now: now)
     do {
       for (asker, socket) in containers.links.takeEnded() {
         try sensor.forgetTalk(socket, ofProcess: asker.process, start: asker.start)
@@ -288,10 +344,8 @@ extension AgentRecorder {
     containers.links.note(
       lostAt: container.since, mayBeStep: container.name?.kind ?? .buildStep == .buildStep)
     containers.waitingBytes -= container.records.count
-    containers.unattributed &+= 1
     counts.unattributed &+= container.waiting
-    if containers.foreign.count >= AgentContainers.foreignLimit { containers.foreign.removeFirst() }
-    containers.foreign.append(
+    containers.tellForeign(
       ForeignContainer(
         id: container.name?.id, cgroup: containers.cgroups[container.cgroup]?.path, startedAt: container.since,
         records: container.waiting, reason: reason))
@@ -362,6 +416,8 @@ struct ContainerCounts: Sendable {
   /// Answers of daemons that were too long to be understood, and what was told and not kept.
   var unreadAnswers: UInt64 = 0
   var foreign: [ForeignContainer] = []
+  /// Of the machine, now; see ``ContainerBundles/unseen(now:)``.
+  var unseen: [UnseenContainer] = []
 
   init() {}
 
@@ -380,6 +436,15 @@ struct ContainerCounts: Sendable {
     json.member("waiting", waiting)
     json.member("unattributed", unattributed)
     json.member("unreadAnswers", unreadAnswers)
+    json.member("unseen", unseen.count)
+  }
+}
+
+extension UnseenContainer {
+  func write(to json: inout JSONOutput) {
+    json.member("id", id)
+    json.member("runtime", runtime)
+    JSONReport.write(pod, to: &json)
   }
 }
 

@@ -40,6 +40,10 @@ struct AgentJob: ~Copyable {
   private(set) var facts: ReportInput.Job
   private var identity: JobIdentity
   var unseen: [ReportInput.Unseen] = []
+  /// What it has to do without, and did, to keep the agent below its ceilings.
+  var shedding = Shedding.nothing
+  var sheds: [ReportInput.Shed] = []
+  var leftOut: UInt64 = 0
   var span = ReportInput.Span()
   var policy: JobPolicy
   /// Denials that were told in the agent's log.
@@ -56,6 +60,13 @@ struct AgentJob: ~Copyable {
   private(set) var isRun = false
   /// What it did before the agent is not asked for.
   private let beginsHere: Bool
+  /// The pod that a runner of GitHub's is in, which can have others made for the job.
+  private(set) var runnerPod: PodLabels?
+  /// The program that has them made, as its environment says; nil: none.
+  private(set) var hooks: [UInt8]?
+  private var hasCalledHooks = false
+  /// A container of such a pod was found.
+  var hasPods = false
   /// Slots of containers that live.
   private(set) var containerSlots: [UInt16] = []
   /// What the kernel side has counted of those that have ended.
@@ -119,6 +130,8 @@ struct AgentJob: ~Copyable {
   }
 
   private mutating func noticeClaim(_ record: RecordView) {
+    // It came into the job from beside it, and what the job waits for is not its business.
+    if record.claim.claimReason == .cgroup { return }
     first[record.tgid] = record.leaderStart
     user = firstSeen == 0 || user == record.claim.uid ? record.claim.uid : nil
     firstSeen += 1
@@ -201,6 +214,49 @@ struct AgentJob: ~Copyable {
     return UInt32(facts.containers.count)
   }
 
+  /// What an event log says of a container; by what a daemon's was found it does not say.
+  mutating func noticeContainer(replayed record: RecordView) {
+    let body = record.claim
+    guard Int(body.container) == facts.containers.count + 1, let bytes = record.string(.detail) else { return }
+    let (id, labels) = PodLabels.decode(bytes)
+    let foundBy =
+      switch body.claimReason {
+      case .container: "unknown"
+      case .cgroup: "pod"
+      default: "cgroup"
+      }
+    noticeContainer(
+      ReportInput.Job.Container(
+        id: id, runtime: nil, image: labels?.image, name: labels?.container, cgroup: nil, foundBy: foundBy, askedBy: 0,
+        startedAt: record.time, pod: labels))
+  }
+
+  /// What executes one of its containers has a kernel of its own.
+  mutating func cannotSee(_ container: String, _ runtime: String, at time: UInt64) {
+    guard let index = facts.containers.firstIndex(where: { $0.id == container }),
+      facts.containers[index].unseenRuntime == nil
+    else { return }
+    facts.containers[index].unseenRuntime = runtime
+    unseen.append(.init(reason: .runtime, from: time, until: nil, detail: runtime))
+  }
+
+  /// Its first process is in this pod.
+  mutating func beginsInPod(_ labels: PodLabels, process: UInt32, start: UInt64) {
+    guard runnerPod == nil, facts.provider == "github", !isKeyed else { return }
+    runnerPod = labels
+    hooks = ProcessScan.variables(of: process, startedAt: start)(RunnerPod.variable).flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  /// Whether it is the hooks that are executed: their path is one of the arguments.
+  @inline(never)
+  mutating func noticeHooks(_ record: RecordView) {
+    guard !hasCalledHooks, let hooks, let arguments = record.string(.argv) else { return }
+    hasCalledHooks = arguments.split(separator: 0).contains { $0.elementsEqual(hooks) }
+  }
+
+  /// A pod was made for it, and not on this node, or it was not found.
+  var lacksPods: Bool { hasCalledHooks && !hasPods }
+
   mutating func forgetContainer(slot: UInt16, counts: JobCounts) {
     containerSlots.removeAll { $0 == slot }
     containerCounts += counts
@@ -264,9 +320,11 @@ struct AgentJob: ~Copyable {
     let attribution = LossAttribution(before, after, since: startedAt)
     let before = before
     let requests = requests
+    let leftOut = leftOut
     let recorded = recorder.finish()
     input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    input.completeness.shed = leftOut
     return FinishedJob(
       slot: slot, recorded: recorded, directory: directory, input: input, requests: requests)
   }
@@ -290,6 +348,7 @@ struct AgentJob: ~Copyable {
     input.completeness = Completeness(
       recorded.tallies, counts, before, after, LossAttribution(before, after, since: startedAt), sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
+    input.completeness.shed = leftOut
     if span.earlier.count < Self.maximumEarlier { span.earlier.append(asked) } else { span.earlierNotKept &+= 1 }
     return (input, recorded)
   }
@@ -307,6 +366,7 @@ struct AgentJob: ~Copyable {
     input.startedAt = startedAt
     input.job = facts
     input.unseen = unseen
+    input.sheds = sheds
     input.span = span
     input.policy = policy.inForce
     if let status = after.status { input.health = SensorHealth(status) }

@@ -94,12 +94,13 @@ final class AgentReader: @unchecked Sendable {
     guard var recorder = recorder.take() else { return }
     var pace = pace
     while !wantsEnd.load(ordering: .acquiring) {
-      sensor.rings.wait(milliseconds: pace.milliseconds)
+      sensor.rings.wait(milliseconds: recorder.awaitsPods ? min(pace.milliseconds, 10) : pace.milliseconds)
       pace.found(sensor.rings.drain { recorder.take($0) })
       takeRequests(&recorder)
       recorder.shareFound(sensor)
       recorder.takePolicies(sensor)
       recorder.releaseHeld(sensor, now: mt_boottime_ns())
+      if recorder.awaitsPods { recorder.watchPods(sensor, now: mt_boottime_ns()) }
       recorder.keepHouse(sensor, now: mt_boottime_ns())
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)

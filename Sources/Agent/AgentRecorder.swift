@@ -41,6 +41,10 @@ struct AgentRecorder: ~Copyable {
 
   var counts = AgentCounts()
   var containers = AgentContainers()
+  var pods = AgentPods()
+  var governor: Governor
+  var governedAt: UInt64 = 0
+  var isAtItsEnd = false
   /// The last reading, at most a second old while jobs run, else ten, and the one before.
   private(set) var reading = SensorReading()
   private var earlierReading = SensorReading()
@@ -72,6 +76,8 @@ struct AgentRecorder: ~Copyable {
     self.hasher = hasher
     self.aftermath = aftermath
     self.preparer = preparer
+    let limits = settings.configuration.limits
+    governor = Governor(.init(processors: limits.cpuPercent.map { Double($0) / 100 }, memory: limits.agentBytes))
     workspace = FoldWorkspace(masker: settings.masker)
     workshop = try FrameWorkshop()
   }
@@ -98,14 +104,17 @@ struct AgentRecorder: ~Copyable {
     if record.type == .claim, record.claim.claimReason == .container { return takeContainerClaim(record) }
     // The view has checked that it is below MT_MAX_JOBS.
     guard let job = jobs[Int(record.job)] else { return takeWithoutJob(record) }
-    job.pointee.recorder.take(record)
+    if job.pointee.shedding != .nothing, job.pointee.leavesOut(record) { return counts.leftOut &+= 1 }
+    if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
     switch record.type {
     case .claim, .step:
       job.pointee.notice(record)
       askPolicy(of: job, record)
     case .denial: tell(record, of: job)
-    // The policy was put in force meanwhile.
-    case .exec: if record.isHeld { containers.held.note(record) }
+    case .exec:
+      // The policy was put in force meanwhile.
+      if record.isHeld { containers.held.note(record) }
+      if job.pointee.hooks != nil { job.pointee.noticeHooks(record) }
     case .exit:
       job.pointee.notice(record)
       if containers.links.isAwaiting {
@@ -136,7 +145,7 @@ struct AgentRecorder: ~Copyable {
     }
     if !begins { jobs[Int(slot)]?.pointee.unseen.append(.init(reason: .claimLost, from: nil, until: record.time)) }
     guard let job = jobs[Int(slot)] else { return }
-    job.pointee.recorder.take(record)
+    if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
     job.pointee.notice(record)
     if begins { askPolicy(of: job, record) }
   }
@@ -180,6 +189,7 @@ struct AgentRecorder: ~Copyable {
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
       open.append(slot)
+      shedFromTheBeginning(place, at: time)
       counts.opened &+= 1
       worker.sync()
       return true
@@ -244,7 +254,7 @@ struct AgentRecorder: ~Copyable {
     take(process.record(slot: slot, start: start, body: body, now: now))
   }
 
-  private mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
+  mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
     guard let job = jobs[Int(slot)] else { return }
     var body = mt_claim()
     body.reason = MT_CLAIM_ADOPTED.rawValue
@@ -252,7 +262,7 @@ struct AgentRecorder: ~Copyable {
     body.uid = process.user
     // Not one of the job's first processes: for the fold and the log alone.
     process.record(slot: slot, start: start, body: body, now: now).bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { job.pointee.recorder.take(record) }
+      if let record = try? RecordView(validating: bytes) { takeClaim(record, of: job) }
     }
   }
 
@@ -280,6 +290,7 @@ struct AgentRecorder: ~Copyable {
     }
     if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
+    govern(now: now)
     if now >= releasedAt &+ Self.second {
       releasedAt = now
       for entry in PinnedSensors.releaseIdle() {
@@ -305,6 +316,7 @@ struct AgentRecorder: ~Copyable {
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
       }
       job.pointee.closedAt = now
+      forgetPods(of: slot, sensor)
       job.pointee.goesOnHashing()
     } catch {
       settings.log.say("the job in slot \(slot) cannot be closed: \(error)")
@@ -322,10 +334,12 @@ struct AgentRecorder: ~Copyable {
       if containers.lack(slot: slot, since: place.pointee.startedAt) {
         place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil))
       }
+      if place.pointee.lacksPods { place.pointee.unseen.append(.init(reason: .container, from: nil, until: nil)) }
       counts += try closeContainers(of: slot, sensor, now: endedAt)
     } catch {
       after.failure = error.description
     }
+    forgetPods(of: slot, sensor)
     let job = place.move()
     place.deallocate()
     jobs[Int(slot)] = nil
@@ -384,21 +398,6 @@ struct AgentRecorder: ~Copyable {
     reading = next
   }
 
-  /// Above the limit on all of them together, the largest job keeps no more than it has.
-  private mutating func limitMemory() {
-    var total = 0
-    var largest: (bytes: Int, slot: UInt16) = (0, 0)
-    for slot in open {
-      let bytes = jobs[Int(slot)]?.pointee.recorder.bytes ?? 0
-      total += bytes
-      if bytes > largest.bytes { largest = (bytes, slot) }
-    }
-    counts.foldBytes = total
-    guard total > settings.configuration.limits.bytes, let job = jobs[Int(largest.slot)] else { return }
-    job.pointee.recorder.limit(bytes: largest.bytes)
-    counts.limited &+= 1
-  }
-
   // MARK: - The end
 
   /// No record comes any more: every job is closed, whatever of it lives.
@@ -425,7 +424,7 @@ struct AgentRecorder: ~Copyable {
 
   // MARK: - Status
 
-  func status(_ sensor: Sensor) -> AgentStatus {
+  mutating func status(_ sensor: Sensor) -> AgentStatus {
     var status = AgentStatus()
     status.jobs = open.compactMap { slot in
       jobs[Int(slot)].map { AgentStatus.Job($0, try? sensor.slot(slot), try? sensor.jobCounts(slot)) }
@@ -433,6 +432,8 @@ struct AgentRecorder: ~Copyable {
     status.counts = counts
     status.closing = closing.count
     status.containers = ContainerCounts(containers)
+    status.governor = governor
+    status.containers.unseen = pods.bundles.unseen(now: mt_boottime_ns())
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()
     status.missingHooks = facts.missingHooks
@@ -454,6 +455,8 @@ struct AgentCounts: Sendable {
   var unattributed: UInt64 = 0
   /// Times that a job was told to keep no more.
   var limited: UInt64 = 0
+  /// Events that were left out to keep below the ceilings.
+  var leftOut: UInt64 = 0
   /// What the folds of all jobs take.
   var foldBytes = 0
 }

@@ -22,6 +22,7 @@ struct AgentStatus: Sendable {
     var bytes: Int
     var directory: String
     var unseen: [ReportInput.Unseen]
+    var sheds: [ReportInput.Shed]
     /// By the kernel's count; nil: it would not tell.
     var processes: UInt64?
     var counts: JobCounts?
@@ -39,6 +40,7 @@ struct AgentStatus: Sendable {
       bytes = job.pointee.recorder.bytes
       directory = job.pointee.directory.temporaryPath
       unseen = job.pointee.unseen
+      sheds = job.pointee.sheds
       policy = job.pointee.policy.inForce
       processes = slot?.processes
       self.counts = counts
@@ -50,6 +52,7 @@ struct AgentStatus: Sendable {
   /// Slots whose job is closed and that are not given back.
   var closing = 0
   var containers = ContainerCounts()
+  var governor = Governor(Governor.Ceilings())
   var sensor: SensorStatus?
   var recognition: RecognitionCounts?
   var missingHooks: [(family: String, reason: String)] = []
@@ -91,6 +94,9 @@ struct AgentStatus: Sendable {
       json.array("unattributedContainers") { json in
         for container in containers.foreign { json.object { container.write(to: &$0) } }
       }
+      json.array("unseenContainers") { json in
+        for container in containers.unseen { json.object { container.write(to: &$0) } }
+      }
       json.array("recent") { json in
         for job in surroundings.reports.recent {
           json.object { json in
@@ -126,9 +132,11 @@ struct AgentStatus: Sendable {
       json.member("unattributed", counts.unattributed)
       json.member("malformed", counts.malformed)
       json.member("limited", counts.limited)
+      json.member("leftOut", counts.leftOut)
       json.member("turnedAway", surroundings.turnedAway)
     }
     json.object("containers") { json in containers.write(to: &json) }
+    json.object("ceilings") { json in governor.write(to: &json) }
     json.object("memory") { json in
       json.member("residentBytes", Self.residentBytes)
       json.member("peakResidentBytes", ProcessCost().peakResidentBytes)
@@ -192,6 +200,7 @@ struct AgentStatus: Sendable {
     json.member("startedAt", job.clock.rfc3339(job.startedAt))
     JSONReport.write(job.facts, clock: job.clock, to: &json)
     JSONReport.write(job.unseen, clock: job.clock, to: &json)
+    JSONReport.write(job.sheds, clock: job.clock, to: &json)
     json.member("closing", job.isClosing)
     json.member("processes", orNull: job.processes)
     json.member("records", job.records)
@@ -206,6 +215,37 @@ struct AgentStatus: Sendable {
     let fields = ProcessScan.file("/proc/self/statm", limit: 256).split(separator: UInt8(ascii: " "))
     guard fields.count > 1, let pages = UInt64(String(decoding: fields[1], as: UTF8.self)) else { return 0 }
     return pages &* UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
+  }
+}
+
+extension Governor {
+  /// What is given up, without the names of jobs.
+  fileprivate func write(to json: inout JSONOutput) {
+    json.member("cpuPercent", orNull: ceilings.processors.map { $0 * 100 })
+    json.member("cpuPercentTaken", orNull: processors.map { $0 * 100 })
+    json.member("memoryBytes", orNull: ceilings.memory)
+    json.member("memoryBytesTaken", orNull: ceilings.isNone ? nil : memory)
+    json.member("exhausted", isAtItsEnd)
+    json.array("givenUp") { json in
+      for entry in measures {
+        json.object { json in
+          json.member("what", entry.measure.name)
+          json.member("cause", entry.cause.rawValue)
+          json.member("since", WallClock(offset: Clock.wallOffset).rfc3339(entry.since))
+        }
+      }
+    }
+  }
+}
+
+extension Governor.Measure {
+  fileprivate var name: String {
+    switch self {
+    case .hashes: "hashes"
+    case .reads: "reads"
+    case .files: "files"
+    case .keeping: "keeping"
+    }
   }
 }
 

@@ -66,8 +66,10 @@ struct ContainerLinks {
   private var askers: [Asker: Set<UInt64>] = [:]
   /// By their ids, or the first twelve digits of these. Who was told first has it: others can hear of it later.
   private var told: [String: Link] = [:]
-  /// What a job had started, by the names in ``told``.
-  private var awaited: [String: Asker] = [:]
+  /// What a job had started, and when, by the names in ``told``.
+  private var awaited: [String: (asker: Asker, at: UInt64)] = [:]
+  /// Of these, those in which something was executed, or of which it is known that this is not to be seen.
+  private var explained: Set<String> = []
   /// Names of the containers whose cgroups were seen: whatever is executed in one is.
   private var seen: Set<String> = []
   private var seenSteps = false
@@ -118,7 +120,7 @@ struct ContainerLinks {
       if conversations[body.sock]?.talk.isSilent ?? false, silentSince[asker.slot] == nil {
         silentSince[asker.slot] = record.time
       }
-      if let name = DaemonConversation.started(by: bytes) { expect(name, asker) }
+      if let name = DaemonConversation.started(by: bytes) { expect(name, asker, at: record.time) }
       return false
     }
     guard var conversation = conversations[body.sock], conversation.asker == asker else { return false }
@@ -139,9 +141,21 @@ struct ContainerLinks {
   }
 
   /// Of containers that were there before, or that others have made, nothing was promised.
-  private mutating func expect(_ name: String, _ asker: Asker) {
+  private mutating func expect(_ name: String, _ asker: Asker, at time: UInt64) {
     let id = told[name] != nil ? name : told.first { $0.value.name == name }?.key
-    if let id, told[id]?.asker.slot == asker.slot, awaited.count < Self.limit { awaited[id] = asker }
+    if let id, told[id]?.asker.slot == asker.slot, awaited.count < Self.limit { awaited[id] = (asker, time) }
+  }
+
+  /// Something is executed in a container, or it is known why nothing that is executed in it is seen.
+  mutating func note(explained id: String) {
+    if awaited[id] != nil { explained.insert(id) }
+  }
+
+  /// What a job had started between these times, and in which nothing was executed that was seen.
+  func unexplained(_ times: ClosedRange<UInt64>) -> [(id: String, link: Link)] {
+    awaited.compactMap { id, entry in
+      times.contains(entry.at) && !explained.contains(id) ? told[id].map { (id, $0) } : nil
+    }
   }
 
   /// The cgroup of a container was made, and is watched.
@@ -171,7 +185,7 @@ struct ContainerLinks {
   /// - Parameter start: of the job, CLOCK_BOOTTIME
   func lacks(slot: UInt16, since start: UInt64) -> Bool {
     if mayBeOfSilentBuild(lostAt, slot: slot) { return true }
-    if awaited.contains(where: { $0.value.slot == slot && !seen.contains($0.key) }) { return true }
+    if awaited.contains(where: { $0.value.asker.slot == slot && !seen.contains($0.key) }) { return true }
     // Of a step's container it is not known whose it is: perhaps this job's, if it lacks one.
     guard lostStepAt > start || !seenSteps else { return false }
     return conversations.values.contains { conversation in
@@ -226,7 +240,8 @@ struct ContainerLinks {
     for asker in Array(askers.keys) where asker.slot == slot { processEnded(asker) }
     conversations = conversations.filter { $0.value.asker.slot != slot }
     told = told.filter { $0.value.asker.slot != slot }
-    awaited = awaited.filter { $0.value.slot != slot }
+    awaited = awaited.filter { $0.value.asker.slot != slot }
+    if awaited.isEmpty { explained = [] }
   }
 
   /// A container that runs a step of a build leaves its result in this directory: later steps begin with that.

@@ -41,6 +41,7 @@ struct JobRecovery: Sendable {
         replay.replay(line) { record in
           job.recorder.take(record)
           job.notice(record)
+          job.noticeContainer(replayed: record)
         }
       }
     }

@@ -123,15 +123,16 @@ struct ProcessScan {
     return process
   }
 
-  static func pids() -> [UInt32] {
-    guard let directory = opendir("/proc") else { return [] }
+  static func pids() -> [UInt32] { names(in: "/proc").compactMap { UInt32($0) } }
+
+  static func names(in path: String) -> [String] {
+    guard let directory = opendir(path) else { return [] }
     defer { closedir(directory) }
-    var pids: [UInt32] = []
+    var names: [String] = []
     while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if let pid = UInt32(name) { pids.append(pid) }
+      names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
     }
-    return pids
+    return names
   }
 
   /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
@@ -155,7 +156,7 @@ struct ProcessScan {
   }
 
   /// The effective one, of `Uid: real effective saved file-system`.
-  private static func user(of pid: UInt32) -> UInt32 {
+  static func user(of pid: UInt32) -> UInt32 {
     for line in file("/proc/\(pid)/status", limit: 8192).split(separator: UInt8(ascii: "\n"))
     where line.starts(with: "Uid:".utf8) {
       let fields = line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }

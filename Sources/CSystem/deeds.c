@@ -237,6 +237,20 @@ bool mt_is_cgroup2_root(int directory)
 	       !fstat(directory, &node) && node.st_ino == 1;
 }
 
+int mt_open_cgroup(int root, uint64_t id)
+{
+	/* A node's file handle is its id; <linux/exportfs.h> is not for us, and the kernel has had this number since 5.5. */
+	union {
+		struct file_handle handle;
+		char space[sizeof(struct file_handle) + sizeof(id)];
+	} node = {.handle = {.handle_bytes = sizeof(id), .handle_type = 0xfe /* FILEID_KERNFS */}};
+	int descriptor;
+
+	memcpy(node.handle.f_handle, &id, sizeof(id));
+	descriptor = open_by_handle_at(root, &node.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return descriptor < 0 ? -errno : descriptor;
+}
+
 int mt_deed_names(void)
 {
 	int directory = mt_mount_nowhere("tmpfs");

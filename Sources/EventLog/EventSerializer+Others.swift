@@ -37,11 +37,7 @@ extension EventSerializer {
     out.append(body.is_new != 0 ? "true" : "false")
     out.append(",\"cgroup\":")
     out.append(number: body.cgroup)
-    if let id = record.string(.detail), ContainerName.isIdentifier(id) {
-      out.append(",\"container_id\":\"")
-      out.append(id)
-      out.append("\"")
-    }
+    if let bytes = record.string(.detail) { writeContainer(bytes, to: &out) }
     writeProcess(record.tgid, parent: body.parent_tgid, to: &out)
     out.append("},\"user\":{\"uid\":\"")
     out.append(number: body.uid)
@@ -57,6 +53,28 @@ extension EventSerializer {
     }
     out.append("}")
     writeVariables(applied, to: &out)
+  }
+
+  /// The container's id, and what Kubernetes calls it: ``PodLabels/encoded(id:)``.
+  private func writeContainer(_ bytes: UnsafeRawBufferPointer, to out: inout Line) {
+    let fields = bytes.split(separator: 0, maxSplits: PodLabels.keys.count, omittingEmptySubsequences: false).map {
+      UnsafeRawBufferPointer(rebasing: $0)
+    }
+    guard let id = fields.first, ContainerName.isIdentifier(id) else { return }
+    out.append(",\"container_id\":\"")
+    out.append(id)
+    out.append("\"")
+    guard fields.count > PodLabels.keys.count else { return }
+    out.append(",\"pod\":{")
+    var isFirst = true
+    for (key, field) in zip(PodLabels.keys, fields.dropFirst()) where !field.isEmpty {
+      if !isFirst { out.append(",") }
+      isFirst = false
+      out.append("\"")
+      out.append(key)
+      writeString("\":", base64: ",\"base64\":", field, to: &out)
+    }
+    out.append("}")
   }
 
   /// `,"process":{"pid":…,"parent_process":{"pid":…` without the closing braces.

@@ -202,7 +202,7 @@ extension Fold {
     guard process != 0 else { return }
     let entry = processes[process]
     if entry.pointee.parent == 0 { entry.pointee.flags &= ~ProcessEntry.isOrphan }
-    if root == 0, body.container == 0 { root = process }
+    if root == 0, body.reason != MT_CLAIM_CONTAINER.rawValue { root = process }
     if body.step != 0 { entry.pointee.step = body.step }
     if body.container != 0 { entry.pointee.container = body.container }
     applied.step = entry.pointee.step

@@ -282,6 +282,8 @@ public struct Completeness: Sendable, Equatable {
   public var missedRuns: UInt64 = 0
   /// Times that a producer took longer than a second and was not waited for.
   public var stalled: UInt64 = 0
+  /// Records that were left out of evidence and event log, to keep an agent below its ceilings.
+  public var shed: UInt64 = 0
   /// A hook was attached after the job had started.
   public var lateAttach = false
   /// Hooks that could not be attached: (family, reason). Makes the run incomplete.
@@ -296,7 +298,7 @@ public struct Completeness: Sendable, Equatable {
   /// Nothing lost, nothing refused, nothing missing: the evidence covers everything that the hooks saw.
   public var isComplete: Bool {
     lostCritical == 0 && lostBulk == 0 && malformed == 0 && sequenceGaps == 0 && received == sent
-      && missedRuns == 0 && !lateAttach && missingHooks.isEmpty && mapFull.allSatisfy { $0.count == 0 }
+      && missedRuns == 0 && shed == 0 && !lateAttach && missingHooks.isEmpty && mapFull.allSatisfy { $0.count == 0 }
   }
 
   public static func == (a: Completeness, b: Completeness) -> Bool {
@@ -304,7 +306,7 @@ public struct Completeness: Sendable, Equatable {
       && a.mapFull.elementsEqual(b.mapFull, by: { $0.name == $1.name && $0.count == $1.count })
       && a.received == b.received && a.malformed == b.malformed && a.late == b.late
       && a.sequenceGaps == b.sequenceGaps && a.missedRuns == b.missedRuns && a.stalled == b.stalled
-      && a.lateAttach == b.lateAttach
+      && a.shed == b.shed && a.lateAttach == b.lateAttach
       && a.missingHooks.elementsEqual(b.missingHooks, by: { $0.family == $1.family && $0.reason == $1.reason })
   }
 }

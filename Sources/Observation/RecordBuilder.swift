@@ -32,6 +32,19 @@ public struct RecordBuilder: Sendable {
     body = [UInt8](repeating: 0, count: type.bodySize)
   }
 
+  /// Begins with what a record holds, to tell more.
+  public init(_ record: RecordView) {
+    let header = record.header
+    self.init(record.type, time: header.time, tgid: header.tgid, leaderStart: header.leader_start)
+    tid = header.tid
+    sequence = header.sequence
+    cpu = header.cpu
+    job = header.job
+    flags = record.flags
+    body = Array(record.bytes.dropFirst(MemoryLayout<mt_header>.size).prefix(record.type.bodySize))
+    record.forEachString { id, bytes in strings.append((id, Array(bytes))) }
+  }
+
   /// Sets the body; of a structure that does not belong to the type, as many bytes as fit.
   public mutating func setBody(_ value: some RecordBody) {
     withUnsafeBytes(of: value) { source in

@@ -44,7 +44,10 @@ private struct ReportedPlaces {
       steps[row["number"]?.unsigned ?? 0] = row["name"]?.text.map { .inside($0) }
     }
     for row in job["containers"]?.array ?? [] {
-      containers[row["number"]?.unsigned ?? 0] = row["image"]?.text.flatMap(ImageReference.init).map { .inside($0) }
+      // For what nobody asked a daemon for no rule is, whatever it is made of.
+      let isJobs = ["cgroup", "pod"].contains(row["foundBy"]?.text)
+      containers[row["number"]?.unsigned ?? 0] =
+        isJobs ? .nowhere : row["image"]?.text.flatMap(ImageReference.init).map { .inside($0) }
     }
   }
 

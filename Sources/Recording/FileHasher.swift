@@ -55,6 +55,12 @@ public final class FileHasher: @unchecked Sendable {
   }
 
   public let limits: Limits
+  /// Nothing more is taken: what comes is not hashed, as when there is no place for it.
+  public var isPaused: Bool {
+    get { paused.load(ordering: .relaxed) }
+    set { paused.store(newValue, ordering: .relaxed) }
+  }
+  private let paused = Atomic<Bool>(false)
   private let queue = Mutex(Queue())
   private let doorbell: Doorbell
   private let isOver = Atomic<Bool>(false)
@@ -80,7 +86,7 @@ public final class FileHasher: @unchecked Sendable {
   /// - Returns: false if there is no place for it
   func put(_ request: DigestRequest, _ number: UInt64, for box: DigestBox) -> Bool {
     let isTaken = queue.withLock { queue in
-      guard queue.count < limits.queue, !queue.isEnding else { return false }
+      guard !isPaused, queue.count < limits.queue, !queue.isEnding else { return false }
       let work = Work(number: number, request: request, box: box)
       if request.body.of == UInt16(MT_DIGEST_IMAGE.rawValue) {
         queue.images.append(work)

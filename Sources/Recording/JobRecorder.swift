@@ -65,6 +65,9 @@ public struct JobRecorder: ~Copyable {
     prober?.saw(record, state.applied)
   }
 
+  /// Counts a record, and forgets it.
+  public mutating func leaveOut(_ record: RecordView) { tallies.count(record) }
+
   // MARK: - Requests
 
   /// Neither fold nor log ever sees such a record: only what is made of it.

@@ -254,7 +254,11 @@ public struct LogReplay {
     body.uid = process?["user"]?["uid"]?.number.map { UInt32(clamping: $0) } ?? 0
     body.container = line["container"]?.uint32 ?? 0
     builder.setBody(body)
-    if let id = line["container_id"]?.text { builder.setString(.detail, id.utf8) }
+    if let id = line["container_id"]?.text {
+      let pod = line["pod"]
+      let parts = pod == nil ? [] : PodLabels.keys.map { pod?[$0]?.text ?? "" }
+      builder.setString(.detail, ([id] + parts).joined(separator: "\0").utf8)
+    }
     setProgram(process, &builder)
     setVariables(line, &builder)
   }

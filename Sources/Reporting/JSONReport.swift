@@ -83,6 +83,7 @@ public enum JSONReport {
       if let job = input.job {
         write(job, clock: input.clock, to: &json)
         write(input.unseen, clock: input.clock, to: &json)
+        write(input.sheds, clock: input.clock, to: &json)
         write(input.span, clock: input.clock, to: &json)
       }
     }
@@ -191,6 +192,7 @@ public enum JSONReport {
       json.member("sequenceGaps", completeness.sequenceGaps)
       json.member("missedRuns", completeness.missedRuns)
       json.member("stalled", completeness.stalled)
+      json.member("shed", completeness.shed)
       json.array("missingHooks") { json in
         for hook in completeness.missingHooks {
           json.object { json in

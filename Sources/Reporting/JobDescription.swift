@@ -1,5 +1,5 @@
 internal import Jobs
-package import Observation
+public import Observation
 
 extension ReportInput {
   /// What a job is that nobody named on the command line: an agent recognised it. Everything is masked already.
@@ -34,18 +34,22 @@ extension ReportInput {
       public var name: String?
       /// Path in the v2 hierarchy.
       public var cgroup: String?
-      /// By what it was found to be the job's: `created`, `build`, `command`.
+      /// By what it was found to be the job's: `created`, `build`, `command`; `cgroup`, `pod`, where no daemon was asked.
       public var foundBy: String
-      /// The process that asked for it; 0: not known.
+      /// The process that asked for it; 0: not known, or none did.
       public var askedBy: UInt32
       /// CLOCK_BOOTTIME, of the first program in it.
       public var startedAt: UInt64
       /// The job that has what was done in it: it does the same step for several builds; nil: this one.
       public var recordedIn: String?
+      /// Of Kubernetes; nil: it is of no pod, or nobody could tell.
+      public var pod: PodLabels?
+      /// What executes it, if that has a kernel of its own, so that nothing in it is seen.
+      public var unseenRuntime: String?
 
       public init(
         id: String, runtime: String?, image: String?, name: String?, cgroup: String?, foundBy: String, askedBy: UInt32,
-        startedAt: UInt64, recordedIn: String? = nil
+        startedAt: UInt64, recordedIn: String? = nil, pod: PodLabels? = nil
       ) {
         self.id = id
         self.runtime = runtime
@@ -56,12 +60,14 @@ extension ReportInput {
         self.askedBy = askedBy
         self.startedAt = startedAt
         self.recordedIn = recordedIn
+        self.pod = pod
       }
 
-      /// `image (name)`, or what is known.
+      /// `image (name) in namespace/pod`, or what is known.
       var title: String {
         let what = image ?? name ?? runtime ?? "container"
-        return name.map { $0 == what ? what : "\(what) (\($0))" } ?? what
+        let whole = name.map { $0 == what ? what : "\(what) (\($0))" } ?? what
+        return pod.map { "\(whole) in \($0.namespace)/\($0.pod)" } ?? whole
       }
     }
 
@@ -117,6 +123,8 @@ extension ReportInput {
       case claimLost = "claim_lost"
       /// A daemon ran something for it, and it was not found out, or not seen, what.
       case container
+      /// A container ran for it under a runtime with a kernel of its own: ``Unseen/detail`` is what it is called.
+      case runtime
     }
 
     public var reason: Reason
@@ -124,11 +132,14 @@ extension ReportInput {
     public var from: UInt64?
     /// nil: for good.
     public var until: UInt64?
+    /// What the reason is about; nil: it says all.
+    public var detail: String?
 
-    public init(reason: Reason, from: UInt64?, until: UInt64?) {
+    public init(reason: Reason, from: UInt64?, until: UInt64?, detail: String? = nil) {
       self.reason = reason
       self.from = from
       self.until = until
+      self.detail = detail
     }
 
     func sentence(_ clock: WallClock) -> String {
@@ -142,6 +153,9 @@ extension ReportInput {
         return "The agent ended unexpectedly: nothing of the job after \(from ?? "its beginning")\(end) was seen."
       case .container:
         return "A container ran for the job, and what was done in it is not in this report."
+      case .runtime:
+        let runtime = detail ?? "A runtime"
+        return "\(runtime) ran a container for the job with a kernel of its own: what was done in it was not seen."
       case .claimLost: return "The record that tells whose job this is was lost."
       }
     }
@@ -180,10 +194,22 @@ extension JSONReport {
           json.member("askedBy", container.askedBy)
           json.member("startedAt", clock.rfc3339(container.startedAt))
           json.member(named: "recordedIn", container.recordedIn)
+          write(container.pod, to: &json)
+          json.member(named: "unseenRuntime", container.unseenRuntime)
         }
       }
     }
     if job.containersNotKept > 0 { json.member("containersNotKept", job.containersNotKept) }
+  }
+
+  package static func write(_ pod: PodLabels?, to json: inout JSONOutput) {
+    guard let pod else { return json.null("pod") }
+    json.object("pod") { json in
+      json.member("name", pod.pod)
+      json.member("namespace", pod.namespace)
+      json.member(named: "uid", pod.uid)
+      json.member(named: "serviceAccount", pod.serviceAccount)
+    }
   }
 
   package static func write(_ unseen: [ReportInput.Unseen], clock: WallClock, to json: inout JSONOutput) {
@@ -193,9 +219,18 @@ extension JSONReport {
           json.member("reason", time.reason.rawValue)
           if let from = time.from { json.member("from", clock.rfc3339(from)) } else { json.null("from") }
           if let until = time.until { json.member("until", clock.rfc3339(until)) } else { json.null("until") }
+          json.member(named: "detail", time.detail)
         }
       }
     }
+  }
+}
+
+extension ReportInput.Job.Container {
+  /// How many processes of it were seen, or why none.
+  fileprivate func whatOfIt(_ processes: Int) -> String {
+    if recordedIn != nil { return "in another job" }
+    return unseenRuntime.map { "not seen: \(MarkdownText.code($0, limit: 40))" } ?? Units.grouped(processes)
   }
 }
 
@@ -220,8 +255,7 @@ extension MarkdownReport {
       for (index, container) in job.containers.enumerated() {
         rows.append(
           "| \(MarkdownText.code(container.title, limit: 80)) | `\(container.id.prefix(12))`"
-            + " | \(container.recordedIn == nil ? Units.grouped(processes[UInt32(index + 1)] ?? 0) : "in another job") |\n"
-        )
+            + " | \(container.whatOfIt(processes[UInt32(index + 1)] ?? 0)) |\n")
       }
       text +=
         "| container | | processes |\n|---|---|--:|\n" + rows.text { "\nand \($0) more, see report.json\n" } + "\n"
@@ -284,6 +318,8 @@ extension HTMLReport {
       html.markup("</td><td>")
       if let other = container.recordedIn {
         html.text("in the report of job \(other), whose build shares the step", limit: 200)
+      } else if let runtime = container.unseenRuntime {
+        html.text("not seen: \(runtime) has a kernel of its own", limit: 200)
       } else {
         html.text(Units.grouped(processes[UInt32(index + 1)] ?? 0))
       }

@@ -89,6 +89,8 @@ public struct ReportInput: Sendable {
   public var job: Job?
   /// When nothing of the job was seen; makes it incomplete.
   public var unseen: [Unseen] = []
+  /// What an agent left out of it.
+  public var sheds: [Shed] = []
   /// Of which part of the job it is.
   public var span = Span()
   /// The command that `run` started, or the job's first process; masked already.

@@ -86,6 +86,7 @@ public struct Judgement: Sendable, Equatable {
       gaps.append("The sensor lost \(Units.grouped(lost)) of \(Units.count(seen, "event", "events"))\(tail).")
     }
     for time in input.unseen { gaps.append(time.sentence(input.clock)) }
+    for shed in input.sheds { if let sentence = shed.sentence(input.clock) { gaps.append(sentence) } }
     for hook in completeness.missingHooks {
       gaps.append("The \(hook.family) hooks could not be attached: \(hook.reason).")
     }

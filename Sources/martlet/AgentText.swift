@@ -22,6 +22,11 @@ enum AgentStatusText {
     lines.append(
       "  events     \(count("records")) recorded, \(lost == 0 ? "none" : "\(lost)") lost, "
         + "\(count("unattributed")) of processes whose job is over")
+    for container in status["unseenContainers"]?.array ?? [] {
+      var what = text(container["id"])
+      if let pod = container["pod"], let name = pod["name"] { what = "\(text(pod["namespace"]))/\(text(name))" }
+      lines.append("  not seen   \(what): run by \(text(container["runtime"]))")
+    }
     let memory = status["memory"]
     func bytes(_ name: StaticString) -> String { Units.bytes(memory?[name]?.unsigned ?? 0) }
     lines.append(
@@ -49,6 +54,12 @@ enum AgentStatusText {
     add(count("unrecorded"), "jobs could not be recorded, as there was no place to write")
     add(count("malformed"), "records could not be decoded")
     add(count("limited"), "times a job was told to keep no more in memory")
+    add(count("leftOut"), "events were left out to keep below the agent's ceilings")
+    for entry in status["ceilings"]?["givenUp"]?.array ?? [] {
+      lines.append(
+        "  note       gave up \(text(entry["what"])) to keep below its ceiling (\(text(entry["cause"]))) at \(text(entry["since"]))"
+      )
+    }
     add(recognition?["unclaimed"]?.unsigned ?? 0, "processes of jobs are not followed: all places were taken")
     add(recognition?["unfinished"]?.unsigned ?? 0, "environments were too long to be looked at to their ends")
     add(recognition?["unreadable"]?.unsigned ?? 0, "environments or paths could not be read")

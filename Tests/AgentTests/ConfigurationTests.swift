@@ -30,7 +30,7 @@ struct ConfigurationFileTests {
         - {name: nightly, provider: other, comm: nightly-runner, uid: 1001, steps: children}
         - {name: forge, provider: gitlab, markers: [FORGE_CI], key: FORGE_JOB_ID, linger: 1m}
       identity: [FORGE_PIPELINE]
-      limits: {jobs: 200, memoryPerJob: 64M}
+      limits: {jobs: 200, memoryPerJob: 64M, agentMemory: 512M, cpu: 150}
       """
     let configuration = try read(text)
     #expect(
@@ -46,6 +46,8 @@ struct ConfigurationFileTests {
     #expect(configuration.output == "/srv/reports" && configuration.socket == AgentConfiguration().socket)
     #expect(configuration.storedVariables.contains("FORGE_PIPELINE"))
     #expect(configuration.limits.jobs == 200 && configuration.limits.bytesPerJob == 64 << 20)
+    #expect(configuration.limits.agentBytes == 512 << 20 && configuration.limits.cpuPercent == 150)
+    #expect(AgentLimits().agentBytes == nil && AgentLimits().cpuPercent == nil)
     #expect(configuration.limits.bytes == AgentLimits().bytes)
     #expect(try read("version: 1\n").rules == JobRules.defaults)
     #expect(try read("{version: 1, hashes: true}").hashes && !configuration.hashes)

@@ -69,16 +69,21 @@ class AgentCase(Case):
     def status(self):
         return json.loads(self.agent("status", "--json").stdout)
 
-    def reports(self, count, provider="*", seconds=PATIENCE):
-        """The reports of `count` closed jobs, each with its directory in `directory`."""
+    def reports(self, count, provider="*", seconds=PATIENCE, wanted=lambda job: True):
+        """The reports of `count` closed jobs, each with its directory in `directory`. Others may run jobs meanwhile."""
         pattern = self.path("out", f"{provider}-*", "report.json")
-        wait_until(lambda: len(glob.glob(pattern)) >= count, seconds)
         found = []
-        for path in sorted(glob.glob(pattern)):
-            with open(path, "rb") as file:
-                report = json.load(file)
-            report["directory"] = os.path.dirname(path)
-            found.append(report)
+
+        def arrived():
+            found.clear()
+            for path in sorted(glob.glob(pattern)):
+                with open(path, "rb") as file:
+                    report = json.load(file)
+                if wanted(report["job"]):
+                    found.append({**report, "directory": os.path.dirname(path)})
+            return len(found) >= count
+
+        wait_until(arrived, seconds)
         self.assertEqual(len(found), count)
         return found
 

@@ -40,9 +40,12 @@ class Daemon:
         # A path of a socket has at most 107 bytes.
         self.host = f"unix://{self.directory}/docker.sock"
         self.log = open(f"{self.directory}/log", "wb")
+        # Called as gVisor's is, which would have a kernel of its own.
+        shutil.copy(shutil.which("runc"), f"{self.directory}/runsc")
         self.process = subprocess.Popen(
             ["dockerd", "--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/run", "--pidfile",
-             f"{self.directory}/pid", "-H", self.host, "--iptables=false", "--bridge=none"],
+             f"{self.directory}/pid", "-H", self.host, "--iptables=false", "--bridge=none",
+             "--add-runtime", f"runsc={self.directory}/runsc"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         self.environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": self.host, "HOME": self.directory}
         try:
@@ -151,6 +154,17 @@ class Containers(AgentCase):
             # What was written in a container, by its path there.
             written = self.written(report, "/tmp")
             self.assertEqual([n for n in written if n in names or n.startswith("ran-")], sorted([name, name, f"ran-{name}"]))
+        self.stop_agent()
+
+    def test_a_container_with_a_kernel_of_its_own_is_missing(self):
+        self.start_agent()
+        job = self.job("sandboxed", ["docker run --rm --runtime runsc --network none base true"])
+        self.assertEqual(job.wait(60), 0)
+        report, = self.reports(1)
+        self.assertEqual(report["verdict"], "incomplete")
+        self.assertEqual([(u["reason"], u["detail"]) for u in report["job"]["unseen"]], [("runtime", "runsc")])
+        container, = report["job"]["containers"]
+        self.assertEqual((container["foundBy"], container["unseenRuntime"]), ("created", "runsc"))
         self.stop_agent()
 
     def test_that_nobody_in_a_job_asked_for_is_in_no_report(self):

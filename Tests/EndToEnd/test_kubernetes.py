@@ -1,5 +1,6 @@
 """The DaemonSet of deploy/kubernetes: its container's command with its rights and its view of the machine."""
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -8,6 +9,7 @@ import yaml
 
 from harness import MARTLET, Case, needs_root, needs_sensor, wait_until
 from house import AS_NOBODY, DEPLOY, HouseCase
+from pods import Containerd, PodContainer, cgroup2, root_directory
 
 FOLDER = os.path.join(DEPLOY, "kubernetes")
 
@@ -36,16 +38,6 @@ def documents(name):
 def daemon_set():
     found, = [d for d in documents("daemonset.yaml") if d["kind"] == "DaemonSet"]
     return found
-
-
-def cgroup2():
-    """Where the machine's hierarchy is mounted."""
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            left, right = line.split(" - ")
-            if right.startswith("cgroup2 ") and os.stat(left.split()[4]).st_ino == 1:
-                return left.split()[4]
-    return None
 
 
 class Manifests(Case):
@@ -107,7 +99,8 @@ class Pod(HouseCase):
         return self.start_in(
             "bash", "-c", POD, "pod", self.group, self.hierarchy, self.path("host-cgroup"), *words, cwd="/", **keywords)
 
-    def test_sees_the_machine_from_its_container(self):
+    def start_daemon(self):
+        """The DaemonSet's container, when its probe says that it is ready."""
         pod = daemon_set()["spec"]["template"]["spec"]
         container, = pod["containers"]
         os.makedirs(self.path("etc", "martlet"))
@@ -126,6 +119,10 @@ class Pod(HouseCase):
             return self.run_in(MARTLET, *probe[1:], check=False).returncode == 0
 
         wait_until(ready)
+        return agent
+
+    def test_sees_the_machine_from_its_container(self):
+        agent = self.start_daemon()
         runner = self.runner(
             "export GITHUB_REPOSITORY=octo/pod GITHUB_RUN_ID=31",
             " ".join(["env", *AS_NOBODY, "sh", "-c", "'echo x > made'"]),
@@ -137,6 +134,24 @@ class Pod(HouseCase):
         self.assertEqual(self.written(report), ["made"])
         # Of a process outside of the container's group.
         self.assertEqual(len(report["network"]), 1)
+        agent.terminate()
+        self.assertEqual(agent.wait(60), 0)
+
+    @unittest.skipUnless(shutil.which("containerd") and shutil.which("ctr"), "needs Debian's containerd")
+    def test_knows_the_pods_of_jobs(self):
+        """With the rights, the mounts and the view of the hierarchy that it has, and no socket of a runtime."""
+        containerd = Containerd()
+        self.addCleanup(containerd.end)
+        agent = self.start_daemon()
+        root = root_directory(self.path("rootfs"))
+        container = PodContainer(
+            containerd, root, "runner-abc", "build", 7, ["/bin/sh", "-c", "sleep 0.2; true"],
+            environment=["GITLAB_CI=true", "CI_JOB_ID=4712", "CI_PROJECT_PATH=group/project"])
+        self.addCleanup(container.end)
+        report, = self.reports(1, "gitlab", wanted=lambda job: job["variables"].get("CI_JOB_ID") == "4712", seconds=90)
+        row, = report["job"]["containers"]
+        self.assertEqual((row["id"], row["name"], row["cgroup"]), (container.identifier, "build", container.cgroup))
+        self.assertEqual(row["pod"]["name"], "runner-abc")
         agent.terminate()
         self.assertEqual(agent.wait(60), 0)
 

@@ -33,11 +33,12 @@ struct JobStream {
   mutating func claim(_ pid: UInt32, step: UInt32 = 0, _ variables: [String], program: String? = nil) {
     var strings: [(RecordString, String)] = variables.map { (.variable, $0) }
     if let program { strings += [(.exe, program), (.argv, "\(program)\0--once\0"), (.cwd, "/srv")] }
+    if program != nil { strings.append((.detail, "0123456789ab\0runner-7\0ci\0\0\0build\0registry.example/\"a\\:1")) }
     add(
       .claim, pid,
       mt_claim(
         key: 0, cgroup: 9, rule: 0, reason: program == nil ? 1 : 5, step: step, is_new: 1, parent_tgid: 1, uid: 1000,
-        container: 0, reserved: 0, name: 0),
+        container: program == nil ? 0 : 1, reserved: 0, name: 0),
       strings)
   }
 
@@ -300,6 +301,9 @@ struct JobStream {
     let claim = try #require(values.first { $0["activity_name"]?.text == "claim" })
     #expect(claim["variables"]?.array?.compactMap(\.text) == ["GITHUB_RUN_ID=7", "GITHUB_JOB=ö\u{1b}[31m\"\\"])
     #expect(claim["process"]?["file"]?["path"]?.text == "/opt/runner/Runner.Worker")
+    #expect(claim["container_id"]?.text == "0123456789ab" && claim["container"]?.unsigned == 1)
+    #expect(claim["pod"]?["name"]?.text == "runner-7" && claim["pod"]?["namespace"]?.text == "ci")
+    #expect(claim["pod"]?["uid"] == nil && claim["pod"]?["image"]?.text == "registry.example/\"a\\:1")
     let make = try #require(values.first { $0["activity_name"]?.text == "exec" })
     #expect(make["step"]?.unsigned == 1)
     #expect(values.first { $0["activity_name"]?.text == "fork" }?["child_step"]?.unsigned == 1)

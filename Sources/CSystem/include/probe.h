@@ -50,6 +50,9 @@ int mt_mount_nowhere(const char *type);
 /* Whether a directory is the root of the cgroup v2 hierarchy, and not what a cgroup namespace shows as that. */
 bool mt_is_cgroup2_root(int directory);
 
+/* Opens the directory of a cgroup by its id, of the hierarchy that `root` is in. Returns a negative errno where it fails. */
+int mt_open_cgroup(int root, uint64_t id);
+
 int mt_deed_descriptors(void);
 int mt_deed_names(void);
 int mt_deed_security(enum mt_deed deed);
