@@ -123,16 +123,7 @@ struct ProcessScan {
     return process
   }
 
-  static func pids() -> [UInt32] {
-    guard let directory = opendir("/proc") else { return [] }
-    defer { closedir(directory) }
-    var pids: [UInt32] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if let pid = UInt32(name) { pids.append(pid) }
-    }
-    return pids
-  }
+  static func pids() -> [UInt32] { DirectoryNames.of("/proc").compactMap { UInt32($0) } }
 
   /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
   static func stat(of pid: UInt32) -> (comm: String, isStopped: Bool, parent: UInt32, startedAt: UInt64)? {
