@@ -54,6 +54,8 @@ class Agent:
                  "linger": f"{LINGER // 1_000_000_000}s"},
             ]}))
         self.pid = None
+        # Of all, those that another has taken over from among them.
+        self.pids = []
 
     def command(self, *words):
         line = [self.martlet, "agent", *words]
@@ -62,12 +64,13 @@ class Agent:
             raise Failure(f"{' '.join(line)} ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def start(self):
+    def start(self, *options):
         """Seconds until it was ready."""
         begin = time.monotonic()
-        self.token = self.command("start", "--config", str(self.config)).strip()
+        self.token = self.command("start", "--config", str(self.config), *options).strip()
         taken = time.monotonic() - begin
         self.pid = self.status()["pid"]
+        self.pids.append(self.pid)
         return taken
 
     def status(self):
@@ -78,14 +81,15 @@ class Agent:
         begin = time.monotonic()
         os.kill(self.pid, number)
         wait_until(lambda: not os.path.exists(f"/proc/{self.pid}"), 60, "the agent's end")
+        self.pids.remove(self.pid)
         self.pid = None
         return time.monotonic() - begin
 
     def clean_up(self):
         """Whatever state it is in."""
-        if self.pid is not None:
+        for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     def settled(self, seconds=120):
         """The status when no job is left and every place is given back."""
@@ -150,6 +154,28 @@ class Job:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+
+
+class Beginning:
+    """Starts one short job after the other for as long as it lasts, and adds them to `jobs`."""
+
+    def __init__(self, agent, jobs, rounds):
+        self.agent, self.jobs, self.rounds = agent, jobs, rounds
+
+    def __enter__(self):
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._begin)
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+    def _begin(self):
+        while not self._done.is_set():
+            self.jobs.append(Job(self.agent, len(self.jobs), self.rounds, subprocess.DEVNULL))
+            # No more at once than end meanwhile.
+            self._done.wait(0.05)
 
 
 class Gate:

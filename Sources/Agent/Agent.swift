@@ -48,6 +48,8 @@ public struct Agent {
 
     try Sensor.preflight()
     let directory = try Self.openOutput(configuration.output)
+    // Before the journal, which it leaves.
+    let predecessors = try Predecessors(configuration)
     let journal = try Journal(in: directory)
     if journal.unreadable > 0 { log.say("the journal has \(journal.unreadable) lines that make no sense") }
     let policies = try AgentPolicies(configuration)
@@ -60,6 +62,7 @@ public struct Agent {
     // What a user asks for, too, is nobody else's price.
     sensorOptions.enforces = !policies.isEmpty
     sensorOptions.outlives = policies.isClosed
+    sensorOptions.others = predecessors.all.map(\.members)
     let abandoned = PinnedSensors.abandoned()
     if !abandoned.isEmpty {
       let lost = abandoned.reduce(0) { $0 &+ $1.lost }
@@ -71,12 +74,8 @@ public struct Agent {
     try sensor.shield(.directory(directory))
     for path in [Policy.nodeDirectory] + configuration.files { try sensor.shield(path: path) }
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
-    let leftOver = HeldProcesses.releaseLeftOver()
-    if !leftOver.isEmpty {
-      log.say(
-        "stopped in containers, as by an agent that was killed; let go on: \(leftOver.map(String.init).joined(separator: ", "))"
-      )
-    }
+    // Other agents know what they have stopped.
+    if predecessors.all.isEmpty { HeldProcesses.releaseLeftOver(log) }
     let preparer = try terms.map { try PolicyPreparer($0, keepsRepositories: policies.keepsRepositories) }
     try preparer?.start()
     defer { preparer?.end() }
@@ -93,136 +92,122 @@ public struct Agent {
       settings: settings, facts: facts, worker: worker, hasher: hasher, aftermath: aftermath,
       preparer: preparer)
     recorder.read(sensor)
-    let recognisedAt = try recognise(sensor, &recorder, settings)
+    let token = ControlToken.make()
+    let recognisedAt = try recognise(sensor, &recorder, predecessors, token)
     // Whoever is in their jobs stays under what they deny; new jobs are ours.
     PinnedSensors.closeAbandoned()
+    var handOver = try handOver(sensor, startedAt)
     let reader = try AgentReader(sensor: sensor, pace: RingPace(self.sensor.wakeup), recorder: recorder, log: log)
     try worker.start()
     for entry in journal.unfinished { worker.put(.recover(entry, seenAgainAt: recognisedAt)) }
     try reader.start()
     var server: ControlServer
     do {
-      server = try ControlServer(path: configuration.socket)
+      server = try listen(predecessors)
     } catch {
       end(reader, worker)
       throw error
     }
-    do {
-      try sensor.shield(path: configuration.socket)
-    } catch {
-      end(reader, worker)
-      throw error
+    reader.perform { [path = configuration.socket] sensor, recorder in
+      do { try sensor.shield(path: path) } catch { recorder.settings.log.say("\(error)") }
     }
     // What loading took: the kernel's types alone are some tens of megabytes.
     mt_trim_memory()
-    let token = ControlToken.make()
     ready(token.text)
+    // The service is, if it is one, and whose it is the other one says.
+    if predecessors.replaced == nil { Self.notify("READY=1") }
+    predecessors.finish(log)
     serve(
-      &server, signals, reader, worker, token, terms,
+      &server, signals, reader, worker, token, terms, &handOver, predecessors,
       AgentStatus.Surroundings(
         startedAt: startedAt, settings: settings, reports: ReportWorker.Counts(), turnedAway: 0))
     return worker.counts.failed == 0 ? 0 : 1
+  }
+
+  private func listen(_ predecessors: Predecessors) throws(SystemError) -> ControlServer {
+    var server = try ControlServer(path: configuration.socket, waits: predecessors.replaced != nil)
+    server.passOn = predecessors.passOn
+    try server.takePlace()
+    return server
+  }
+
+  private func handOver(_ sensor: Sensor, _ startedAt: UInt64) throws(SensorError) -> HandOver {
+    HandOver(
+      facts: HandOverFacts(
+        version: Version.current, process: UInt32(getpid()),
+        startedAt: WallClock(offset: Clock.wallOffset).rfc3339(startedAt), start: sensor.ownStart ?? 0,
+        socket: ControlServer.sideName(of: configuration.socket, UInt32(getpid())), output: configuration.output),
+      members: try sensor.members())
   }
 
   /// Rules come into force before processes are looked for: what starts between is recognised by the kernel.
   ///
   /// - Returns: when every process of a job was one, CLOCK_BOOTTIME.
   private func recognise(
-    _ sensor: Sensor, _ recorder: inout AgentRecorder, _ settings: AgentSettings
-  ) throws(SensorError) -> UInt64 {
+    _ sensor: Sensor, _ recorder: inout AgentRecorder, _ predecessors: Predecessors, _ token: ControlToken
+  ) throws -> UInt64 {
     let rules = configuration.rules.map { rule in
       var match = rule.match
       match.stepNames = JobIdentity.stepNames(of: rule.provider)
       return match
     }
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
+    try predecessors.meet(sensor, configuration, log)
     try sensor.setRules(rules, identity: configuration.storedVariables)
-    let scan = ProcessScan(configuration)
-    if scan.unreadable > 0 {
-      settings.log.say(
-        "\(scan.unreadable) processes may not be looked at, for lack of CAP_SYS_PTRACE: jobs that they are of already are not "
-          + "followed")
-    }
-    recorder.isAdopting = true
-    for (process, rule) in scan.first(rules) {
-      let key = rules[rule].key.flatMap { process.value(of: $0) }
-      adopt(process, rule: rule, key: key, sensor, &recorder, settings)
-    }
-    // A child may come before its parent, and whoever forks all the time always has another.
-    for _ in 0..<64 where try sensor.adopt() == 0 { break }
-    let now = mt_boottime_ns()
-    repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
-    recorder.tellAdopted(scan, now: now)
-    recorder.isAdopting = false
-    return now
-  }
-
-  private func adopt(
-    _ process: FoundProcess, rule: Int, key: [UInt8]?, _ sensor: Sensor, _ recorder: inout AgentRecorder,
-    _ settings: AgentSettings
-  ) {
-    // Recognised by the kernel meanwhile.
-    if sensor.job(ofProcess: process.pid) != nil { return }
-    let pidfd = mt_pidfd_open(pid_t(process.pid))
-    guard pidfd >= 0 else { return }
-    defer { close(pidfd) }
-    guard ProcessScan.isThere(process) else { return }
-    do {
-      guard let place = try sensor.takeSlot(rule: rule, key: key) else {
-        return settings.log.say("process \(process.pid) is a job's, and all places for jobs are taken")
-      }
-      do {
-        try sensor.addToJob(
-          pidfd: pidfd, pid: pid_t(process.pid), job: place.slot, step: place.step, isRunner: place.isRunner)
-      } catch {
-        // It has just ended, or been recognised. The job stays if another process with its key has joined it meanwhile.
-        if place.isNew, try sensor.closeJob(place.slot) { _ = try sensor.releaseSlot(place.slot) }
-        throw error
-      }
-      // A process with its key has begun the job just now: what the kernel says of that is on its way.
-      for _ in 0..<100 where !place.isNew && !recorder.isOpen(place.slot) {
-        if sensor.rings.drain({ recorder.take($0) }) == 0 { usleep(1000) }
-      }
-      recorder.adopt(process, place, rule: rule, now: mt_boottime_ns())
-    } catch {
-      settings.log.say("process \(process.pid) cannot be followed: \(error)")
-    }
+    try predecessors.takeOver(token)
+    return try AgentRecorder.adoptAll(sensor, &recorder)
   }
 
   // MARK: - While it runs
 
   private func serve(
     _ server: inout ControlServer, _ signals: Int32, _ reader: AgentReader, _ worker: ReportWorker,
-    _ token: ControlToken, _ terms: PolicyTerms?, _ surroundings: AgentStatus.Surroundings
+    _ token: ControlToken, _ terms: PolicyTerms?, _ handOver: inout HandOver, _ predecessors: Predecessors,
+    _ surroundings: AgentStatus.Surroundings
   ) {
+    let journal = surroundings.settings.journal
     var surroundings = surroundings
     var waiting: [ControlServer.Question] = []
     var reporting: [UInt64: ControlServer.Question] = [:]
     var stopping: [ControlServer.Question] = []
     var deadline: UInt64 = 0
+    var endsAll = false
     while true {
       let now = ControlServer.now
       if deadline != 0, now >= deadline {
         log.say("not all reports could be written in time: the next agent closes what is left")
         break
       }
-      let extra = [signals, reader.doorbell.descriptor, worker.finished.descriptor, worker.desk.doorbell.descriptor]
+      if deadline == 0 {
+        handOver.look(&server, journal, reader, log)
+        predecessors.look(reader, surroundings.settings)
+      }
+      let extra =
+        [signals, reader.doorbell.descriptor, worker.finished.descriptor, worker.desk.doorbell.descriptor]
+        + handOver.descriptors + predecessors.descriptors
       var polled = server.polled(extra)
       var timeout = server.timeout(now: now)
       if deadline != 0 {
         let left = Int32(clamping: (deadline - now) / 1_000_000 + 1)
         timeout = timeout < 0 ? left : min(timeout, left)
+      } else if handOver.doneAt != nil {
+        timeout = timeout < 0 ? 200 : min(timeout, 200)
       }
       poll(&polled, nfds_t(polled.count), timeout)
       var wantsEnd = Self.endWanted(signals)
-      for question in server.advance(polled[extra.count...], now: ControlServer.now) {
+      var questions = server.advance(polled[extra.count...], now: ControlServer.now)
+      while !questions.isEmpty {
+        let question = questions.removeFirst()
         switch question.request {
         case .ready: server.answer(question, ControlAnswer.line { $0.member("ready", true) })
         case .status:
           if waiting.isEmpty { reader.askStatus() }
           waiting.append(question)
         case .report(let job, let given, let wantsFiles):
-          guard job == nil || question.isTrusted || given.map(token.matches) ?? false else {
+          guard
+            job == nil || question.isTrusted
+              || given.map({ token.matches($0) || handOver.token?.matches($0) ?? false }) ?? false
+          else {
             server.answer(question, ControlAnswer.error("a job is named by root, or with the agent's token"))
             continue
           }
@@ -249,6 +234,26 @@ public struct Agent {
             server.answer(question, ControlAnswer.error(error.description))
           }
         case .kept(let path): worker.put(.remove(path: path))
+        case .replace(let step):
+          do throws(HandOverRefusal) {
+            guard deadline == 0 else { throw HandOverRefusal("the agent is about to end") }
+            if let (line, attached) = try handOver.take(step, question, &server, journal, reader, worker.desk) {
+              server.answer(question, line, attached)
+            } else {
+              reporting[question.number] = question.withoutPeer
+            }
+            if step == .done, let successor = handOver.successor { Self.notify("MAINPID=\(successor.pid)") }
+          } catch {
+            server.answer(question, ControlAnswer.error(error.description))
+          }
+        case .serve(let request):
+          guard handOver.isAgent(question.process), let given = question.attached?.numbers.first else {
+            server.answer(question, ControlAnswer.error("another agent passes connections on, and nobody else"))
+            continue
+          }
+          server.answer(question, ControlAnswer.line { $0.member("served", true) })
+          let connection = fcntl(given, F_DUPFD_CLOEXEC, 3)
+          if connection >= 0 { questions += server.take(connection, received: request, now: ControlServer.now) }
         case .stop(let given):
           guard token.matches(given) else {
             log.say("somebody asked to stop with a wrong token")
@@ -262,21 +267,35 @@ public struct Agent {
       if reader.doorbell.silence(), let status = reader.takeStatus() {
         surroundings.reports = worker.counts
         surroundings.turnedAway = server.turnedAway
+        surroundings.draining = predecessors.all.map(\.facts)
+        surroundings.replacedBy = handOver.doneAt == nil ? nil : handOver.successor?.pid
         for question in waiting { server.answer(question, status.json(surroundings, isTrusted: question.isTrusted)) }
         waiting = []
       }
       answer(&reporting, &server, worker)
       if wantsEnd, deadline == 0 {
         deadline = ControlServer.now + Self.patience
-        Self.notify("STOPPING=1")
+        if handOver.doneAt == nil {
+          Self.notify("STOPPING=1")
+          handOver.goOn(&server, journal, log)
+          predecessors.end()
+          // They have as long, from now on.
+          if !predecessors.all.isEmpty { deadline += Self.patience / 5 }
+          endsAll = true
+        }
+        reader.end()
+      } else if deadline == 0, handOver.isOver(reader, worker.counts.waiting == 0 && reporting.isEmpty) {
+        log.tell("the last job is over of those that were there when another agent took over")
+        deadline = ControlServer.now + Self.patience
         reader.end()
       }
       if reader.hasEnded { worker.end() }
-      if worker.hasEnded { break }
+      if worker.hasEnded, !endsAll || predecessors.all.allSatisfy(\.hasEnded) { break }
     }
     if worker.hasEnded {
       reader.join()
       worker.join()
+      journal.end()
     }
     answer(&reporting, &server, worker)
     for question in reporting.values { server.answer(question, ControlAnswer.error("the agent was stopped")) }
@@ -299,13 +318,18 @@ public struct Agent {
   ) {
     for (ticket, answer) in worker.desk.take() {
       guard let question = reporting[ticket] else { continue }
+      if case .said(let line) = answer {
+        reporting[ticket] = nil
+        server.answer(question, line)
+        continue
+      }
       if case .watched(let identifier) = answer {
         server.answer(question, ControlAnswer.line { $0.member("watched", identifier) }, then: .another)
         continue
       }
       reporting[ticket] = nil
       switch answer {
-      case .watched: break
+      case .watched, .said: break
       case .refused(let reason): server.answer(question, ControlAnswer.error(reason))
       case .made(let report):
         // Made for who asks alone, who says when it can go.
@@ -336,9 +360,6 @@ public struct Agent {
     guard let name = getenv("NOTIFY_SOCKET") else { return }
     _ = mt_local_notify(name, state)
   }
-
-  /// As ``notify(_:)``, when the agent is ready.
-  public static func notifyReady() { notify("READY=1") }
 
   private static func openOutput(_ path: String) throws(SystemError) -> Int32 {
     if mkdir(path, 0o755) != 0, errno != EEXIST { throw SystemError("make the directory \(path)", code: errno) }

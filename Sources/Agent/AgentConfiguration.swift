@@ -71,6 +71,8 @@ public struct AgentConfiguration: Sendable {
   public var keepsRepositoryPolicies = false
   /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.
   public var beginsHere = false
+  /// Take over from the agent that runs. Not in the file, either.
+  public var replaces = false
   /// The file that this was read from.
   public var file: String?
 

@@ -24,10 +24,12 @@ final class AgentReader: @unchecked Sendable {
   private enum Request: Sendable {
     case report(ReportRequest)
     case run(RunRequest)
+    case other(@Sendable (Sensor, inout AgentRecorder) -> Void)
   }
   private let requests = Mutex<[Request]>([])
   private let wantsEnd = Atomic<Bool>(false)
   private let isOver = Atomic<Bool>(false)
+  private let isDrained = Atomic<Bool>(false)
   private let answer = Mutex<AgentStatus?>(nil)
 
   init(sensor: Sensor, pace: RingPace, recorder: consuming AgentRecorder, log: AgentLog) throws(SystemError) {
@@ -68,6 +70,15 @@ final class AgentReader: @unchecked Sendable {
     interrupt.interrupt()
   }
 
+  /// Has something done that is about the sensor or all jobs.
+  func perform(_ work: @escaping @Sendable (Sensor, inout AgentRecorder) -> Void) {
+    requests.withLock { $0.append(.other(work)) }
+    interrupt.interrupt()
+  }
+
+  /// Another agent has taken over, and no job is left here.
+  var hasDrained: Bool { isDrained.load(ordering: .acquiring) }
+
   /// Takes the programs off their hooks and closes all jobs; ``doorbell`` rings then, and ``hasEnded`` is true.
   func end() {
     wantsEnd.store(true, ordering: .releasing)
@@ -102,6 +113,7 @@ final class AgentReader: @unchecked Sendable {
       recorder.releaseHeld(sensor, now: mt_boottime_ns())
       if recorder.awaitsPods { recorder.watchPods(sensor, now: mt_boottime_ns()) }
       recorder.keepHouse(sensor, now: mt_boottime_ns())
+      isDrained.store(recorder.isDraining && recorder.open.isEmpty, ordering: .releasing)
       if wantsStatus.exchange(false, ordering: .acquiring) {
         let status = recorder.status(sensor)
         answer.withLock { $0 = status }
@@ -129,6 +141,7 @@ final class AgentReader: @unchecked Sendable {
       switch request {
       case .report(let request): recorder.take(request, sensor)
       case .run(let request): recorder.take(request, sensor)
+      case .other(let work): work(sensor, &recorder)
       }
     }
   }

@@ -24,6 +24,9 @@ extension AgentRecorder {
     guard sensor.job(ofProcess: peer.pid) == nil, sensor.job(ofProcess: process.pid) == nil else {
       throw RunRefusal("it is part of a job that the agent watches already, and in the report of that")
     }
+    guard !sensor.isAnothers(peer.pid), !sensor.isAnothers(process.pid) else {
+      throw RunRefusal("it is part of a job that another agent watches, and in the report of that")
+    }
     let limits = settings.configuration.limits
     // Not those whose report is all that is waited for.
     let runs = try open.filter { slot in

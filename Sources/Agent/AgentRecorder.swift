@@ -51,9 +51,10 @@ struct AgentRecorder: ~Copyable {
   private var keptAt: UInt64 = 0
   private var releasedAt: UInt64 = 0
   private var reconciledAt: UInt64 = 0
-  /// Children that the kernel's iterator found while processes are adopted, which had no exec to be seen.
-  private var adopted: [(slot: UInt16, pid: UInt32, start: UInt64)] = []
+  var adopted = AdoptedProcesses()
   var isAdopting = false
+  /// Another agent begins the jobs from now on: this one's are brought to their ends.
+  var isDraining = false
 
   private static let second: UInt64 = 1_000_000_000
   /// After this nothing of a job that has no process can be in the rings any more: see ``RingSet/stalled``.
@@ -202,74 +203,6 @@ struct AgentRecorder: ~Copyable {
     }
   }
 
-  // MARK: - Adoption
-
-  private mutating func noticeAdopted(_ record: RecordView) {
-    let body = record.fork
-    // One that forks just now is told as it is.
-    if body.child_start &+ 1_000_000 < record.time { adopted.append((record.job, body.child_tgid, body.child_start)) }
-  }
-
-  func isOpen(_ slot: UInt16) -> Bool { jobs[Int(slot)] != nil }
-
-  /// Begins or joins a job with a process that was there first.
-  mutating func adopt(_ process: FoundProcess, _ place: JobPlace, rule index: Int, now: UInt64) {
-    if place.isNew {
-      let rule = settings.rule(index)
-      let policy = settings.policies.ofRule(index)
-      guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, policy: policy, at: now) else {
-        return
-      }
-      counts.adopted &+= 1
-    }
-    // Also of one that a later process with its key has begun just now.
-    jobs[Int(place.slot)]?.pointee.ran(since: process.startedAt, unseenUntil: now)
-    tell(process, of: place.slot, key: place.key, step: place.step, rule: index, start: 0, isNew: place.isNew, now: now)
-  }
-
-  /// Tells the programs of processes that the kernel's iterator has found.
-  ///
-  /// - Parameter now: when it had found all. Until then the jobs that were adopted had processes that nobody saw.
-  mutating func tellAdopted(_ scan: ProcessScan, now: UInt64) {
-    for slot in open { jobs[Int(slot)]?.pointee.adopted(at: now) }
-    for (slot, pid, start) in adopted {
-      guard let process = scan.process(pid) else { continue }
-      tellProgram(process, of: slot, start: start, now: now)
-    }
-    adopted = []
-  }
-
-  private mutating func tell(
-    _ process: FoundProcess, of slot: UInt16, key: UInt64, step: UInt32, rule: Int, start: UInt64, isNew: Bool,
-    now: UInt64
-  ) {
-    var body = mt_claim()
-    body.key = key
-    body.rule = UInt32(clamping: rule)
-    body.reason = MT_CLAIM_ADOPTED.rawValue
-    body.step = step
-    body.is_new = isNew ? 1 : 0
-    body.parent_tgid = process.parent
-    body.uid = process.user
-    take(process.record(slot: slot, start: start, body: body, now: now))
-  }
-
-  mutating func tellProgram(_ process: FoundProcess, of slot: UInt16, start: UInt64, now: UInt64) {
-    guard let job = jobs[Int(slot)] else { return }
-    var body = mt_claim()
-    body.reason = MT_CLAIM_ADOPTED.rawValue
-    body.parent_tgid = process.parent
-    body.uid = process.user
-    // Not one of the job's first processes: for the fold and the log alone.
-    process.record(slot: slot, start: start, body: body, now: now).bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { takeClaim(record, of: job) }
-    }
-  }
-
-  private mutating func take(_ builder: RecordBuilder) {
-    builder.bytes.withUnsafeBytes { take($0) }
-  }
-
   // MARK: - What is due
 
   /// To be called every few milliseconds; looks at the jobs ten times a second.
@@ -291,6 +224,7 @@ struct AgentRecorder: ~Copyable {
     if isReportDue { makeReport(sensor, now: now) }
     keepContainers(sensor, now: now)
     govern(now: now)
+    if isDraining { leaveRules(sensor) }
     if now >= releasedAt &+ Self.second {
       releasedAt = now
       for entry in PinnedSensors.releaseIdle() {
@@ -298,6 +232,12 @@ struct AgentRecorder: ~Copyable {
       }
     }
     giveBack(sensor, now: now)
+  }
+
+  /// Only jobs with a key can still be joined.
+  private func leaveRules(_ sensor: Sensor) {
+    if open.contains(where: { jobs[Int($0)]?.pointee.isKeyed ?? false }) { return }
+    do { try sensor.stopJoining() } catch { settings.log.say("\(error)") }
   }
 
   private mutating func look(at job: Place, _ sensor: Sensor, now: UInt64) {

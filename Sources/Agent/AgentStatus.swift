@@ -66,6 +66,10 @@ struct AgentStatus: Sendable {
     var settings: AgentSettings
     var reports: ReportWorker.Counts
     var turnedAway: UInt64
+    /// Agents that were replaced, and have jobs that are not over.
+    var draining: [HandOverFacts] = []
+    /// The process of the agent that took over from this one.
+    var replacedBy: UInt32?
   }
 
   // MARK: - JSON
@@ -80,6 +84,17 @@ struct AgentStatus: Sendable {
       json.member("pid", getpid())
       json.member("ready", true)
       json.member("startedAt", WallClock(offset: Clock.wallOffset).rfc3339(surroundings.startedAt))
+      json.member("replacedBy", orNull: surroundings.replacedBy)
+      json.array("draining") { json in
+        for other in surroundings.draining {
+          json.object { json in
+            json.member("pid", other.process)
+            json.member("version", other.version)
+            json.member("startedAt", other.startedAt)
+            json.member("socket", other.socket)
+          }
+        }
+      }
       writeCounts(surroundings, to: &json)
       writeSensor(to: &json)
       guard isTrusted else { return }

@@ -200,7 +200,7 @@ struct ContainerBundles {
       let isSettled = now &+ UInt64(bitPattern: Clock.wallOffset) > changedAt &+ Self.second / 10
       if isSettled, changes[place] == changedAt { continue }
       changes[place] = isSettled ? changedAt : nil
-      made += ProcessScan.names(in: path).filter { ContainerName.isIdentifier($0.utf8) && !known.contains($0) }
+      made += DirectoryNames.of(path).filter { ContainerName.isIdentifier($0.utf8) && !known.contains($0) }
     }
     if !made.isEmpty {
       if known.count > 65_536 { known = [] }

@@ -7,6 +7,7 @@ internal import Observation
 ///     {"command":"run","process":4711}
 ///     {"command":"report"}
 ///     {"command":"report","job":"0123…","token":"…","files":true}
+///     {"command":"replace","step":"begin"}
 enum ControlRequest: Equatable {
   case ready
   case status
@@ -15,6 +16,11 @@ enum ControlRequest: Equatable {
   case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
   /// A child of the asking process is to be watched; see ``GivenProcess``.
   case run(process: UInt32, policy: AskedPolicy?, wantsColour: Bool, wantsHashes: Bool)
+  /// Another agent takes over; see ``HandOver``.
+  case replace(HandOverStep)
+  /// A connection of somebody who is in a job of this agent, and has come to the one that took over: it comes with the
+  /// request, and what was read of it.
+  case serve(request: [UInt8])
   /// What a `run` came to is with who asked for it. Nobody sends that: it is how the server tells of a receipt.
   case kept(path: String)
 
@@ -40,9 +46,26 @@ enum ControlRequest: Equatable {
   /// The answer depends on which process asks: see ``PeerProcess``.
   var asksWho: Bool {
     switch self {
-    case .ready, .status, .stop, .kept: false
+    case .ready, .status, .stop, .kept, .serve: false
+    case .run, .replace: true
+    case .report(let job, _, _): job == nil
+    }
+  }
+
+  /// Something may come with it.
+  var takesDescriptors: Bool {
+    switch self {
+    case .replace, .serve: true
+    default: false
+    }
+  }
+
+  /// It is about the job of the asking process.
+  var isOfOwnJob: Bool {
+    switch self {
     case .run: true
     case .report(let job, _, _): job == nil
+    default: false
     }
   }
 
@@ -52,7 +75,7 @@ enum ControlRequest: Equatable {
     guard let end = head.firstIndex(of: UInt8(ascii: "\n")) else {
       return head.count < limit ? .incomplete : .refused("the request is longer than \(limit) bytes")
     }
-    guard let value = JSONValue(parsing: head[..<end], depth: 2, values: 16), case .object = value else {
+    guard let value = JSONValue(parsing: head[..<end], depth: 2, values: 128), case .object = value else {
       return .refused("the request is no JSON object")
     }
     switch value["command"]?.text {
@@ -81,7 +104,13 @@ enum ControlRequest: Equatable {
         .run(
           process: UInt32(process), policy: policy, wantsColour: value["colour"]?.bool ?? false,
           wantsHashes: value["hashes"]?.bool ?? false))
-    default: return .refused("there are the commands ready, status, report, run and stop")
+    case "replace":
+      guard let step = HandOverStep(value) else { return .refused("an agent takes over in steps that this one knows") }
+      return .request(.replace(step))
+    case "serve":
+      guard let request = value["request"]?.bytes else { return .refused("serve takes a request") }
+      return .request(.serve(request: request))
+    default: return .refused("there are the commands ready, status, report, run, replace and stop")
     }
   }
 }

@@ -18,6 +18,10 @@ struct ControlServer: ~Copyable {
     var isTrusted: Bool
     /// Who asks, if the request depends on it.
     var peer: PeerProcess?
+    /// Which process connected, as far as that can be told without asking it.
+    var process: Int32 = 0
+    /// What came with the request.
+    var attached: HeldDescriptors?
 
     var withoutPeer: Question {
       var question = self
@@ -47,6 +51,8 @@ struct ControlServer: ~Copyable {
     var next = Next.end
     /// What goes with the answer's first byte.
     var attached: HeldDescriptors?
+    /// What came with the request, of those that take something.
+    var brought: HeldDescriptors?
     var isAsking = false
   }
 
@@ -57,7 +63,13 @@ struct ControlServer: ~Copyable {
   /// Nanoseconds that a connection may take.
   static let patience: UInt64 = 5_000_000_000
 
+  /// Where clients come to.
   let path: String
+  /// What the socket is called, unless it has lost its name to another agent's.
+  private(set) var name: String?
+  /// Passes a connection on whose process asks for its own job, and is in one of another agent. Told what was read; true if
+  /// that has it.
+  var passOn: (_ process: Int32, _ received: [UInt8], _ connection: Int32) -> Bool = { _, _, _ in false }
   private let socket: Int32
   private var connections: [Connection] = []
   private var lastNumber: UInt64 = 0
@@ -65,24 +77,78 @@ struct ControlServer: ~Copyable {
   private(set) var turnedAway: UInt64 = 0
 
   /// Makes the socket, and its directory if that is not there.
-  init(path: String) throws(SystemError) {
+  ///
+  /// - Parameter waits: another agent's is there: ``takePlace()`` follows
+  init(path: String, waits: Bool = false) throws(SystemError) {
     if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash > path.startIndex {
       let directory = String(path[..<slash])
       if mkdir(directory, 0o755) == 0 { chmod(directory, 0o755) }
     }
-    let made = mt_local_listen(path, 0o666, 128)
+    let name = waits ? "\(path)-\(getpid())" : path
+    let made = mt_local_listen(name, 0o666, 128)
     guard made >= 0 else {
       throw SystemError(
         -made == EADDRINUSE ? "listen on \(path): is an agent running there?" : "listen on \(path)", code: -made)
     }
     socket = made
+    self.name = name
     self.path = path
+  }
+
+  // MARK: - One agent after the other
+
+  /// What the socket of an agent is called that has left its place to another.
+  static func sideName(of path: String, _ process: UInt32) -> String { "\(path).\(process)" }
+
+  /// From now on clients come here instead of to the agent that has been here: there is always one of the two.
+  mutating func takePlace() throws(SystemError) {
+    guard let name, name != path else { return }
+    guard rename(name, path) == 0 else { throw SystemError("take over the socket \(path)", code: errno) }
+    self.name = path
+  }
+
+  /// Gets a second name, by which this agent is reached when another has taken its place.
+  mutating func stepAside() throws(SystemError) {
+    let side = Self.sideName(of: path, UInt32(getpid()))
+    unlink(side)
+    guard link(path, side) == 0 else { throw SystemError("make \(side)", code: errno) }
+    name = side
+  }
+
+  /// The place is this agent's again, whether another has taken it or not.
+  mutating func stepBack() throws(SystemError) {
+    guard let name, name != path else { return }
+    var (mine, there) = (stat(), stat())
+    // Of two names of one socket rename(2) leaves both.
+    if lstat(name, &mine) == 0, lstat(path, &there) == 0, (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino) {
+      unlink(name)
+    } else if rename(name, path) != 0 {
+      throw SystemError("take back the socket \(path)", code: errno)
+    }
+    self.name = path
+  }
+
+  /// Goes on with a connection that another agent had.
+  ///
+  /// - Parameter received: what was read of it
+  mutating func take(_ connection: Int32, received: [UInt8], now: UInt64) -> [Question] {
+    var peer = mt_peer()
+    guard mt_local_peer(connection, &peer) == 0, hasRoom(for: peer.uid) else {
+      turnedAway &+= 1
+      close(connection)
+      return []
+    }
+    add(connection, peer, now: now)
+    var questions: [Question] = []
+    connections[connections.count - 1].received = received
+    if !parse(connections.count - 1, &questions) { drop(connections.count - 1) }
+    return questions
   }
 
   deinit {
     for connection in connections { close(connection.descriptor) }
     close(socket)
-    unlink(path)
+    if let name { unlink(name) }
   }
 
   /// What to wait for: `extra` first, then the socket and its connections.
@@ -151,10 +217,14 @@ struct ControlServer: ~Copyable {
         close(descriptor)
         continue
       }
-      lastNumber += 1
-      connections.append(
-        Connection(number: lastNumber, descriptor: descriptor, peer: peer, deadline: now + Self.patience))
+      add(descriptor, peer, now: now)
     }
+  }
+
+  private mutating func add(_ descriptor: Int32, _ peer: mt_peer, now: UInt64) {
+    lastNumber += 1
+    connections.append(
+      Connection(number: lastNumber, descriptor: descriptor, peer: peer, deadline: now + Self.patience))
   }
 
   static func isTrusted(_ user: UInt32) -> Bool { user == 0 || user == geteuid() }
@@ -185,19 +255,30 @@ struct ControlServer: ~Copyable {
     }
     if connections[index].unasked != nil { return identify(index, &questions) }
     var buffer = [UInt8](repeating: 0, count: ControlRequest.limit)
-    let count = recv(connections[index].descriptor, &buffer, buffer.count, 0)
-    if count < 0 { return errno == EAGAIN || errno == EINTR }
-    if count == 0 { return false }
+    var message = mt_local_message()
+    let count = mt_local_receive(connections[index].descriptor, &buffer, buffer.count, &message)
+    if count == -Int(EAGAIN) || count == -Int(EINTR) { return true }
+    let brought = message.held
+    guard count > 0 else { return false }
+    if !brought.numbers.isEmpty { connections[index].brought = brought }
     connections[index].received += buffer[..<count]
+    return parse(index, &questions)
+  }
+
+  private mutating func parse(_ index: Int, _ questions: inout [Question]) -> Bool {
     switch ControlRequest.parse(connections[index].received) {
     case .incomplete: return true
     case .refused(let reason):
       return refuse(index, reason)
     case .request(let request):
+      if !request.takesDescriptors { connections[index].brought = nil }
       guard request.asksWho else {
         ask(index, request, peer: nil, &questions)
         return true
       }
+      // Before it is asked: whoever watches it does that.
+      let connection = connections[index]
+      if request.isOfOwnJob, passOn(connection.peer.pid, connection.received, connection.descriptor) { return false }
       do throws(SystemError) {
         let peer = try PeerProcess(connectedBy: connections[index].peer, socket: connections[index].descriptor)
         let question = peer.question
@@ -221,7 +302,8 @@ struct ControlServer: ~Copyable {
     questions.append(
       Question(
         number: connections[index].number, request: request, isTrusted: Self.isTrusted(connections[index].peer.uid),
-        peer: peer))
+        peer: peer, process: connections[index].peer.pid, attached: connections[index].brought))
+    connections[index].brought = nil
   }
 
   /// What was sent back, and by whom.

@@ -65,18 +65,24 @@ struct HeldProcesses {
     _ = mt_pidfd_signal(pidfd, SIGCONT)
   }
 
+  func contains(_ pid: UInt32) -> Bool { held.contains { $0.pid == pid } }
+
   /// Lets go on what an agent had stopped that was killed: what is stopped in a container.
   ///
-  /// - Returns: their numbers
-  static func releaseLeftOver() -> [UInt32] {
-    ProcessScan.pids().filter { pid in
-      guard let process = ProcessScan.stat(of: pid), process.isStopped,
+  /// - Parameter isHeld: by this agent
+  static func releaseLeftOver(_ log: AgentLog, but isHeld: (_ pid: UInt32) -> Bool = { _ in false }) {
+    let leftOver = ProcessScan.pids().filter { pid in
+      guard !isHeld(pid), let process = ProcessScan.stat(of: pid), process.isStopped,
         let line = ProcessScan.file("/proc/\(pid)/cgroup", limit: 1 << 16).split(separator: UInt8(ascii: "\n"))
           .first(where: { $0.starts(with: "0::".utf8) }), ContainerName(cgroup: line.dropFirst(3)) != nil
       else { return false }
       resume(pid, startedAt: process.startedAt)
       return true
     }
+    if leftOver.isEmpty { return }
+    log.say(
+      "stopped in containers, as by an agent that was killed; let go on: \(leftOver.map(String.init).joined(separator: ", "))"
+    )
   }
 }
 

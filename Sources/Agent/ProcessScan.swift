@@ -123,17 +123,7 @@ struct ProcessScan {
     return process
   }
 
-  static func pids() -> [UInt32] { names(in: "/proc").compactMap { UInt32($0) } }
-
-  static func names(in path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-    }
-    return names
-  }
+  static func pids() -> [UInt32] { DirectoryNames.of("/proc").compactMap { UInt32($0) } }
 
   /// `PID (COMM) STATE PARENT …`, where COMM can hold anything; the start is field 22, in ticks since boot.
   static func stat(of pid: UInt32) -> (comm: String, isStopped: Bool, parent: UInt32, startedAt: UInt64)? {

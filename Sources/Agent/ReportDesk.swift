@@ -107,6 +107,8 @@ final class ReportDesk: Sendable {
     case watched(String)
     /// Why not, in words.
     case refused(String)
+    /// What there is to say to another agent.
+    case said([UInt8])
   }
 
   let doorbell: Doorbell
@@ -116,6 +118,11 @@ final class ReportDesk: Sendable {
 
   func answer(_ request: ReportRequest, _ answer: Answer) {
     answers.withLock { $0.append((request.ticket, answer)) }
+    doorbell.ring()
+  }
+
+  func say(_ bytes: [UInt8], to ticket: UInt64) {
+    answers.withLock { $0.append((ticket, .said(bytes))) }
     doorbell.ring()
   }
 

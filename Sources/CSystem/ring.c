@@ -1,10 +1,22 @@
+#define _GNU_SOURCE
 #include "ring.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+void mt_wait_for_programs(void)
+{
+	/* Waits for a grace period of RCU, in which each of them runs. Refused where CPUs run without ticks; and of a single CPU
+	 * nothing is waited for, although a program of it may have been preempted. */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) || sysconf(_SC_NPROCESSORS_ONLN) == 1)
+		usleep(100000);
+}
 
 uint64_t mt_boottime_ns(void)
 {

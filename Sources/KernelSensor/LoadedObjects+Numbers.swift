@@ -35,11 +35,13 @@ extension LoadedObjects {
     return mt_bpf_object(kind: MT_OBJECT_LINK.rawValue, id: info.id)
   }
 
-  private static func number(ofMap map: Int32) throws(SensorError) -> UInt32 {
+  private static func number(ofMap map: Int32) throws(SensorError) -> UInt32 { try info(ofMap: map).id }
+
+  static func info(ofMap map: Int32) throws(SensorError) -> bpf_map_info {
     var info = bpf_map_info()
     var size = UInt32(MemoryLayout<bpf_map_info>.size)
     let result = bpf_obj_get_info_by_fd(map, &info, &size)
     if result != 0 { throw .systemCall("Could not look at a map", errno: -result) }
-    return info.id
+    return info
   }
 }

@@ -142,9 +142,8 @@ final class LoadedObjects {
       } else if let entries = settings.entries[name] {
         result = bpf_map__set_max_entries(map, entries)
       }
-      if result == 0, name == "bulk", maps[name] == nil {
-        result = bpf_map__set_inner_map_fd(map, settings.innerRing)
-      }
+      let inner = name == "bulk" ? settings.innerRing : name == "others" ? settings.innerProcesses : nil
+      if result == 0, maps[name] == nil, let inner { result = bpf_map__set_inner_map_fd(map, inner) }
       if result != 0 { throw .mapFailed(name, "set up", errno: -result) }
     }
 

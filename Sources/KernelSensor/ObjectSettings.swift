@@ -7,6 +7,8 @@ struct ObjectSettings {
   var entries: [String: UInt32]
   /// A ring like those that `bulk` will hold.
   var innerRing: Int32
+  /// A map of processes like those that `others` will hold; nil: of this version.
+  var innerProcesses: Int32?
   /// Maps that the programs do without on this kernel.
   var unusedMaps: Set<String> = []
 }

@@ -200,7 +200,7 @@ private final class RingGauge {
   }
 }
 
-private func directoryEntries(_ path: String) -> [String] {
+func directoryEntries(_ path: String) -> [String] {
   guard let directory = opendir(path) else { return [] }
   defer { closedir(directory) }
   var names: [String] = []

@@ -142,9 +142,12 @@ extension Sensor {
     bpf_map_delete_elem(try objects.map("rule_cgroups"), &cgroup)
   }
 
-  private func putFilter() throws(SensorError) {
+  func putFilter() throws(SensorError) {
     var filter = ruleFilter
     if !watchedCgroups.isEmpty { filter.kinds |= MT_RULES_BY_CGROUP.rawValue }
+    if others.contains(where: { $0 != nil }) { filter.kinds |= MT_RULES_BESIDE.rawValue }
+    if leavesJobs { filter.kinds |= MT_RULES_JOIN.rawValue }
+    if !asksRules { (filter.by_comm, filter.by_marker, filter.nameless) = (0, 0, 0) }
     var zero: UInt32 = 0
     try Self.set(&filter, at: &zero, of: objects.map("rule_filter"), named: "rule_filter")
   }

@@ -68,6 +68,11 @@ public final class Sensor {
   var policiesOfSlots: [UInt16: UInt32] = [:]
   /// Whether the kernel side notes what jobs write.
   var notesWrites = false
+  /// By their places in the map of that name.
+  var others = [OtherMembers?](repeating: nil, count: Int(MT_MAX_OTHERS))
+  /// Jobs are left to another agent to begin.
+  var leavesJobs = false
+  var asksRules = true
   /// What ``shield(path:)`` has opened.
   var shieldedPlaces: [Int32] = []
   /// Numbers that were given last.
@@ -122,7 +127,8 @@ public final class Sensor {
       config: config,
       entries: ["critical": UInt32(criticalBytes), "bulk": UInt32(possible), "inflight": UInt32(slots)]
         .merging(options.entries) { fixed, _ in fixed },
-      innerRing: bulk.descriptors[0], unusedMaps: features.unusedMaps.union(options.unusedMaps))
+      innerRing: bulk.descriptors[0], innerProcesses: options.others.first?.descriptor,
+      unusedMaps: features.unusedMaps.union(options.unusedMaps))
     let assembly = try Self.assemble(
       parts, table, settings, bulk, possibleCPUs: possibleCPUs, options, notes: notes)
     objects = assembly.objects
@@ -147,6 +153,10 @@ public final class Sensor {
     rings = try RingSet(memory: memory, inflight: inflight, cpuCount: possibleCPUs)
     if options.outlives { pins = try PinnedSensor(objects) }
     if options.names || options.enforces { try placeResolvers(Resolvers.ofThisMachine, of: 0) { _ in } }
+    for other in options.others where try !know(other) {
+      throw .systemCall(
+        "The agents whose jobs are not over are of versions that cannot be there together", errno: EINVAL)
+    }
     try shieldItself()
   }
 

@@ -22,6 +22,8 @@ public struct SensorOptions: Sendable {
   /// Recognise jobs by rules (``Sensor/setRules(_:identity:)``) and count what becomes of each one's events. Without it
   /// there is no program that looks at processes which are in no job.
   public var recognisesJobs = false
+  /// Of other agents, for ``Sensor/know(_:)``.
+  public var others: [OtherMembers] = []
   /// When the kernel side wakes the reader.
   public var wakeup = Wakeup.adaptive
   /// The kind of hooks to prefer, for tests and comparisons; nil: of each function the best that works.
@@ -119,7 +121,7 @@ public struct SensorOptions: Sendable {
     if !recognisesJobs {
       unused.formUnion([
         "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
-        "job_keys", "talks", "container_state",
+        "job_keys", "talks", "container_state", "others",
       ])
     }
     return unused

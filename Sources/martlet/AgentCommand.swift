@@ -55,7 +55,9 @@ struct AgentStartCommand: ParsableCommand {
   var tokenFile: String?
 
   @Option(
-    help: ArgumentHelp("Where the agent says what goes wrong. Default: agent.log in --output.", valueName: "file"))
+    help: ArgumentHelp(
+      "Where the agent says what goes wrong; '-': on the standard error of this command. Default: agent.log in --output.",
+      valueName: "file"))
   var log: String?
 
   @Option(
@@ -64,6 +66,12 @@ struct AgentStartCommand: ParsableCommand {
       "Rules, limits and places: see docs/agent.md and 'martlet agent schema'. Options count more than the file.",
       valueName: "file"))
   var config: String?
+
+  @Flag(
+    help: ArgumentHelp(
+      "Take over from the agent that runs at --socket, without a gap: it ends when the jobs that it has are over. Takes root, "
+        + "or its user. If none runs, start as without."))
+  var replace = false
 
   @Flag(
     help: ArgumentHelp(
@@ -85,10 +93,12 @@ struct AgentStartCommand: ParsableCommand {
     if let output { configuration.output = output }
     if let socket = socket.socket { configuration.socket = socket }
     configuration.beginsHere = fromHere
+    configuration.replaces = replace
     configuration.output = Self.absolute(configuration.output)
     configuration.socket = Self.absolute(configuration.socket)
     if foreground || reportDescriptor != nil { throw ExitCode(try serve(configuration)) }
-    throw ExitCode(try AgentLauncher(log: log.map(Self.absolute) ?? configuration.output + "/agent.log").start())
+    let place = log == "-" ? nil : log.map(Self.absolute) ?? configuration.output + "/agent.log"
+    throw ExitCode(try AgentLauncher(log: place).start())
   }
 
   private func serve(_ configuration: AgentConfiguration) throws -> Int32 {
@@ -112,7 +122,6 @@ struct AgentStartCommand: ParsableCommand {
           report?.failed("the agent runs, but its token could not be kept: \(error)")
           Message.say("its token could not be kept: \(error)")
         }
-        Agent.notifyReady()
       }
     } catch {
       var text = "\(error)"
@@ -181,15 +190,38 @@ struct AgentStatusCommand: ParsableCommand {
   func run() throws {
     do {
       let status = try ControlClient.status(path: socket.path)
+      let replaced = Self.replaced(status.value)
       if json {
-        _ = status.bytes.withUnsafeBytes { Message.write($0, to: STDOUT_FILENO) }
+        _ = Self.joined(status.bytes, replaced.map(\.bytes)).withUnsafeBytes { Message.write($0, to: STDOUT_FILENO) }
       } else {
-        Message.write(AgentStatusText.write(status.value), to: STDOUT_FILENO)
+        let texts = ([status] + replaced).map { AgentStatusText.write($0.value) }
+        Message.write(texts.joined(separator: "\n"), to: STDOUT_FILENO)
       }
     } catch {
       Message.say("\(error)")
       throw ExitCode(1)
     }
+  }
+
+  /// Of agents that were replaced, and whose jobs are not over.
+  private static func replaced(_ status: JSONValue) -> [(value: JSONValue, bytes: [UInt8])] {
+    (status["draining"]?.array ?? []).compactMap { other in
+      guard let socket = other["socket"]?.text else { return nil }
+      do throws(SystemError) {
+        return try ControlClient.status(path: socket)
+      } catch {
+        // It may just have ended.
+        if error.code != ENOENT { Message.say(error.description) }
+        return nil
+      }
+    }
+  }
+
+  /// An object with others in its member `replaced`.
+  private static func joined(_ object: [UInt8], _ others: [[UInt8]]) -> [UInt8] {
+    guard !others.isEmpty, let end = object.lastIndex(of: UInt8(ascii: "}")) else { return object }
+    return object[..<end] + Array(",\"replaced\":[".utf8)
+      + others.map { Array($0.dropLast()) }.joined(separator: [UInt8(ascii: ",")]) + Array("]}\n".utf8)
   }
 }
 

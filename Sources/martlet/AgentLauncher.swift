@@ -4,24 +4,21 @@ import Supervision
 
 /// Starts the agent as a process of the background, and waits until it says that it is ready.
 struct AgentLauncher {
-  /// Where its standard error goes.
-  var log: String
+  /// Where its standard error goes; nil: where this process' does.
+  var log: String?
 
   /// - Returns: an exit status.
   func start() throws -> Int32 {
     var ends: [Int32] = [-1, -1]
     guard pipe(&ends) == 0 else { throw SystemError("make a pipe", code: errno) }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    if let slash = log.utf8.lastIndex(of: UInt8(ascii: "/")), slash > log.startIndex {
-      mkdir(String(log[..<slash]), 0o755)
-    }
-    let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
-    guard output >= 0 else { throw SystemError("open \(log)", code: errno) }
+    let output = try openLog()
     defer { close(output) }
 
     let arguments = ProcessArguments.bytes + [Array("--report-descriptor".utf8), Array("\(ends[1])".utf8)]
     let environment = Environment.current
-    let kept = ["PATH", "LANG"].compactMap { name in
+    // The last is where it tells systemd who has replaced it.
+    let kept = ["PATH", "LANG", "NOTIFY_SOCKET"].compactMap { name in
       environment[bytes: name].map { Array("\(name)=".utf8) + $0 }
     }
     let code = CStringArrays.with(arguments, kept) { arguments, environment in
@@ -37,6 +34,20 @@ struct AgentLauncher {
     return finish(AgentReport.read(from: ends[0]))
   }
 
+  private func openLog() throws(SystemError) -> Int32 {
+    guard let log else {
+      let copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
+      guard copy >= 0 else { throw SystemError("copy the standard error", code: errno) }
+      return copy
+    }
+    if let slash = log.utf8.lastIndex(of: UInt8(ascii: "/")), slash > log.startIndex {
+      mkdir(String(log[..<slash]), 0o755)
+    }
+    let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
+    guard output >= 0 else { throw SystemError("open \(log)", code: errno) }
+    return output
+  }
+
   private func finish(_ message: AgentReport.Message?) -> Int32 {
     switch message {
     case .ready(let token):
@@ -46,7 +57,7 @@ struct AgentLauncher {
       Message.say("\(reason) The agent was not started.")
       return 125
     case nil:
-      Message.say("the agent ended before it was ready; \(log) may say why")
+      Message.say("the agent ended before it was ready; \(log ?? "its log") may say why")
       return 125
     }
   }

@@ -64,9 +64,16 @@ struct AgentReportCommand: ParsableCommand {
     let directory = try output.map { try OutputDirectory(path: $0, owner: nil) }
     var isKept = false
     defer { if !isKept { directory?.discard() } }
-    let (answer, files) = try ControlClient.report(
-      path: socket.path, job: job, token: job == nil ? nil : TokenFile.given(nil, file: tokenFile),
-      wantsFiles: output != nil || markdown, milliseconds: Int(timeout * 1000))
+    var (answer, files) = try ask(at: socket.path)
+    // A job that is named may be that of an agent which was replaced.
+    if job != nil, answer["error"] != nil {
+      for other in try ControlClient.status(path: socket.path).value["draining"]?.array ?? []
+      where answer["error"] != nil {
+        if let path = other["socket"]?.text, let found = try? ask(at: path), found.value["error"] == nil {
+          (answer, files) = found
+        }
+      }
+    }
     if let error = answer["error"]?.text { throw StartFailure(error) }
     guard let verdict = answer["verdict"]?.text, let path = answer["path"]?.text else {
       throw StartFailure("the agent gave no answer that makes sense")
@@ -94,6 +101,12 @@ struct AgentReportCommand: ParsableCommand {
     let verdicts = Set(answer["verdicts"]?.array?.compactMap(\.text) ?? [verdict])
     let status = failOn.exitStatus(of: verdicts)
     if status != 0 { throw ExitCode(status) }
+  }
+
+  private func ask(at path: String) throws -> (value: JSONValue, files: ReportFilesHandedOver?) {
+    try ControlClient.report(
+      path: path, job: job, token: job == nil ? nil : TokenFile.given(nil, file: tokenFile),
+      wantsFiles: output != nil || markdown, milliseconds: Int(timeout * 1000))
   }
 
   private static func notHandedOver(_ path: String) -> StartFailure {

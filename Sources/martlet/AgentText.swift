@@ -31,6 +31,14 @@ enum AgentStatusText {
     func bytes(_ name: StaticString) -> String { Units.bytes(memory?[name]?.unsigned ?? 0) }
     lines.append(
       "  memory     \(bytes("residentBytes")), at most \(bytes("peakResidentBytes")); rings \(bytes("ringBytes"))")
+    for other in status["draining"]?.array ?? [] {
+      lines.append(
+        "  took over  from process \(other["pid"]?.unsigned ?? 0), martlet \(text(other["version"])), which has jobs that are not over"
+      )
+    }
+    if let successor = status["replacedBy"]?.unsigned {
+      lines.append("  replaced   by process \(successor): it ends when the jobs below are over")
+    }
     lines += warnings(status, count)
     for entry in status["pinned"]?.array ?? [] {
       let owner = entry["ownerLives"]?.bool == true ? "of" : "left by"

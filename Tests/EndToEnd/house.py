@@ -161,19 +161,25 @@ class HouseCase(Case):
         service = self.unit()
         for folder in (f"/var/lib/{service['StateDirectory']}", f"/run/{service['RuntimeDirectory']}"):
             self.run_in("mkdir", "-p", "-m", "755", folder)
+        notify, sandbox = self.sandbox()
+        with notify:
+            self.service = self.start_in(
+                *sandbox, *service["ExecStart"].split(), environment={"NOTIFY_SOCKET": self.path("notify.sock")}, cwd="/",
+                stdout=subprocess.DEVNULL)
+            self.assertEqual(notify.recv(100), b"READY=1")
+        return self.service
+
+    def sandbox(self):
+        """What systemd listens at, anew, and the words that give a command what the unit leaves it of root's capabilities."""
         capabilities = ",".join(
-            "+" + name.removeprefix("CAP_").lower() for name in service["CapabilityBoundingSet"].split())
+            "+" + name.removeprefix("CAP_").lower() for name in self.unit()["CapabilityBoundingSet"].split())
         name = self.path("notify.sock")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.bind(name)
-            notify.settimeout(PATIENCE)
-            self.service = self.start_in(
-                "setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all,{capabilities}",
-                *service["ExecStart"].split(), environment={"NOTIFY_SOCKET": name}, cwd="/", stdout=subprocess.DEVNULL)
-            self.assertEqual(notify.recv(100), b"READY=1")
-        return self.service
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(name)
+        notify.settimeout(PATIENCE)
+        return notify, ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all,{capabilities}"]
 
     def stop_service(self):
         self.service.send_signal(signal.SIGTERM)

@@ -22,7 +22,7 @@ class Systemd(HouseCase):
         with open(self.path("systemctl.log")) as file:
             self.assertEqual(
                 file.read().splitlines(),
-                ["daemon-reload", "enable martlet-agent.service", "restart martlet-agent.service"])
+                ["daemon-reload", "enable martlet-agent.service", "reload martlet-agent.service"])
         with open(self.path("etc", "martlet", "agent.yaml"), "a") as file:
             file.write("hashes: true\n")
         # What is there is the administrator's.

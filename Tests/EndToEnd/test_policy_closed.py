@@ -176,6 +176,35 @@ class Agent(ClosedCase, AgentCase):
         self.stop_agent()
         self.nothing_is_left()
 
+    def test_replaced(self):
+        policy = self.script("policy.yaml", POLICY, mode=0o644)
+        configuration = self.script(
+            "agent.yaml", f"version: 1\npolicies: [{{rules: github, file: {policy}}}]\n", mode=0o644)
+        self.start_agent("--config", configuration)
+        runner = self.github([f"exec {' '.join(self.command())}"])
+        self.passes()
+        old = self.agent_pid
+        self.start_agent("--config", configuration, "--replace")
+        self.assertEqual([other["pid"] for other in self.status()["draining"]], [old])
+        self.passes()
+        self.assertEqual(sorted(entry["owner"] for entry in self.status()["pinned"]), sorted([old, self.agent_pid]))
+        # Under the same policy, by the new one.
+        once = self.script(
+            "once.py", "import socket, sys\n"
+            "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.3', int(sys.argv[1])))\n")
+        self.github([f"{sys.executable} {once} {self.allowed.port} || echo x > refused"], run="2", wait=True)
+        self.assertTrue(os.path.exists(self.path("work", "refused")))
+        # Killed, the old one leaves what it denied.
+        os.kill(old, 9)
+        self.passes()
+        wait_until(lambda: not self.status()["draining"])
+        self.passes()
+        self.stop()
+        runner.wait(PATIENCE)
+        wait_until(lambda: len(self.status()["pinned"]) == 1)
+        self.stop_agent()
+        self.nothing_is_left()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -44,6 +44,9 @@ static inline void mt_full_fence(void)
 /* Nanoseconds of CLOCK_BOOTTIME. */
 uint64_t mt_boottime_ns(void);
 
+/* Returns when no BPF program of a tracepoint runs any more that was running before. */
+void mt_wait_for_programs(void);
+
 /* New descriptors, closed on exec; negative with errno set. The eventfd does not block. */
 int mt_epoll_create(void);
 int mt_eventfd_create(void);

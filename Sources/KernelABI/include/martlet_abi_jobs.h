@@ -67,7 +67,10 @@ enum mt_rule_kind {
 	MT_RULES_BY_CGROUP = 2,
 	MT_RULES_BY_MARKER = 4,
 	MT_RULES_NAME_STEPS = 8, /* there are variables that name steps */
+	MT_RULES_BESIDE = 16,    /* `others` has something */
+	MT_RULES_JOIN = 32,      /* no job is begun any more: who has the key of one that there is still joins it */
 };
+#define MT_MAX_OTHERS 4          /* sensors of other agents that one knows of: entries of `others` */
 
 /* The one element of the array `rule_filter`: all zeros, and nothing else is looked at. */
 struct mt_rule_filter {

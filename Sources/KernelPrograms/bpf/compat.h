@@ -75,6 +75,12 @@ static __always_inline void drop_tag(__u32 tid)
 {
 }
 
+/* Of a task that lives, and is in no job after all. */
+static __always_inline void take_tag_back(struct task_struct *task)
+{
+	bpf_task_storage_delete(&tags, task);
+}
+
 /* Takes a free slot, and is a full barrier. */
 static __always_inline int claim(struct mt_inflight *entry, __u64 since)
 {
@@ -209,6 +215,14 @@ static __always_inline void drop_tag(__u32 tid)
 {
 	if (!config.task_storage)
 		bpf_map_delete_elem(&thread_tags, &tid);
+}
+
+static __always_inline void take_tag_back(struct task_struct *task)
+{
+	if (config.task_storage)
+		bpf_task_storage_delete(&tags, task);
+	else
+		drop_tag(READ(task, struct task_struct, pid));
 }
 
 /* An addition that is a full barrier, as all are on x86-64. In assembly: compilers drop the addition of 0. */

@@ -37,6 +37,38 @@ struct {
 	__type(value, struct mt_job_counts);
 } job_counts SEC(".maps");
 
+/*
+ * The maps `processes` of agents that this one takes over from, or that take over from it: who is in one of them is in a job of
+ * theirs. Of an entry nothing is asked but whether it is there, so that they may be of any version.
+ */
+struct other_processes {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mt_process);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MT_MAX_OTHERS);
+	__type(key, __u32);
+	__array(values, struct other_processes);
+} others SEC(".maps");
+
+static __always_inline int is_anothers(__u32 tgid)
+{
+	void *map;
+
+#pragma unroll
+	for (__u32 i = 0; i < MT_MAX_OTHERS; i++) {
+		__u32 index = i;
+
+		map = bpf_map_lookup_elem(&others, &index);
+		if (map && bpf_map_lookup_elem(map, &tgid))
+			return 1;
+	}
+	return 0;
+}
+
 static __always_inline struct mt_job *job_of(__u32 slot)
 {
 	return bpf_map_lookup_elem(&jobs, &slot);

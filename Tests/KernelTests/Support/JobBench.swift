@@ -30,6 +30,16 @@ final class JobBench {
     return bench
   }
 
+  /// Another one that takes over from one, and goes with its last holder.
+  static func successor(
+    of bench: JobBench, _ rules: [JobRule], without features: Set<KernelFeature>
+  ) throws -> JobBench {
+    let other = try JobBench(without: features, others: [bench.sensor.members()])
+    try bench.sensor.know(other.sensor.members())
+    try other.sensor.setRules(rules, identity: [])
+    return other
+  }
+
   /// Each sees what is done for the others.
   static func silence(allBut bench: JobBench? = nil) throws {
     let all = benches.values + (keeper.map { [$0] } ?? [])
@@ -48,11 +58,14 @@ final class JobBench {
   }
   nonisolated(unsafe) private static var keeper: JobBench?
 
-  private init(without features: Set<KernelFeature>, enforces: Bool = false) throws {
+  private init(
+    without features: Set<KernelFeature>, enforces: Bool = false, others: [OtherMembers] = []
+  ) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.recognisesJobs = true
     options.enforces = enforces
+    options.others = others
     // Several of these live beside others in a guest with little memory.
     options.criticalRingBytes = 1 << 20
     options.bulkRingBytes = 1 << 20

@@ -94,7 +94,7 @@ static __always_inline int adopt_process(struct task_struct *task)
 	struct pid *pid;
 
 	/* Without a job, an exec is about to say whose the parent is. */
-	if (!parents || !parents->job || !lives(task))
+	if (!parents || !parents->job || !lives(task) || (config.counts_by_job && is_anothers(tgid)))
 		return 0;
 	actor.job = parents->job;
 	actor.leader_start = start_of_member(parent, parents);

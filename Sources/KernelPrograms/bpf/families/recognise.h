@@ -3,11 +3,8 @@
  * Which processes are a job's that no process of a job has started: rules, asked at exec. What is in no job, which is
  * nearly everything, pays for a look at its tag, at its name, and where rules want it at its environment.
  */
-#include "rules.h"
+#include "slots.h"
 #include "containers.h"
-#include "policy.h"
-
-#define IS_NEW 0x10000u /* beside a slot: nobody had it */
 
 /* Whether the path that was built is the one that a rule names, or ends with it. */
 static __always_inline int has_path(const struct mt_rule *rule, const struct workspace *work)
@@ -94,103 +91,6 @@ __noinline int find_rule(__u32 slot, __u64 by_comm, __u64 by_marker)
 		return rule && (rule->flags & MT_RULE_PATH) ? MT_CLAIM_PATH : MT_CLAIM_COMM;
 	}
 	return choose(look, by_marker) ? MT_CLAIM_ENVIRONMENT : 0;
-}
-
-/* Joins a job unless it is closed, or the slot has become another's by now. */
-static __always_inline int join(__u32 slot, __u32 rule, __u64 hash, int any)
-{
-	struct mt_job *job = job_of(slot);
-
-	if (!job)
-		return 0;
-	add_live(job, 1);
-	if (*(volatile __u64 *)&job->closed || (!any && (job->key != hash || job->rule != rule))) {
-		add_live(job, -1);
-		return 0;
-	}
-	return 1;
-}
-
-static __always_inline void give_back(__u32 slot)
-{
-	count_used(MT_MAP_JOBS, -1);
-	bpf_map_push_elem(&free_jobs, &slot, BPF_ANY);
-}
-
-/*
- * A place in the job that has this key (0: none), joined; or a slot for a job, with IS_NEW: nobody knows of it until
- * begin_job. 0, counted, if there is none.
- */
-__noinline int take_slot(__u32 rule, __u64 hash)
-{
-	struct mt_job_key key = {.hash = hash, .rule = rule};
-	__u32 slot = 0, *found;
-
-	found = hash ? bpf_map_lookup_elem(&job_keys, &key) : 0;
-	if (found) {
-		slot = *found;
-		if (join(slot, rule, hash, 0))
-			return slot;
-	}
-	if (bpf_map_pop_elem(&free_jobs, &slot)) {
-		count_full(MT_MAP_JOBS);
-		return 0;
-	}
-	count_used(MT_MAP_JOBS, 1);
-	return slot | IS_NEW;
-}
-
-/* Gives back what take_slot took. */
-static __always_inline void leave(__u32 slot)
-{
-	struct mt_job *job = job_of(slot);
-
-	if (slot & IS_NEW)
-		give_back(slot & ~IS_NEW);
-	else if (job)
-		add_live(job, -1);
-}
-
-/*
- * Begins a job in a slot that was taken, and joins it. Returns the slot with IS_NEW; or another's, joined, if a job with
- * the key was begun meanwhile.
- */
-__noinline int begin_job(__u32 slot, __u32 rule, __u64 hash)
-{
-	struct mt_job_key key = {.hash = hash, .rule = rule};
-	struct mt_job *job = job_of(slot);
-	__u32 *found, other;
-
-	if (!job)
-		return 0;
-	job->started = bpf_ktime_get_boot_ns();
-	job->key = hash;
-	job->rule = rule;
-	job->steps = 0;
-	begin_policy(slot, rule);
-	/* Somebody who wanted the slot's last job may be about to find out that it is gone. */
-	add_live(job, 1);
-	*(volatile __u64 *)&job->closed = 0;
-	/* Directories were explained to the slot's last job. */
-	next_epoch();
-	if (!hash || bpf_map_update_elem(&job_keys, &key, &slot, BPF_NOEXIST) == 0)
-		return slot | IS_NEW;
-	/*
-	 * Another one with the key came first. The slot goes back only if nobody is in it: whoever looked for its last job,
-	 * which may have had this key, too, has joined this one. Closed first, as always, so that nobody comes unseen.
-	 */
-	found = bpf_map_lookup_elem(&job_keys, &key);
-	other = found ? *found : 0;
-	*(volatile __u64 *)&job->closed = 1;
-	add_live(job, 0);
-	if (other && *(volatile __u64 *)&job->live == 1 && join(other, rule, hash, 0)) {
-		add_live(job, -1);
-		give_back(slot);
-		return other;
-	}
-	*(volatile __u64 *)&job->closed = 0;
-	COUNT_RECOGNITION(unkeyed);
-	return slot | IS_NEW;
 }
 
 /* What a task is claimed for. */
@@ -395,6 +295,12 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	/* The cgroup says more than the environment, which anybody can set; unless all it says is that this is a container. */
 	if (watched && !watched->is_container)
 		by_marker = 0;
+	/* Of another agent's job. What is in a container is noted by both, until one of them finds whose it is. */
+	if ((filter->kinds & MT_RULES_BESIDE) && is_anothers(TASK(task, tgid))) {
+		by_comm = by_marker = 0;
+		if (watched && !watched->is_container)
+			watched = 0;
+	}
 	look->found = 0;
 	if (by_marker) {
 		look->wanted = MT_START_MARKER;
@@ -435,6 +341,10 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	} else {
 		find_slot(&claim);
 	}
+	if (claim.slot == IS_LEFT) {
+		release(&record);
+		return 0;
+	}
 	/* What can fail is over before others can find the job that is made. */
 	tag = claim.slot ? make_tag(task) : 0;
 	if (!tag) {
@@ -446,6 +356,11 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	}
 	if (claim.slot & IS_NEW)
 		claim.slot = begin_job(claim.slot & ~IS_NEW, claim.rule, claim.hash);
+	if (claim.slot == IS_LEFT) {
+		take_tag_back(task);
+		release(&record);
+		return 0;
+	}
 	job = job_of(claim.slot & ~IS_NEW);
 	if (job && claim.hash && !claim.flags && claim.reason != MT_CLAIM_CONTAINER)
 		claim.step = next_number(&job->steps);
