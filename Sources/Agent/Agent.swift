@@ -51,12 +51,9 @@ public struct Agent {
     let journal = try Journal(in: directory)
     if journal.unreadable > 0 { log.say("the journal has \(journal.unreadable) lines that make no sense") }
     let policies = try AgentPolicies(configuration)
-    let settings = AgentSettings(
-      configuration: configuration, policies: policies, output: configuration.output, masker: masker, journal: journal,
-      log: log,
-      boot: Self.boot)
-
+    var filters = AgentFilters(configuration)
     var sensorOptions = sensor
+    filters.apply(to: &sensorOptions)
     // What a user asks for, too, is nobody else's price.
     sensorOptions.enforces = !policies.isEmpty
     sensorOptions.outlives = policies.isClosed
@@ -68,6 +65,12 @@ public struct Agent {
           + "processes that live; \(lost) records that nobody read were dropped")
     }
     let sensor = try Sensor(options: sensorOptions)
+    try filters.place(in: sensor)
+    let settings = AgentSettings(
+      configuration: configuration, policies: policies, filters: filters, output: configuration.output, masker: masker,
+      journal: journal,
+      log: log,
+      boot: Self.boot)
     try sensor.shield(.directory(directory))
     for path in [Policy.nodeDirectory] + configuration.files { try sensor.shield(path: path) }
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)
@@ -136,6 +139,7 @@ public struct Agent {
       return match
     }
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
+    let cgroups = try rules.contains { $0.cgroup != nil } ? CgroupPaths() : nil
     try sensor.setRules(rules, identity: configuration.storedVariables)
     let scan = ProcessScan(configuration)
     if scan.unreadable > 0 {
@@ -146,7 +150,8 @@ public struct Agent {
     recorder.isAdopting = true
     for (process, rule) in scan.first(rules) {
       let key = rules[rule].key.flatMap { process.value(of: $0) }
-      adopt(process, rule: rule, key: key, sensor, &recorder, settings)
+      let cgroup = rules[rule].isByCgroup ? process.cgroup.flatMap { cgroups?.id(of: $0) } : nil
+      adopt(process, rule: rule, key: key, cgroup: cgroup, sensor, &recorder, settings)
     }
     // A child may come before its parent, and whoever forks all the time always has another.
     for _ in 0..<64 where try sensor.adopt() == 0 { break }
@@ -158,7 +163,8 @@ public struct Agent {
   }
 
   private func adopt(
-    _ process: FoundProcess, rule: Int, key: [UInt8]?, _ sensor: Sensor, _ recorder: inout AgentRecorder,
+    _ process: FoundProcess, rule: Int, key: [UInt8]?, cgroup: UInt64?, _ sensor: Sensor,
+    _ recorder: inout AgentRecorder,
     _ settings: AgentSettings
   ) {
     // Recognised by the kernel meanwhile.
@@ -168,7 +174,7 @@ public struct Agent {
     defer { close(pidfd) }
     guard ProcessScan.isThere(process) else { return }
     do {
-      guard let place = try sensor.takeSlot(rule: rule, key: key) else {
+      guard let place = try sensor.takeSlot(rule: rule, key: key, cgroup: cgroup) else {
         return settings.log.say("process \(process.pid) is a job's, and all places for jobs are taken")
       }
       do {
