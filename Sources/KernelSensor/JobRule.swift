@@ -13,7 +13,7 @@ public struct JobRule: Sendable, Equatable {
   public var uid: UInt32?
   /// Where it is in the v2 hierarchy of cgroups: a path from `/` on, which is that of its cgroup or of one above it; with a
   /// `*` at its end, how that begins. If no more than this and ``uid`` is asked for, all that is executed in one
-  /// cgroup is one job.
+  /// cgroup is one job, unless it has the ``key``.
   public var cgroup: String?
   /// Names of variables that all have to be in the environment.
   public var markers: [String]
@@ -38,8 +38,8 @@ public struct JobRule: Sendable, Equatable {
     self.childrenAreSteps = childrenAreSteps
   }
 
-  /// Whether each cgroup is a job.
-  public var isByCgroup: Bool { cgroup != nil && comm == nil && path == nil && markers.isEmpty && key == nil }
+  /// Whether each cgroup is a job, where no ``key`` tells jobs apart.
+  public var isByCgroup: Bool { cgroup != nil && comm == nil && path == nil && markers.isEmpty }
 
   /// How the path of a cgroup begins, with the slash behind it, that the rule is for; nil: it is for all.
   public var cgroupPrefix: String? {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -84,6 +85,25 @@ static void filtered_child(int argc, char **argv)
 	reap(child);
 }
 
+/* filtered-long N: a file below a directory whose path has N bytes, and one below another whose path begins so. */
+static void filtered_long(int argc, char **argv)
+{
+	char name[300] = "", file[310];
+	size_t length = (argc > 0 ? atoi(argv[0]) : 0) - strlen(start_directory) - 1;
+
+	if (length >= 255)
+		fail("filtered-long");
+	memset(name, 'x', length);
+	for (int i = 0; i < 2; i++) {
+		make_directory(name);
+		snprintf(file, sizeof file, "%s/file", name);
+		use(file);
+		fact_path(i ? "told" : "left", file);
+		name[length] = 'y';
+	}
+}
+
 const struct verb filter_verbs[] = {
-	{"filtered", filtered}, {"filtered-users", filtered_users}, {"filtered-child", filtered_child}, {0},
+	{"filtered", filtered}, {"filtered-users", filtered_users}, {"filtered-child", filtered_child},
+	{"filtered-long", filtered_long}, {0},
 };

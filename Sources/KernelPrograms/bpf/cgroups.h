@@ -117,14 +117,17 @@ __noinline __u64 rules_of_cgroup(__u64 node)
 	}
 	from = walk->at;
 	size = CGROUP_PATH - from;
-	if (size > MT_RULE_CGROUP_MAX - 1)
-		size = MT_RULE_CGROUP_MAX - 1;
+	if (size > MT_RULE_CGROUP_MAX)
+		size = MT_RULE_CGROUP_MAX;
 	barrier_var(size);
-	if (size > MT_RULE_CGROUP_MAX - 1)
+	if (size > MT_RULE_CGROUP_MAX)
 		return 0;
 	bpf_probe_read_kernel(walk->key.path, size, &walk->path[from & (CGROUP_PATH - 1)]);
-	walk->key.path[size] = '/';
-	walk->key.prefix = 8 * (size + 1);
+	if (size < MT_RULE_CGROUP_MAX) {
+		walk->key.path[size] = '/';
+		size++;
+	}
+	walk->key.prefix = 8 * size;
 	rules = bpf_map_lookup_elem(&cgroup_paths, &walk->key);
 	return rules ? *rules : 0;
 }

@@ -178,6 +178,31 @@ __noinline int known_place(__u32 slot, __u32 job)
 }
 
 /*
+ * Adds a name to the directory's path of `size` bytes that is to be looked up, and returns how many these are then. A function
+ * of its own, where all bounds have a register: what is on the stack, old verifiers know nothing of.
+ */
+__noinline __u32 add_entry(__u32 slot, __u32 size, __u64 name, __u32 length)
+{
+	__u64 at = size, more = length;
+	struct filter_key *key;
+	__u8 *end;
+
+	if (!(config.filters & MT_FILTERS_PATHS))
+		return size;
+	key = bpf_map_lookup_elem(&filter_keys, &slot);
+	if (!key)
+		return size;
+	barrier_var(at);
+	barrier_var(more);
+	if (at > MT_FILTER_PATH_MAX || more > MT_NAME_MAX)
+		return size;
+	end = (__u8 *)key + __builtin_offsetof(struct mt_filter_path, path) + at;
+	bpf_probe_read_kernel(end, more, (const void *)name);
+	end[more] = '/';
+	return size + length + 1;
+}
+
+/*
  * What the job's prefixes say of the path that build_path has built in the workspace of `slot`, or of the entry of that
  * directory that has a name of `length` bytes at this address of the kernel's: an enum place. What no prefix can be known
  * to hold for is told.
@@ -188,7 +213,7 @@ __noinline int match_place(__u32 slot, __u32 job, __u64 name, __u32 length)
 	const struct mt_filter *filter;
 	struct workspace *work;
 	struct filter_key *key;
-	__u64 size, more = length;
+	__u64 size;
 	__u32 from;
 
 	if (!(config.filters & MT_FILTERS_PATHS))
@@ -200,25 +225,19 @@ __noinline int match_place(__u32 slot, __u32 job, __u64 name, __u32 length)
 		return PLACE_TOLD;
 	from = work->path_at;
 	size = MT_PATH_MAX - from;
-	if (size > MT_FILTER_PATH_MAX)
-		size = MT_FILTER_PATH_MAX;
+	if (size > MT_FILTER_PATH_MAX + 1)
+		size = MT_FILTER_PATH_MAX + 1;
 	barrier_var(size);
-	if (size > MT_FILTER_PATH_MAX)
+	if (size > MT_FILTER_PATH_MAX + 1)
 		return PLACE_TOLD;
 	bpf_probe_read_kernel(key->path.path, size, &work->path[from & (MT_PATH_MAX - 1)]);
-	key->path.path[size] = '/';
-	size++;
-	if (more && size <= MT_FILTER_PATH_MAX) {
-		__u8 *end = (__u8 *)key + __builtin_offsetof(struct mt_filter_path, path) + size;
-
-		/* Or the compiler would make one comparison of the two, which says nothing to older verifiers. */
-		barrier_var(more);
-		if (more > MT_NAME_MAX)
-			return PLACE_TOLD;
-		bpf_probe_read_kernel(end, more, (const void *)name);
-		end[more] = '/';
-		size += more + 1;
+	/* What is longer is cut where no prefix reaches, and not where a component would seem to end. */
+	if (size <= MT_FILTER_PATH_MAX) {
+		key->path.path[size] = '/';
+		size++;
 	}
+	if (length)
+		size = add_entry(slot, size, name, length);
 	if (size > MT_FILTER_PATH_MAX + 1)
 		size = MT_FILTER_PATH_MAX + 1;
 	key->path.filter = filter->paths;
@@ -226,7 +245,7 @@ __noinline int match_place(__u32 slot, __u32 job, __u64 name, __u32 length)
 	found = bpf_map_lookup_elem(&filter_paths, &key->path);
 	if (!found)
 		return PLACE_TOLD;
-	if (!more && found->has_others && found->length == size)
+	if (!length && found->has_others && found->length == size)
 		return PLACE_DEPENDS;
 	return found->is_left_out ? PLACE_LEFT_OUT : PLACE_TOLD;
 }
