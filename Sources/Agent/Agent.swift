@@ -139,7 +139,7 @@ public struct Agent {
       return match
     }
     try sensor.openSlots(1...UInt16(clamping: min(max(1, configuration.limits.jobs), Int(MT_MAX_JOBS) - 1)))
-    let cgroups = try rules.contains { $0.cgroup != nil } ? CgroupPaths() : nil
+    let cgroups = try rules.contains { $0.cgroup != nil } ? RuleCgroups() : nil
     try sensor.setRules(rules, identity: configuration.storedVariables)
     let scan = ProcessScan(configuration)
     if scan.unreadable > 0 {

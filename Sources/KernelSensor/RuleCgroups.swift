@@ -1,7 +1,7 @@
 import Glibc
 
 /// Where cgroups are found by their paths, for rules that ask where a process is.
-public struct CgroupPaths: Sendable {
+public struct RuleCgroups: Sendable {
   private let root: String
 
   /// - Throws: where such rules could hold for no process, or for others than their author has in mind: there is no v2
