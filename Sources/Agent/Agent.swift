@@ -53,12 +53,9 @@ public struct Agent {
     let journal = try Journal(in: directory)
     if journal.unreadable > 0 { log.say("the journal has \(journal.unreadable) lines that make no sense") }
     let policies = try AgentPolicies(configuration)
-    let settings = AgentSettings(
-      configuration: configuration, policies: policies, output: configuration.output, masker: masker, journal: journal,
-      log: log,
-      boot: Self.boot)
-
+    var filters = AgentFilters(configuration)
     var sensorOptions = sensor
+    filters.apply(to: &sensorOptions)
     // What a user asks for, too, is nobody else's price.
     sensorOptions.enforces = !policies.isEmpty
     sensorOptions.outlives = policies.isClosed
@@ -71,6 +68,12 @@ public struct Agent {
           + "processes that live; \(lost) records that nobody read were dropped")
     }
     let sensor = try Sensor(options: sensorOptions)
+    try filters.place(in: sensor)
+    let settings = AgentSettings(
+      configuration: configuration, policies: policies, filters: filters, output: configuration.output, masker: masker,
+      journal: journal,
+      log: log,
+      boot: Self.boot)
     try sensor.shield(.directory(directory))
     for path in [Policy.nodeDirectory] + configuration.files { try sensor.shield(path: path) }
     let terms = try policies.isEmpty ? nil : policies.place(in: sensor, log: log)

@@ -18,6 +18,8 @@ internal import Supervision
 /// identity: [FORGE_PIPELINE]
 /// limits: {jobs: 200, memoryPerJob: 64M, memory: 512M}
 /// hashes: true
+/// filters:
+///   - {rules: nightly, excludeEvents: [unix], excludePaths: [/usr, /proc]}
 /// ```
 extension AgentConfiguration {
   /// Reads a file, all of it or nothing.
@@ -57,6 +59,9 @@ extension AgentConfiguration {
       "policies", "What jobs of some rules may do, within what /etc/martlet/policy.yaml says.",
       .list(of: policy, atMost: JobRule.limit), \.policies),
     .field(
+      "filters", "What is left out of the evidence of jobs of some rules.",
+      .list(of: filterForm, atMost: JobRule.limit), \.filters),
+    .field(
       "repositoryPolicies",
       "Whether martlet.yaml in a job's directory can narrow what the job may do further; false if left out.", .truth,
       \.keepsRepositoryPolicies)
@@ -77,17 +82,26 @@ extension AgentConfiguration {
     configuration.limits = file.limits
     configuration.hashes = file.hashes
     configuration.names = file.names
-    var given: Set<String> = []
-    for name in file.policies.flatMap(\.rules) {
-      guard name == RulesPolicy.run || names.contains(name) else {
-        throw FormError(
-          "there is no rule '\(name)' for a policy; 'martlet agent rules' lists them, and 'run' is for users' commands")
-      }
-      guard given.insert(name).inserted else { throw FormError("the rule '\(name)' has two policies") }
-    }
+    try each(file.policies.map(\.rules), of: names, hasOne: "policy", "policies")
     configuration.policies = file.policies
+    try each(file.filters.map(\.rules), of: names, hasOne: "filter", "filters")
+    configuration.filters = file.filters
     configuration.keepsRepositoryPolicies = file.keepsRepositoryPolicies
     return configuration
+  }
+
+  /// Whether all rules that something is for are there, and none has two.
+  private static func each(
+    _ given: [[String]], of names: Set<String>, hasOne one: String, _ several: String
+  ) throws(FormError) {
+    var seen: Set<String> = []
+    for name in given.joined() {
+      guard name == RulesPolicy.run || names.contains(name) else {
+        throw FormError(
+          "there is no rule '\(name)' for a \(one); 'martlet agent rules' lists them, and 'run' is for users' commands")
+      }
+      guard seen.insert(name).inserted else { throw FormError("the rule '\(name)' has two \(several)") }
+    }
   }
 
   private static let rule = Form<RuleText>.record(
@@ -97,18 +111,27 @@ extension AgentConfiguration {
     .field("comm", "The name of the first process: 15 bytes of what was executed.", .text(atMost: 15), \.comm),
     .field("path", "The image: a whole path from / on, or its last components.", .text(atMost: 256), \.path),
     .field("uid", "The effective user id.", .integer(0...4_294_967_294), \.uid),
+    .field(
+      "cgroup", "Its cgroup, or one above it: a path below / in the v2 hierarchy; with * at its end, how that begins.",
+      .text(atMost: 251), \.cgroup),
     .field("markers", "Variables that all have to be in its environment.", .list(of: .variable, atMost: 8), \.markers),
     .field("key", "A variable that tells jobs apart: what has the same value joins the job.", .variable, \.key),
     .field("steps", "What begins a step: each of its children, or nothing.", .word, \.steps),
     .field(
       "linger", "How long a job stays open when it has no process.", .duration(.zero...(.seconds(3600))), \.linger)
   ).map { text throws(FormError) in
-    guard text.comm != nil || text.path != nil || !text.markers.isEmpty else {
-      throw FormError("the rule '\(text.name)' names no comm, path or markers, and would claim every process")
+    guard text.comm != nil || text.path != nil || text.cgroup != nil || !text.markers.isEmpty else {
+      throw FormError("the rule '\(text.name)' names no comm, path, cgroup or markers, and would claim every process")
+    }
+    if let cgroup = text.cgroup {
+      let isBelow = cgroup.hasPrefix("/") && cgroup.contains { $0 != "/" && $0 != "*" }
+      guard isBelow, !cgroup.dropLast().contains("*"), !cgroup.contains("//") else {
+        throw FormError("the cgroup of the rule '\(text.name)' has to be a path below /, with a * at its end at most")
+      }
     }
     let match = JobRule(
-      comm: text.comm, path: text.path, uid: text.uid.map { UInt32($0) }, markers: text.markers, key: text.key,
-      childrenAreSteps: text.steps == .children)
+      comm: text.comm, path: text.path, uid: text.uid.map { UInt32($0) }, cgroup: text.cgroup,
+      markers: text.markers, key: text.key, childrenAreSteps: text.steps == .children)
     return AgentRule(
       name: text.name, provider: text.provider, match: match,
       linger: text.linger.map { UInt64($0 / .nanoseconds(1)) })
@@ -148,6 +171,7 @@ public struct AgentFile: Sendable {
   var hashes = false
   var names = true
   var policies: [RulesPolicy] = []
+  var filters: [RulesFilter] = []
   var keepsRepositoryPolicies = false
 }
 
@@ -159,6 +183,7 @@ private struct RuleText: Sendable {
   var comm: String?
   var path: String?
   var uid: Int?
+  var cgroup: String?
   var markers: [String] = []
   var key: String?
   var steps = Steps.none
@@ -178,7 +203,7 @@ extension Form where Value == String {
   }
 
   /// What can be a part of a directory's name.
-  fileprivate static var identifier: Form {
+  static var identifier: Form {
     text(atMost: 32).map { name throws(FormError) in
       guard name.utf8.allSatisfy({ isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }) else {
         throw FormError("has to be made of letters, digits, - and _")

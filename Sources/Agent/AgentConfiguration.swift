@@ -1,4 +1,5 @@
 public import KernelSensor
+public import Observation
 
 /// A kind of jobs, and how they are told from everything else on the machine.
 public struct AgentRule: Sendable, Equatable {
@@ -52,6 +53,18 @@ public struct RulesPolicy: Sendable, Equatable {
   public static let run = "run"
 }
 
+/// What is left out of the evidence of jobs that some rules make.
+public struct RulesFilter: Sendable, Equatable {
+  /// Their names, and ``RulesPolicy/run``.
+  public var rules: [String]
+  public var filter: EventFilter
+
+  public init(rules: [String], filter: EventFilter) {
+    self.rules = rules
+    self.filter = filter
+  }
+}
+
 /// What an agent is told to do.
 public struct AgentConfiguration: Sendable {
   public var rules = JobRules.defaults
@@ -67,6 +80,8 @@ public struct AgentConfiguration: Sendable {
   public var names = true
   /// What jobs of some rules may do, beside what the machine's policy says.
   public var policies: [RulesPolicy] = []
+  /// What is left out of the evidence of jobs of some rules. Nothing that a job or its repository says changes it.
+  public var filters: [RulesFilter] = []
   /// Whether a repository's own policy narrows what its jobs may do.
   public var keepsRepositoryPolicies = false
   /// Of jobs that run already, only what they do from now on is asked for. Not in the file: it is how an agent is started.

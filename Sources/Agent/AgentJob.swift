@@ -46,6 +46,8 @@ struct AgentJob: ~Copyable {
   var leftOut: UInt64 = 0
   var span = ReportInput.Span()
   var policy: JobPolicy
+  /// What is left out of it; nil: nothing.
+  let filter: ReportInput.FilterInForce?
   /// Denials that were told in the agent's log.
   var told = 0
   /// Reports that are wanted of it now; see AgentRecorder+Reports.
@@ -98,7 +100,7 @@ struct AgentJob: ~Copyable {
   init(
     recorder: consuming JobRecorder, directory: OutputDirectory, identifier: String, slot: UInt16, clock: WallClock,
     startedAt: UInt64, rule: AgentRule?, reason: String, isKeyed: Bool, beginsHere: Bool = false,
-    policy: NamedPolicy? = nil,
+    policy: NamedPolicy? = nil, filter: ReportInput.FilterInForce? = nil,
     before: SensorReading
   ) {
     self.recorder = recorder
@@ -111,6 +113,7 @@ struct AgentJob: ~Copyable {
     self.beginsHere = beginsHere
     self.before = before
     self.policy = JobPolicy(policy)
+    self.filter = filter
     linger = rule?.linger(isKeyed: isKeyed) ?? 2_000_000_000
     facts = ReportInput.Job(provider: rule?.provider ?? "unknown", rule: rule?.name ?? "unknown", reason: reason)
     identity = JobIdentity(provider: facts.provider)
@@ -312,6 +315,7 @@ struct AgentJob: ~Copyable {
     counts: JobCounts, after: SensorReading, sensor: SensorFacts, endedAt: UInt64
   ) -> FinishedJob {
     var input = input(after: after, sensor: sensor)
+    input.filter?.counts = counts.filtered
     input.endedAt = firstEndedAt > startedAt ? max(firstEndedAt, isKeyed ? emptySince : 0) : endedAt
     input.waitStatus = waitStatus
     if isKeyed, firstEndedAt != 0 { recorder.firstProcessEnded(at: firstEndedAt) }
@@ -343,6 +347,7 @@ struct AgentJob: ~Copyable {
     asked.logHead = recorded.log?.head
     asked.logFrames = recorded.log?.frames ?? 0
     var input = input(after: after, sensor: sensor)
+    input.filter?.counts = counts.filtered
     input.endedAt = max(asked.at, startedAt)
     input.span.until = asked
     input.completeness = Completeness(
@@ -369,6 +374,7 @@ struct AgentJob: ~Copyable {
     input.sheds = sheds
     input.span = span
     input.policy = policy.inForce
+    input.filter = filter
     if let status = after.status { input.health = SensorHealth(status) }
     return input
   }

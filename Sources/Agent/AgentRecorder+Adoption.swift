@@ -20,8 +20,11 @@ extension AgentRecorder {
     }
     recorder.isAdopting = true
     let rules = settings.configuration.rules.map(\.match)
+    let cgroups = try rules.contains { $0.cgroup != nil } ? RuleCgroups() : nil
     for (process, rule) in scan.first(rules) where !sensor.isAnothers(process.pid) {
-      adopt(process, rule: rule, key: rules[rule].key.flatMap { process.value(of: $0) }, sensor, &recorder)
+      let key = rules[rule].key.flatMap { process.value(of: $0) }
+      let cgroup = rules[rule].isByCgroup ? process.cgroup.flatMap { cgroups?.id(of: $0) } : nil
+      adopt(process, rule: rule, key: key, cgroup: cgroup, sensor, &recorder)
     }
     // A child may come before its parent, and whoever forks all the time always has another.
     for _ in 0..<64 where try sensor.adopt() == 0 { break }
@@ -33,7 +36,8 @@ extension AgentRecorder {
   }
 
   private static func adopt(
-    _ process: FoundProcess, rule: Int, key: [UInt8]?, _ sensor: Sensor, _ recorder: inout AgentRecorder
+    _ process: FoundProcess, rule: Int, key: [UInt8]?, cgroup: UInt64?, _ sensor: Sensor,
+    _ recorder: inout AgentRecorder
   ) {
     let log = recorder.settings.log
     // Recognised by the kernel meanwhile.
@@ -43,7 +47,7 @@ extension AgentRecorder {
     defer { Glibc.close(pidfd) }
     guard ProcessScan.isThere(process) else { return }
     do {
-      guard let place = try sensor.takeSlot(rule: rule, key: key) else {
+      guard let place = try sensor.takeSlot(rule: rule, key: key, cgroup: cgroup) else {
         return log.say("process \(process.pid) is a job's, and all places for jobs are taken")
       }
       do {
@@ -79,9 +83,11 @@ extension AgentRecorder {
     if place.isNew {
       let rule = settings.rule(index)
       let policy = settings.policies.ofRule(index)
-      guard openJob(place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, policy: policy, at: now) else {
-        return
-      }
+      let filter = settings.filters.ofRule(index)
+      guard
+        openJob(
+          place.slot, rule: rule, reason: "adopted", isKeyed: place.key != 0, policy: policy, filter: filter, at: now)
+      else { return }
       counts.adopted &+= 1
     }
     // Also of one that a later process with its key has begun just now.

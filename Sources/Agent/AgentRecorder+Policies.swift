@@ -76,13 +76,16 @@ extension AgentRecorder {
   /// Puts containers that were found to be jobs' under these jobs' policies.
   mutating func shareFound(_ sensor: Sensor) {
     guard !containers.found.isEmpty else { return }
-    if preparer != nil {
-      for case let container? in containers.found.map({ containers.slots[$0] }) {
-        do {
-          try share(container, sensor)
-        } catch {
-          settings.log.say("a container is not under its job's policy: \(error)")
-        }
+    for case let container? in containers.found.map({ containers.slots[$0] }) {
+      do {
+        if preparer != nil { try share(container, sensor) }
+      } catch {
+        settings.log.say("a container is not under its job's policy: \(error)")
+      }
+      do {
+        try sensor.shareFilter(of: container.owner, with: container.slot)
+      } catch {
+        settings.log.say("nothing is left out of what a container does, as of its job: \(error)")
       }
     }
     containers.found = []

@@ -53,6 +53,7 @@ extension AgentRecorder {
     if let policy = request.policy { try sensor.place(policy.prepared, on: place.slot) }
     let begun = openJob(
       place.slot, rule: rule, reason: "asked", isKeyed: false, root: process.pid, policy: request.policy?.policy,
+      filter: settings.filters.ofRule(nil),
       at: mt_boottime_ns())
     guard begun, let job = jobs[Int(place.slot)] else { throw RunRefusal("there is no place to write") }
     job.pointee.begin(with: process.pid, of: peer.user)

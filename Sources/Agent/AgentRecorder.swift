@@ -141,9 +141,11 @@ struct AgentRecorder: ~Copyable {
     let rule = settings.rule(begins ? Int(claim.rule) : -1)
     let reason = begins ? claim.claimReason?.name.description ?? "unknown" : "unknown"
     let policy = settings.policies.ofRule(begins ? Int(claim.rule) : nil)
-    guard openJob(slot, rule: rule, reason: reason, isKeyed: claim.key != 0, policy: policy, at: record.time) else {
-      return
-    }
+    let filter = begins ? settings.filters.ofRule(Int(claim.rule)) : settings.filters.ofUnknownRule
+    guard
+      openJob(
+        slot, rule: rule, reason: reason, isKeyed: claim.key != 0, policy: policy, filter: filter, at: record.time)
+    else { return }
     if !begins { jobs[Int(slot)]?.pointee.unseen.append(.init(reason: .claimLost, from: nil, until: record.time)) }
     guard let job = jobs[Int(slot)] else { return }
     if record.type == .claim { takeClaim(record, of: job) } else { job.pointee.recorder.take(record) }
@@ -154,7 +156,7 @@ struct AgentRecorder: ~Copyable {
   /// Some hundred microseconds: a directory and a file are made.
   mutating func openJob(
     _ slot: UInt16, rule: AgentRule?, reason: String, isKeyed: Bool, root: UInt32 = 0, policy: NamedPolicy? = nil,
-    at time: UInt64
+    filter: ReportInput.FilterInForce?, at time: UInt64
   ) -> Bool {
     let identifier = JobIdentifier.make()
     let clock = WallClock(offset: Clock.wallOffset)
@@ -172,7 +174,7 @@ struct AgentRecorder: ~Copyable {
         JournalEntry(
           job: identifier, directory: directory.temporaryName, name: name, rule: rule?.name ?? "unknown",
           provider: provider, reason: reason, startedAt: time, clockOffset: clock.offset, boot: settings.boot,
-          policy: policy.map { .init(file: $0.inForce.file, digest: $0.inForce.digest) }))
+          policy: policy.map { .init(file: $0.inForce.file, digest: $0.inForce.digest) }, filter: filter?.words))
       var options = JobOptions(rootProcess: root, masker: settings.masker)
       options.limits.bytes = settings.configuration.limits.bytesPerJob
       // Who reads the report of what was given to us is not root, who would see where any path leads.
@@ -185,7 +187,7 @@ struct AgentRecorder: ~Copyable {
         to: AgentJob(
           recorder: recorder, directory: directory, identifier: identifier, slot: slot, clock: clock, startedAt: time,
           rule: rule, reason: reason, isKeyed: isKeyed, beginsHere: settings.configuration.beginsHere,
-          policy: policy,
+          policy: policy, filter: filter,
           // A claim may have waited in its ring while the last one was made.
           before: reading.at < time ? reading : earlierReading))
       jobs[Int(slot)] = place
@@ -405,6 +407,7 @@ struct AgentCounts: Sendable {
 struct AgentSettings: Sendable {
   let configuration: AgentConfiguration
   let policies: AgentPolicies
+  let filters: AgentFilters
   /// As the configuration has it, absolute.
   let output: String
   let masker: SecretMasker

@@ -105,6 +105,7 @@ struct AgentStatus: Sendable {
       }
       json.array("pinned") { json in for entry in pinned { json.object { Self.write(entry, to: &$0) } } }
       settings.policies.write(of: settings.configuration, to: &json)
+      settings.filters.write(of: settings.configuration, to: &json)
       json.array("jobs") { json in for job in jobs { json.object { write(job, to: &$0) } } }
       json.array("unattributedContainers") { json in
         for container in containers.foreign { json.object { container.write(to: &$0) } }

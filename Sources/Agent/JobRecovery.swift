@@ -62,6 +62,7 @@ struct JobRecovery: Sendable {
     input.take(finished.recorded)
     input.endedAt = max(last, entry.startedAt)
     input.health = SensorHealth()
+    input.filter = entry.filter.map { .init(words: $0) }
     input.policy = entry.policy.map { settings.policies.inForce($0) }
     input.log = ReportInput.Log(summary)
     input.snapshot.filesNotKept &+= replay.notUnderstood

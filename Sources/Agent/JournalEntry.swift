@@ -19,6 +19,8 @@ struct JournalEntry: Sendable, Equatable {
   var boot: String
   /// That it began under, and its file; nil: none.
   var policy: Policy?
+  /// What was left out of it, in words; nil: nothing.
+  var filter: String?
 
   struct Policy: Sendable, Equatable {
     var file: String
@@ -42,6 +44,7 @@ enum JournalText {
       json.member("boot", entry.boot)
       json.member(named: "policy", entry.policy?.digest)
       json.member(named: "policyFile", entry.policy?.file)
+      json.member(named: "filter", entry.filter)
     }
   }
 
@@ -105,5 +108,6 @@ extension JournalEntry {
     if let digest = value["policy"]?.text, let file = value["policyFile"]?.text {
       policy = Policy(file: file, digest: digest)
     }
+    filter = value["filter"]?.text.map { VisibleText.terminal($0, limit: 2000) }
   }
 }

@@ -14,6 +14,8 @@ struct FoundProcess {
   var comm: String
   var executable: [UInt8] = []
   var user: UInt32 = 0
+  /// In the v2 hierarchy, as its own root is that of ours; nil: not known.
+  var cgroup: String?
   /// Of its environment, what the rules name and what may be stored.
   var variables: [(name: String, value: [UInt8])] = []
 
@@ -35,7 +37,8 @@ struct FoundProcess {
         return false
       }
     }
-    if rule.comm == nil, rule.path == nil, rule.markers.isEmpty { return false }
+    if let prefix = rule.cgroupPrefix, !"\(cgroup ?? "")/".hasPrefix(prefix) { return false }
+    if rule.comm == nil, rule.path == nil, rule.cgroup == nil, rule.markers.isEmpty { return false }
     return rule.markers.allSatisfy { value(of: $0) != nil }
   }
 
@@ -69,9 +72,11 @@ struct ProcessScan {
   private(set) var unreadable = 0
   private let variables: Set<String>
   private let stored: Set<String>
+  private let wantsCgroups: Bool
 
   init(_ configuration: AgentConfiguration) {
     stored = Set(configuration.storedVariables)
+    wantsCgroups = configuration.rules.contains { $0.match.cgroup != nil }
     variables = stored.union(configuration.rules.flatMap { $0.match.markers + ($0.match.key.map { [$0] } ?? []) })
     for pid in Self.pids() {
       if let process = find(pid) {
@@ -114,6 +119,7 @@ struct ProcessScan {
     var process = FoundProcess(pid: pid, parent: found.parent, startedAt: found.startedAt, comm: found.comm)
     process.executable = Array(executable)
     process.user = Self.user(of: pid)
+    process.cgroup = wantsCgroups ? Self.cgroup(of: pid) : nil
     process.stored = stored
     for entry in Self.file("/proc/\(pid)/environ", limit: 4 << 20).split(separator: 0) {
       guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }
@@ -121,6 +127,12 @@ struct ProcessScan {
       if variables.contains(name) { process.variables.append((name, Array(entry[(equals + 1)...]))) }
     }
     return process
+  }
+
+  /// Of a process in its line `0::/path`.
+  private static func cgroup(of pid: UInt32) -> String? {
+    file("/proc/\(pid)/cgroup", limit: 1 << 16).split(separator: UInt8(ascii: "\n")).lazy
+      .map { String(decoding: $0, as: UTF8.self) }.first { $0.hasPrefix("0::") }.map { String($0.dropFirst(3)) }
   }
 
   static func pids() -> [UInt32] { DirectoryNames.of("/proc").compactMap { UInt32($0) } }

@@ -1,6 +1,6 @@
 import CLibbpf
 import Glibc
-import Observation
+public import Observation
 public import Policy
 
 /// What this machine lets a sensor do, found out by trying.
@@ -53,6 +53,8 @@ public struct Diagnosis: Sendable {
   public var selfProtection: Sensor.SelfProtection?
   /// What keeps each rule of the policy that was asked about.
   public var enforcement: [RuleEnforcement] = []
+  /// Of the events that were to be left out, those for which nothing is attached.
+  public var unattached: [EventClass] = []
   /// Why there is no sensor.
   public var error: SensorError?
 
@@ -69,12 +71,16 @@ extension Sensor {
   ///
   /// - Parameter hooks: as in ``SensorOptions/hooks``
   /// - Parameter policy: one of which it is asked what would keep its rules here
-  public static func diagnose(hooks: HookTier? = nil, policy: Policy? = nil) -> Diagnosis {
-    diagnose(hooks: hooks, policy: policy, objects: nil, table: HookFunction.table)
+  /// - Parameter leftOut: what a filter would leave out of every job
+  public static func diagnose(
+    hooks: HookTier? = nil, policy: Policy? = nil, leftOut: Set<EventClass> = []
+  ) -> Diagnosis {
+    diagnose(hooks: hooks, policy: policy, leftOut: leftOut, objects: nil, table: HookFunction.table)
   }
 
   static func diagnose(
-    hooks: HookTier?, policy: Policy? = nil, objects: [(name: String, bytes: [UInt8])]?, table: [HookFunction]
+    hooks: HookTier?, policy: Policy? = nil, leftOut: Set<EventClass> = [],
+    objects: [(name: String, bytes: [UInt8])]?, table: [HookFunction]
   ) -> Diagnosis {
     var diagnosis = Diagnosis()
     diagnosis.forcedTier = hooks
@@ -98,6 +104,9 @@ extension Sensor {
       options.hashesImages = true
       options.readsRequests = true
       options.names = true
+      var filter = EventFilter()
+      filter.events = leftOut
+      options.leaveOut(of: filter)
       options.enforces = policy != nil
       options.outlives = policy?.onSensorError == .closed
       let features = KernelFeature.available(without: [])
@@ -112,6 +121,7 @@ extension Sensor {
         let isProven = !tried.isEmpty && tried.allSatisfy { sensor.provenPrograms.contains($0.program) }
         return Diagnosis.Function(choice: choice, isProven: isProven)
       }
+      diagnosis.unattached = sensor.unattached
       diagnosis.selfProtection = sensor.selfProtection
       if let policy { diagnosis.enforcement = sensor.enforcement(of: policy) }
     } catch {

@@ -103,10 +103,12 @@ struct HookSelection {
   ///   - forced: of each function the ways of this tier come first, then those of worse ones, then those of better
   ///   - requests: also what is only wanted on request, of these
   ///   - recognises: also what is only for sensors that recognise jobs
+  ///   - unwanted: without what is for these alone
   ///   - isPreemptible: have turns taken at all programs that can be, not only at those that interrupts run
   init(
     table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil,
-    requests: Set<HookRequest> = [], recognises: Bool = true, isPreemptible: Bool = false
+    requests: Set<HookRequest> = [], recognises: Bool = true, without unwanted: Set<EventClass> = [],
+    isPreemptible: Bool = false
   ) {
     self.forced = forced
     self.isPreemptible = isPreemptible
@@ -120,6 +122,7 @@ struct HookSelection {
       for way in function.ways { used.formUnion(way.map(\.program)) }
       // One interrupt is all that these make up for.
       if isPreemptible { function.ways.removeAll { $0.contains { names[$0.program]?.isInPlaceOfTurn == true } } }
+      if !function.isWanted(without: unwanted) { continue }
       // What was asked for is not passed over in silence where these programs cannot do it.
       if function.request.map({ !requests.contains($0) }) ?? function.ways.isEmpty { continue }
       functions.append(function)

@@ -11,6 +11,10 @@ public struct JobRule: Sendable, Equatable {
   public var path: String?
   /// The effective user id in the initial user namespace.
   public var uid: UInt32?
+  /// Where it is in the v2 hierarchy of cgroups: a path from `/` on, which is that of its cgroup or of one above it; with a
+  /// `*` at its end, how that begins. If no more than this and ``uid`` is asked for, all that is executed in one
+  /// cgroup is one job, unless it has the ``key``.
+  public var cgroup: String?
   /// Names of variables that all have to be in the environment.
   public var markers: [String]
   /// A variable whose value tells the rule's jobs apart: what starts later with the same value joins that job as a new
@@ -22,15 +26,26 @@ public struct JobRule: Sendable, Equatable {
   public var childrenAreSteps: Bool
 
   public init(
-    comm: String? = nil, path: String? = nil, uid: UInt32? = nil, markers: [String] = [], key: String? = nil,
-    childrenAreSteps: Bool = false
+    comm: String? = nil, path: String? = nil, uid: UInt32? = nil, cgroup: String? = nil, markers: [String] = [],
+    key: String? = nil, childrenAreSteps: Bool = false
   ) {
     self.comm = comm
     self.path = path
     self.uid = uid
+    self.cgroup = cgroup
     self.markers = markers
     self.key = key
     self.childrenAreSteps = childrenAreSteps
+  }
+
+  /// Whether each cgroup is a job, where no ``key`` tells jobs apart.
+  public var isByCgroup: Bool { cgroup != nil && comm == nil && path == nil && markers.isEmpty }
+
+  /// How the path of a cgroup begins, with the slash behind it, that the rule is for; nil: it is for all.
+  public var cgroupPrefix: String? {
+    guard let cgroup else { return nil }
+    if cgroup.hasSuffix("*") { return String(cgroup.dropLast()) }
+    return cgroup.hasSuffix("/") ? cgroup : cgroup + "/"
   }
 
   /// Rules that can be in force at once.
@@ -44,6 +59,8 @@ struct RuleTables {
   /// The rules that each name leads to, a bit each.
   var comms: [Name16: UInt64] = [:]
   var variables: [VariableName: mt_variable] = [:]
+  /// The rules that are for tasks in cgroups whose paths begin like this, a bit each.
+  var cgroups: [String: UInt64] = [:]
 
   /// A task's comm, filled up with zeros.
   struct Name16: Hashable {
@@ -122,6 +139,22 @@ struct RuleTables {
         variables[try VariableName(name)]?.rank = UInt32(rank)
         filter.kinds |= MT_RULES_NAME_STEPS.rawValue
       }
+      if let prefix = rule.cgroupPrefix {
+        guard prefix.utf8.first == UInt8(ascii: "/"), (2...Int(MT_RULE_CGROUP_MAX)).contains(prefix.utf8.count),
+          !prefix.utf8.contains(0)
+        else {
+          throw .systemCall(
+            "A rule's cgroup has to be a path below / of at most \(MT_RULE_CGROUP_MAX - 1) bytes: "
+              + (rule.cgroup ?? "").debugDescription, errno: EINVAL)
+        }
+        cgroups[prefix, default: 0] |= bit
+        filter.in_cgroups |= bit
+        filter.kinds |= MT_RULES_BY_CGROUP_PATH.rawValue
+      }
+      if rule.isByCgroup {
+        filter.cgroups_alone |= bit
+        entry.flags |= MT_RULE_CGROUP.rawValue
+      }
       if !rule.markers.isEmpty {
         filter.by_marker |= bit
         filter.kinds |= MT_RULES_BY_MARKER.rawValue
@@ -130,6 +163,11 @@ struct RuleTables {
         filter.by_comm |= bit
       }
       self.rules.append(entry)
+    }
+    // The longest is all that is found: it has the rules of those that are shorter, too.
+    let own = cgroups
+    for path in own.keys {
+      cgroups[path] = own.reduce(0) { path.hasPrefix($1.key) ? $0 | $1.value : $0 }
     }
     filter.count = UInt32(rules.count)
     for (name, marker) in markers {

@@ -17,6 +17,9 @@ struct KeyHash {
     return end(mixing(UInt64(value.count), into: hash))
   }
 
+  /// Of the id of a cgroup that is one job.
+  func ofCgroup(_ id: UInt64) -> UInt64 { end(mixing(id, into: begin("c"))) }
+
   /// Of a host's name, as `families/messages.h` takes it: from its end, byte by byte.
   func ofHost(_ name: String) -> UInt64 {
     end(name.utf8.reversed().reduce(begin("h")) { mixing(UInt64($1), into: $0) })

@@ -2,6 +2,7 @@ import CLibbpf
 import CSystem
 import Glibc
 import KernelABI
+import Observation
 
 extension Sensor {
   // MARK: - Containers that daemons start for jobs
@@ -54,5 +55,6 @@ extension JobCounts {
     sum.lostCritical &+= other.lostCritical
     sum.lostBulk &+= other.lostBulk
     sum.failed &+= other.failed
+    sum.filtered += other.filtered
   }
 }

@@ -2,6 +2,7 @@ import CLibbpf
 import CSystem
 import Glibc
 import KernelABI
+public import Observation
 
 /// What became of one job's events, of what user space cannot count from its records. Its `seen` is
 /// ``deduplicated`` + ``aggregated`` + ``lost`` + the records that came.
@@ -14,6 +15,8 @@ public struct JobCounts: Sendable, Equatable {
   public var lostBulk: UInt64 = 0
   /// Calls that returned an error; not part of `seen`.
   public var failed: UInt64 = 0
+  /// What its filter has left out; not part of `seen`.
+  public var filtered = FilteredCounts()
 
   public var lost: UInt64 { lostCritical &+ lostBulk }
 
@@ -106,6 +109,16 @@ extension Sensor {
       var variable = variable
       try Self.set(&variable, at: name.bytes, of: variables, named: "rule_variables")
     }
+    let cgroups = try objects.map("cgroup_paths")
+    try Self.removeAll(from: cgroups, keySize: MemoryLayout<mt_cgroup_path>.size, named: "cgroup_paths")
+    for (path, bits) in tables.cgroups {
+      var bits = bits
+      var key = mt_cgroup_path()
+      let bytes = Array(path.utf8)
+      key.prefix = UInt32(8 * bytes.count)
+      withUnsafeMutableBytes(of: &key.path) { $0.copyBytes(from: bytes) }
+      try Self.set(&bits, at: &key, of: cgroups, named: "cgroup_paths")
+    }
     ruleFilter = tables.filter
     try putFilter()
   }
@@ -183,6 +196,7 @@ extension Sensor {
       bpf_map_update_elem(objects.maps["job_counts"] ?? -1, &key, $0.baseAddress, 0)
     }
     if cleared != 0 { throw .mapFailed("job_counts", "update", errno: -cleared) }
+    try clearFilteredCounts(slot)
     var value = UInt32(slot)
     let result = bpf_map_update_elem(try objects.map("free_jobs"), nil, &value, 0)
     if result != 0 { throw .mapFailed("free_jobs", "update", errno: -result) }
@@ -195,12 +209,13 @@ extension Sensor {
   /// - Parameters:
   ///   - rule: index of the rule that holds; nil: none, somebody has asked
   ///   - key: the value of its key's variable; nil: there is none
+  ///   - cgroup: the id of its cgroup, for rules that tell jobs apart by that
   /// - Returns: nil if all slots are taken
-  public func takeSlot(rule: Int?, key: [UInt8]?) throws(SensorError) -> JobPlace? {
+  public func takeSlot(rule: Int?, key: [UInt8]?, cgroup: UInt64? = nil) throws(SensorError) -> JobPlace? {
     if let rule, !rules.indices.contains(rule) { throw .systemCall("There is no rule \(rule)", errno: EINVAL) }
     let isRunner = rule.map { rules[$0].childrenAreSteps } ?? false
     let rule = rule ?? Int(MT_MAX_RULES)
-    let hash = key.map { keyHash.ofValue($0) } ?? 0
+    let hash = key.map { keyHash.ofValue($0) } ?? cgroup.map { keyHash.ofCgroup($0) } ?? 0
     func place(_ slot: UInt16, isNew: Bool) -> JobPlace {
       let step = isRunner || hash == 0 ? 0 : jobs.nextStep(slot)
       return JobPlace(slot: slot, key: hash, step: step, isNew: isNew, isRunner: isRunner)
@@ -217,6 +232,7 @@ extension Sensor {
     try countEntry(MT_MAP_JOBS, 1)
     jobs.begin(UInt16(slot), rule: UInt32(rule), key: hash, at: mt_boottime_ns())
     try beginPolicy(on: UInt16(slot), rule: rule)
+    try beginFilter(on: UInt16(slot), rule: rule)
     try explainDirectoriesAgain()
     if hash != 0, bpf_map_update_elem(keys, &entry, &slot, UInt64(BPF_NOEXIST)) != 0 {
       // Another process with the key was recognised meanwhile.
@@ -230,6 +246,9 @@ extension Sensor {
     }
     return place(UInt16(slot), isNew: true)
   }
+
+  /// The key of a job that is all that is executed in this cgroup.
+  package func key(ofCgroup id: UInt64) -> UInt64 { keyHash.ofCgroup(id) }
 
   /// Directories that were explained to the slot's last job are not known to its next.
   private func explainDirectoriesAgain() throws(SensorError) {
@@ -297,6 +316,7 @@ extension Sensor {
       counts.lostBulk &+= value.lost_bulk
       counts.failed &+= value.failed
     }
+    counts.filtered = try filteredCounts(slot)
     return counts
   }
 

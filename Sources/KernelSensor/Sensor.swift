@@ -27,6 +27,9 @@ public final class Sensor {
   /// Whether every way is seen that bytes are read and written by: ``SensorOptions/countsBytes``.
   public let countsBytes: Bool
   public let isAskedForBytes: Bool
+  /// What is left out of every job, so that not all that sees it is attached: ``SensorOptions/leftOut``. How much there was
+  /// of it, nobody knows.
+  public let unattached: [EventClass]
   /// Why the kernel does not hash images, which it was asked to: ``SensorOptions/hashesImages``.
   public var hashObjection: String? {
     choices.first { $0.request == .hashes && $0.hooks.isEmpty }?.reasons
@@ -78,6 +81,7 @@ public final class Sensor {
   /// Numbers that were given last.
   var lastPolicy: UInt32 = 0
   var lastNetworkSet: UInt32 = 0
+  var lastFilter: UInt32 = 0
 
   /// Of the features that there is a choice of, those in use.
   public let features: Set<KernelFeature>
@@ -134,6 +138,10 @@ public final class Sensor {
     objects = assembly.objects
     choices = assembly.choices
     isAskedForBytes = options.countsBytes
+    let unwanted = options.unwanted
+    unattached = unwanted.filter { one in
+      table.contains { $0.classes?.contains(one) ?? false && !$0.isWanted(without: unwanted) }
+    }.sorted()
     countsBytes = options.countsBytes && choices.allSatisfy { $0.request != .bytes || !$0.hooks.isEmpty }
     provenPrograms = assembly.proven
     missingHooks = choices.filter(\.isMissing).map { ($0.family, $0.reasons) }
@@ -179,7 +187,7 @@ public final class Sensor {
     var objects = try LoadedObjects(parts)
     var selection = HookSelection(
       table: table, programs: objects.contents, forced: options.hooks, requests: options.requests,
-      recognises: options.recognisesJobs, isPreemptible: settings.config.preemptible != 0)
+      recognises: options.recognisesJobs, without: options.unwanted, isPreemptible: settings.config.preemptible != 0)
     defer { notes?.note(selection) }
     try selection.leaveOutWhatCannotWork()
     while true {
@@ -233,6 +241,7 @@ public final class Sensor {
     config.lease_grace = UInt64(options.leaseGrace / .nanoseconds(1))
     config.names = options.names || options.enforces ? 1 : 0
     config.wakes_at_exec = options.readsRequests ? 1 : 0
+    config.filters = options.filterBits
     config.counts_by_job = options.recognisesJobs ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
     return config

@@ -1,4 +1,6 @@
 import Glibc
+import KernelABI
+public import Observation
 
 /// How much memory the sensor's rings take. Sizes are rounded up to a power of two of at least a page.
 ///
@@ -49,6 +51,12 @@ public struct SensorOptions: Sendable {
   /// Have the kernel hash each image that is executed, where it can.
   public var hashesImages = false
 
+  /// What may be left out of a job: ``Sensor/setFilter(_:on:)``, ``Sensor/setFilters(rules:asked:)``. Without any the
+  /// programs have nothing of it.
+  public var filters: [EventFilter] = []
+  /// What is left out of every job, whatever its filter: what is for nothing else is not attached.
+  public var leftOut: Set<EventClass> = []
+
   var requests: Set<HookRequest> {
     var requests: Set<HookRequest> = countsBytes ? [.bytes] : []
     if hashesImages { requests.insert(.hashes) }
@@ -83,7 +91,7 @@ public struct SensorOptions: Sendable {
   /// Entries of all maps that do not have what the programs say.
   var entries: [String: UInt32] {
     // With one job the global counts are its own.
-    var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2]
+    var entries = recognisesJobs ? Self.entriesForManyJobs : ["job_counts": 2, "filtered": 2]
     if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
     if enforces && recognisesJobs { entries.merge(Self.entriesForManyPolicies) { first, _ in first } }
     if readsRequests { entries.merge(Self.entriesForRequests) { first, _ in first } }
@@ -118,10 +126,14 @@ public struct SensorOptions: Sendable {
       unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
     }
     if !enforces || !recognisesJobs { unused.insert("rule_policies") }
+    if filterBits == 0 { unused.formUnion(["filters", "given_filters", "filtered"]) }
+    if filterBits & MT_FILTERS_PATHS.rawValue == 0 {
+      unused.formUnion(["filter_paths", "filter_places", "filter_keys"])
+    }
     if !recognisesJobs {
       unused.formUnion([
-        "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "recognition", "looks", "free_jobs",
-        "job_keys", "talks", "container_state", "others",
+        "given_filters", "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "cgroup_paths",
+        "cgroup_walks", "recognition", "looks", "free_jobs", "job_keys", "talks", "container_state", "others",
       ])
     }
     return unused

@@ -44,6 +44,9 @@ public struct LearnedPolicy: Sendable {
     for run in runs where !run.isComplete {
       notes.append("\(name(run)) is incomplete: what it did not see is denied here.")
     }
+    for run in runs where run.isFiltered {
+      notes.append("\(name(run)) was recorded with filters: what they left out is denied here.")
+    }
     var network = Network()
     var deeds: Set<SystemRule.Deed> = []
     var executesWithoutPlace = false

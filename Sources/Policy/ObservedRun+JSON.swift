@@ -21,7 +21,7 @@ extension ObservedRun {
         process.step = places.step(of: row)
         process.container = places.container(of: row)
         return process
-      })
+      }, isFiltered: report["filters"] != nil)
     // In front of the connections.
     for row in rows("names") { builder.add(AskedName(json: row)) }
     builder.add(rows("network").map(Flow.init(json:)))

@@ -31,6 +31,8 @@ public struct ObservedRun: Sendable {
   public let firstComm: String?
   /// Whether the report has all that happened.
   public let isComplete: Bool
+  /// Something was left out of it because its filters said so.
+  public private(set) var isFiltered = false
   /// Whether a policy stopped something of it: it may be among the events all the same.
   public let isBlocked: Bool
   /// Each once, with how often it was, in the order of the report.
@@ -74,11 +76,15 @@ public struct ObservedRun: Sendable {
     ///   - directory: where the job started
     ///   - verdicts: as the report has them
     ///   - processes: all of them
-    public init(name: String, directory: String, verdicts: [String], processes: [Process]) {
+    ///   - isFiltered: the report says that filters were in force
+    public init(
+      name: String, directory: String, verdicts: [String], processes: [Process], isFiltered: Bool = false
+    ) {
       self.processes = ObservedProcesses(processes)
       run = ObservedRun(
         name: name, directory: directory, firstComm: self.processes.firstExecutable.map(ObservedProcesses.comm),
         isComplete: !verdicts.contains("incomplete"), isBlocked: verdicts.contains("blocked"))
+      run.isFiltered = isFiltered
       for process in processes { addExecutions(of: process) }
     }
   }

@@ -62,7 +62,7 @@ public enum HTMLReport {
     html.text(TerminalSummary.symbol(judgement.verdict))
     html.markup("</span>\n<div><p class=\"kicker\">martlet execution report</p>\n<h1>")
     html.text(title(judgement.verdict))
-    if let heading = input.span.heading(input.clock) { html.text(", \(heading)") }
+    html.text(input.heading)
     html.markup("</h1>\n")
     if judgement.reasons.count == 1 {
       html.markup("<p>")

@@ -47,6 +47,10 @@ public enum JSONReport {
       json.newLine()
       json.lines("security", input.snapshot.actions) { write($1, clock: input.clock, to: &$0) }
       json.newLine()
+      if let filter = input.filter {
+        write(filter, to: &json)
+        json.newLine()
+      }
       if let policy = input.policy {
         write(policy, to: &json)
         json.newLine()

@@ -36,8 +36,7 @@ public enum MarkdownReport {
   }
 
   private static func head(_ input: ReportInput, _ judgement: Judgement, _ tally: Tally) -> String {
-    let heading = input.span.heading(input.clock).map { ", \($0)" } ?? ""
-    var text = "## \(symbol(judgement.verdict)) martlet: \(judgement.verdict.rawValue)\(heading)\n\n"
+    var text = "## \(symbol(judgement.verdict)) martlet: \(judgement.verdict.rawValue)\(input.heading)\n\n"
     var rows = Rows(budget: reasonsBytes)
     for reason in judgement.reasons {
       let line = MarkdownText.escape(reason.sentence, limit: 300)

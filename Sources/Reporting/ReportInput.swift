@@ -109,6 +109,8 @@ public struct ReportInput: Sendable {
   public var logError: String?
   /// The policy that was in force; nil: none.
   public var policy: PolicyInForce?
+  /// What was left out of it; nil: nothing.
+  public var filter: FilterInForce?
   /// The policy that the run suggests; nil: it was not asked for yet.
   public var suggestion: Suggestion?
   /// Findings of the rules.
@@ -117,7 +119,12 @@ public struct ReportInput: Sendable {
   public init() {}
 
   /// What is said beside the verdict.
-  var sentences: [String] { span.sentences(clock) + (policy?.notes ?? []) }
+  var sentences: [String] { (filter.map { [$0.sentence] } ?? []) + span.sentences(clock) + (policy?.notes ?? []) }
+
+  /// What is said right behind the verdict, in a few words; empty: nothing.
+  var heading: String {
+    [filter == nil ? nil : "with filters", span.heading(clock)].compactMap { $0.map { ", \($0)" } }.joined()
+  }
 
   /// How its first process ended; nil: not known.
   var result: String? {

@@ -27,7 +27,8 @@ public enum SuggestedPolicy {
     let tree = ProcessTree(input.snapshot.processes)
     var builder = ObservedRun.Builder(
       name: "", directory: input.workingDirectory.text, verdicts: Judgement(of: input).verdicts.map(\.rawValue),
-      processes: tree.processes.indices.map { process($0, tree, input.clock) })
+      processes: tree.processes.indices.map { process($0, tree, input.clock) },
+      isFiltered: input.filter != nil)
     for asked in input.snapshot.names {
       builder.add(ObservedRun.AskedName(name: asked.name.text, addresses: asked.addresses))
     }

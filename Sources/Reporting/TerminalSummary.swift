@@ -22,7 +22,7 @@ public enum TerminalSummary {
     let style = Style(isOn: colour)
     var lines = [
       style.bold("martlet") + "  "
-        + style.verdict(judgement.verdict, "\(symbol(judgement.verdict)) \(judgement.verdict.rawValue)")
+        + style.verdict(judgement.verdict, "\(symbol(judgement.verdict)) \(judgement.verdict.rawValue)\(input.heading)")
     ]
     if judgement.verdict != .clean {
       for reason in judgement.reasons.prefix(maximumReasons) {
@@ -52,6 +52,7 @@ public enum TerminalSummary {
     let others = input.snapshot.denials.count - maximumRemotes
     if others > 0 { lines.append("             and \(Units.grouped(others)) more") }
     row("events", events(tally, input))
+    if let filter = input.filter { row("left out", safe(filter.summary, width + 60)) }
     for warning in input.health.warnings.prefix(2) { row("note", safe(warning, width + 60)) }
     // In full: a CI log that holds it is a witness that the event log was not exchanged later.
     if let log = input.log { row("log head", safe(log.head, 64)) }

@@ -66,7 +66,8 @@ public struct Judgement: Sendable, Equatable {
       reasons.append(
         Reason(
           verdict: .clean,
-          sentence: "Every event that the sensor saw is in the evidence, no rule matched and nothing was blocked."))
+          sentence: "Every event that \(input.filter == nil ? "the sensor saw" : "its filters let through") is in the "
+            + "evidence, no rule matched and nothing was blocked."))
     }
     var verdicts: [Verdict] = []
     for reason in reasons where !verdicts.contains(reason.verdict) { verdicts.append(reason.verdict) }

@@ -118,6 +118,6 @@ extension RunCommand {
       ("--program-stats", sensor.programStats), ("--metrics-file", metricsFile != nil),
       ("--metrics-listen", metricsListen != nil), ("--uncounted", uncounted),
     ]
-    return given.filter(\.1).map(\.0)
+    return (given + filters.given).filter(\.1).map(\.0)
   }
 }

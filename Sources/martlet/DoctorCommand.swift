@@ -2,6 +2,7 @@ import ArgumentParser
 import Export
 import Glibc
 import KernelSensor
+import Observation
 import Policy
 import Recording
 import Reporting
@@ -34,6 +35,12 @@ struct DoctorCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
+      "Say what is not attached where these classes of events are left out of all jobs, as 'martlet run' and the agent's "
+        + "filters can.", valueName: "classes"))
+  var excludeEvents = EventClasses()
+
+  @Option(
+    help: ArgumentHelp(
       "Pack what was found into this tar archive, for a bug report: both outputs, the kernel's name and configuration, "
         + "and what its verifier said. The host's name and the environment are not in it.", valueName: "file"))
   var bundle: String?
@@ -46,7 +53,14 @@ struct DoctorCommand: ParsableCommand {
       Message.say(error.message)
       throw ExitCode(125)
     }
-    var diagnosis = Sensor.diagnose(hooks: hooks, policy: inUse?.policy)
+    var diagnosis = Sensor.diagnose(hooks: hooks, policy: inUse?.policy, leftOut: excludeEvents.classes)
+    if !excludeEvents.classes.isEmpty {
+      diagnosis.facts.append(
+        .init(
+          name: "filters",
+          value: diagnosis.unattached.isEmpty
+            ? "nothing less is attached" : "what is for these alone is not attached: \(names(diagnosis.unattached))"))
+    }
     let namespace = PidNamespace.objection
     diagnosis.facts.append(
       .init(name: "pidNamespace", value: namespace?.problem ?? "the initial one", advice: namespace?.advice))
@@ -74,4 +88,6 @@ struct DoctorCommand: ParsableCommand {
     }
     if !diagnosis.isComplete { throw ExitCode(1) }
   }
+
+  private func names(_ classes: [EventClass]) -> String { classes.map(\.rawValue).joined(separator: ", ") }
 }

@@ -21,6 +21,8 @@ struct RunRecording {
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
   var detachNanoseconds: UInt64
+  /// What a filter has left out; nil if the kernel would not tell.
+  var filtered: FilteredCounts?
   /// As it was when everything was read; nil if the kernel would not tell.
   var status: SensorStatus?
 }
@@ -148,6 +150,7 @@ final class Pipeline: @unchecked Sendable {
     } catch {
       completeness.missingHooks.append(("counter", error.description))
     }
+    let filtered = try? sensor.jobCounts(1).filtered
     let requestFiles = prober?.files
     for file in requestFiles?.files ?? [] where file.isFailure {
       completeness.missingHooks.append(("network", "requests of \(file.path): \(file.objection ?? "")"))
@@ -155,7 +158,8 @@ final class Pipeline: @unchecked Sendable {
     return RunRecording(
       job: job, missingBytes: missingBytes(completeness), hashObjection: sensor.hashObjection,
       requestFiles: requestFiles,
-      completeness: completeness, cost: cost, detachNanoseconds: detaching, status: status)
+      completeness: completeness, cost: cost, detachNanoseconds: detaching, filtered: filtered,
+      status: status)
   }
 }
 

@@ -151,6 +151,9 @@ struct Run {
 
     let child = try Child(command, inherited: inherited)
     if let signal = try signals.endWanted(inherited: inherited) { throw Refusal(status: 128 + signal) }
+    let filter = sensorOptions.filters.first
+    if let filter { try sensor.setFilter(filter, on: 1) }
+    report.filter = filter.map { .init($0, unattached: sensor.unattached) }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: 1)
     if let policy { try sensor.enforce(policy.policy, on: 1, in: Self.directory) }
     var jobOptions = JobOptions(rootProcess: UInt32(bitPattern: child.pid), masker: masker)

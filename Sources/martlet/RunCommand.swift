@@ -2,6 +2,7 @@ import ArgumentParser
 import Export
 import Glibc
 import KernelSensor
+import Observation
 import Supervision
 
 /// `martlet run`.
@@ -41,6 +42,8 @@ struct RunCommand: ParsableCommand {
   var user: String?
 
   @OptionGroup var sensor: SensorArguments
+
+  @OptionGroup var filters: FilterArguments
 
   @Flag(help: .hidden)
   var uncounted = false
@@ -96,6 +99,14 @@ struct RunCommand: ParsableCommand {
       throw ValidationError("there is no command to run: put it after --, as in 'martlet run -- make'")
     }
     try sensor.validate()
+    try filters.validate()
+    let filter = filters.filter
+    if bytes, !filter.excludedPaths.isEmpty || filter.users != nil {
+      throw ValidationError("--bytes counts for all files and users: it cannot be combined with filters of these")
+    }
+    if requests, filter.events.contains(.network) {
+      throw ValidationError("--requests tells of connections, which --exclude-events leaves out")
+    }
   }
 
   func run() throws {
@@ -105,6 +116,7 @@ struct RunCommand: ParsableCommand {
     options.hashesImages = hashes
     options.names = names
     options.readsRequests = requests
+    options.leaveOut(of: filters.filter)
     let run = Run(
       // The parser's strings are repaired where they are not UTF-8; the command gets its own bytes.
       arguments: Array(ProcessArguments.bytes.suffix(command.count)), output: output, policy: policy,

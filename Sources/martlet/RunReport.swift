@@ -22,6 +22,10 @@ struct RunReport {
     get { input.policy }
     set { input.policy = newValue }
   }
+  var filter: ReportInput.FilterInForce? {
+    get { input.filter }
+    set { input.filter = newValue }
+  }
   /// Read when the hooks had just been attached.
   private let attached = ProcessCost()
   private let ringBytes: UInt64
@@ -51,6 +55,7 @@ struct RunReport {
     input.hashObjection = recording.hashObjection
     input.requestFiles = recording.requestFiles
     input.completeness = recording.completeness
+    input.filter?.counts = recording.filtered
     input.startedAt = startedAt
     input.endedAt = endedAt
     input.waitStatus = UInt32(bitPattern: status.raw)

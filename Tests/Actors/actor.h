@@ -25,7 +25,8 @@ struct verb {
 
 extern const struct verb file_verbs[], path_verbs[], descriptor_verbs[], process_verbs[], image_verbs[],
 	network_verbs[], unix_verbs[], uring_verbs[], storm_verbs[], security_verbs[], byte_verbs[],
-	job_verbs[], container_verbs[], host_verbs[], guard_verbs[], tls_verbs[], benign_verbs[], shield_verbs[], dump_verbs[];
+	job_verbs[], container_verbs[], host_verbs[], guard_verbs[], tls_verbs[], benign_verbs[], shield_verbs[], dump_verbs[],
+	filter_verbs[];
 
 /* Where this program's file is, and the working directory that it was started in. */
 extern const char *self_path;

@@ -191,7 +191,8 @@ int main(int argc, char **argv)
 {
 	const struct verb *const tables[] = {main_verbs, file_verbs, path_verbs, descriptor_verbs, process_verbs,
 		image_verbs, network_verbs, unix_verbs, uring_verbs, storm_verbs, security_verbs, byte_verbs,
-		job_verbs, container_verbs, host_verbs, guard_verbs, tls_verbs, benign_verbs, shield_verbs, dump_verbs};
+		job_verbs, container_verbs, host_verbs, guard_verbs, tls_verbs, benign_verbs, shield_verbs, dump_verbs,
+		filter_verbs};
 
 	if (argc < 2 || argv[0][0] != '/') {
 		fprintf(stderr, "usage: /path/to/martlet-actor VERB [ARGUMENT]...\n");

@@ -1,5 +1,7 @@
 import Configuration
 import KernelSensor
+import Observation
+import Reporting
 import Testing
 
 @testable import Agent
@@ -54,6 +56,48 @@ struct ConfigurationFileTests {
     #expect(try read("{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}]}").rules.count == 1)
   }
 
+  @Test("filters are of rules, each of one at most, and say what they leave out")
+  func filters() throws {
+    let configuration = try read(
+      """
+      version: 1
+      rules: [{name: slice, provider: other, cgroup: /ci.slice/*}]
+      filters:
+        - {rules: github, excludeEvents: [file.read, unix], excludePaths: [/usr, /proc], includePaths: [/usr/local]}
+        - {rules: [gitlab, run], excludeEvents: file, excludeUsers: [0, 7]}
+        - {rules: slice, onlyUsers: [1001]}
+      """)
+    #expect(configuration.rules[0].match == JobRule(cgroup: "/ci.slice/*"))
+    #expect(configuration.filters.map(\.rules) == [["github"], ["gitlab", "run"], ["slice"]])
+    let first = configuration.filters[0].filter
+    #expect(first.events == [.fileRead, .unix] && first.excludedPaths == ["/usr", "/proc"])
+    #expect(first.includedPaths == ["/usr/local"] && first.users == nil)
+    #expect(configuration.filters[1].filter.events == EventClass.files)
+    #expect(configuration.filters[1].filter.users == .except([0, 7]))
+    #expect(configuration.filters[2].filter.users == .only([1001]))
+    let filters = AgentFilters(configuration)
+    // Rules without a filter leave nothing out, so that everything is attached.
+    #expect(filters.leftOut.isEmpty && filters.ofRule(nil)?.filter == configuration.filters[1].filter)
+    let all = try read(
+      "{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}, {name: d, provider: b, comm: e}], "
+        + "filters: [{rules: a, excludeEvents: [unix, network]}, {rules: [d, run], excludeEvents: [network, file]}]}")
+    #expect(AgentFilters(all).leftOut == [.network])
+    for (text, word) in [
+      ("{rules: githob, excludeEvents: unix}", "no rule 'githob'"), ("{rules: github, excludeEvents: unics}", "unix"),
+      ("{rules: github}", "leaves out nothing"), ("{rules: github, excludePaths: [usr]}", "begin with /"),
+      ("{rules: github, includePaths: [/usr]}", "exclude /"), ("{rules: github, excludeEvents: process}", "process"),
+      ("{rules: github, onlyUsers: [1], excludeUsers: [2]}", "exclude each other"),
+      ("{rules: github, excludeUsers: []}", "1"), ("{rules: github, excludeEvent: unix}", "excludeEvents"),
+      ("{rules: github, excludeEvents: unix}, {rules: github, excludeEvents: file}", "two filters"),
+    ] {
+      let found = problems("version: 1\nfilters: [\(text)]\n")
+      #expect(found.count == 1 && found[0].contains(word), "\(text): \(found)")
+    }
+    for cgroup in ["ci", "/", "/*", "/a*b", "//"] {
+      #expect(problems("version: 1\nrules: [{name: a, provider: b, cgroup: '\(cgroup)'}]").count == 1, "\(cgroup)")
+    }
+  }
+
   @Test("policies are of rules, each of one at most")
   func policies() throws {
     let configuration = try read(
@@ -82,7 +126,7 @@ struct ConfigurationFileTests {
       (
         "{version: 1, rules: [{name: a, provider: b}]}",
         [
-          "1:22: the rule 'a' names no comm, path or markers, and would claim every process"
+          "1:22: the rule 'a' names no comm, path, cgroup or markers, and would claim every process"
         ]
       ),
       (

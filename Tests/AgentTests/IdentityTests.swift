@@ -78,6 +78,14 @@ import Testing
   @Test func rules() {
     let worker = process("Runner.Worker", "/opt/runner/bin/Runner.Worker")
     #expect(worker.satisfies(JobRule(comm: "Runner.Worker")))
+    var placed = worker
+    placed.cgroup = "/ci.slice/job-1"
+    for (cgroup, holds) in [
+      ("/ci.slice", true), ("/ci.slice/job-1", true), ("/ci", false), ("/ci*", true), ("/", true),
+    ] {
+      #expect(placed.satisfies(JobRule(cgroup: cgroup)) == holds, "\(cgroup)")
+    }
+    #expect(!worker.satisfies(JobRule(cgroup: "/ci.slice")) && !placed.satisfies(JobRule(uid: 1, cgroup: "/ci.slice")))
     #expect(!worker.satisfies(JobRule(comm: "Runner")))
     #expect(worker.satisfies(JobRule(path: "bin/Runner.Worker")) && worker.satisfies(JobRule(path: "Runner.Worker")))
     #expect(!worker.satisfies(JobRule(path: "unner.Worker")))

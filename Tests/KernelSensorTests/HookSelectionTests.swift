@@ -39,6 +39,21 @@ struct HookSelectionTests {
     #expect(open.isRequired)
   }
 
+  @Test("what is left out of every job is not attached, but for what else it serves")
+  func unwanted() throws {
+    let network = HookFunction("network", "connect", .required, ["stranger"])
+    let without = HookSelection(table: table + [network], programs: programs, without: [.channel, .fileRead])
+    #expect(without.wanted == ["lsm_open", "stranger"])
+    let files = HookSelection(table: table + [network], programs: programs, without: [.fileRead, .fileWrite, .network])
+    #expect(files.wanted == ["fentry_copy"])
+    try files.checkForcedTier()
+    var options = SensorOptions()
+    options.leftOut = [.network, .unix]
+    #expect(options.unwanted == [.network, .unix])
+    options.names = true
+    #expect(options.unwanted == [.unix])
+  }
+
   @Test("a program that is refused leads to the next tier, with the kernel's reason")
   func refused() throws {
     var selection = selection

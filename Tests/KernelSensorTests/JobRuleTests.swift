@@ -32,6 +32,23 @@ import Testing
     #expect(none.filter.kinds == 0)
   }
 
+  @Test func cgroupsHaveTheRulesOfThoseAbove() throws {
+    let rules = [
+      JobRule(cgroup: "/ci.slice"), JobRule(cgroup: "/ci.slice/heavy/"), JobRule(comm: "a", cgroup: "/ci*"),
+      JobRule(cgroup: "/ci.slice", markers: ["CI"]), JobRule(cgroup: "/other", key: "ID"), JobRule(comm: "a"),
+    ]
+    let tables = try RuleTables(rules, identity: [])
+    #expect(
+      tables.cgroups == ["/ci": 0b000100, "/ci.slice/": 0b001101, "/ci.slice/heavy/": 0b001111, "/other/": 0b010000])
+    #expect(tables.filter.in_cgroups == 0b011111 && tables.filter.cgroups_alone == 0b010011)
+    #expect(tables.filter.kinds & MT_RULES_BY_CGROUP_PATH.rawValue != 0)
+    #expect(tables.rules.map { $0.flags & MT_RULE_CGROUP.rawValue != 0 } == [true, true, false, false, true, false])
+    #expect(try RuleTables([JobRule(comm: "a")], identity: []).filter.kinds & MT_RULES_BY_CGROUP_PATH.rawValue == 0)
+    for cgroup in ["", "/", "*", "/*", "ci", "/" + String(repeating: "x", count: 252), "/a\0b"] where cgroup != "/*" {
+      #expect(throws: SensorError.self) { _ = try RuleTables([JobRule(cgroup: cgroup)], identity: []) }
+    }
+  }
+
   @Test func namesAreFoundByTheirFirstBytes() throws {
     // "CI=" where the name has but two bytes; the numbers are those of MT_START.
     #expect(try RuleTables.VariableName("CI").start == Int((UInt32(0xFF3D_4943) &* 0x3779_b100) >> 22))

@@ -316,15 +316,18 @@ extension KernelTests {
 }
 
 /// A cgroup of the v2 hierarchy for one test.
-private struct TestCgroup {
+struct TestCgroup {
   let path: String
+  /// Within the hierarchy.
+  let name: String
   let id: UInt64
 
   /// nil where there is no such hierarchy.
-  init?() throws {
+  init?(below parent: TestCgroup? = nil) throws {
     let mounts = try String(contentsOfFile: "/proc/self/mountinfo")
     guard let line = mounts.split(separator: "\n").first(where: { $0.contains(" - cgroup2 ") }) else { return nil }
-    path = "\(line.split(separator: " ")[4])/martlet-test-\(getpid())"
+    name = "\(parent?.name ?? "")/martlet-test-\(getpid())"
+    path = "\(line.split(separator: " ")[4])\(name)"
     guard mkdir(path, 0o755) == 0 else { throw CallFailed("mkdir \(path)") }
     var status = stat()
     guard stat(path, &status) == 0 else { throw CallFailed("stat") }

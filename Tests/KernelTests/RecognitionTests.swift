@@ -214,6 +214,70 @@ extension KernelTests {
       try bench.release(claim.header.job)
     }
 
+    /// All that is executed in a cgroup is one job, and what is executed in one below it another.
+    @Test(arguments: JobBench.lacking) func cgroupsByTheirPaths(lacking: Set<KernelFeature>) throws {
+      guard let group = try TestCgroup() else { return }
+      defer { group.remove() }
+      guard let below = try TestCgroup(below: group) else { return }
+      defer { below.remove() }
+      let bench = try JobBench.with(
+        [
+          JobRule(comm: "Somebody.Else", cgroup: group.name), JobRule(uid: 4242, cgroup: group.name),
+          JobRule(cgroup: String(group.name.dropLast(1))), JobRule(cgroup: below.name + "/deeper"),
+          JobRule(cgroup: group.name), JobRule(comm: "martlet-actor", cgroup: "/elsewhere"),
+        ], without: lacking)
+      #expect(try bench.run(["touch", "there"]).claims().isEmpty)
+      let first = try bench.run(["enter", group.path, "touch", "there"]).claim()
+      #expect(first.claim.reason == MT_CLAIM_CGROUP.rawValue && first.claim.rule == 4, "\(first)")
+      #expect(first.claim.cgroup == group.id && first.claim.is_new == 1 && first.claim.key != 0)
+      #expect(first.claim.key == bench.sensor.key(ofCgroup: group.id))
+      bench.forget()
+      let second = try bench.run(["enter", group.path, "touch", "there"]).claim()
+      #expect(second.header.job == first.header.job && second.claim.is_new == 0 && second.claim.step == 2)
+      bench.forget()
+      let other = try bench.run(["enter", below.path, "touch", "there"]).claim()
+      #expect(other.claim.rule == 4 && other.header.job != first.header.job && other.claim.cgroup == below.id)
+      try bench.sensor.setRules([JobRule(cgroup: String(group.name.dropLast(1)) + "*")], identity: [])
+      bench.forget()
+      #expect(try bench.run(["touch", "there"]).claims().isEmpty)
+      let begins = try bench.run(["enter", below.path, "touch", "there"]).claim()
+      #expect(begins.claim.rule == 0 && begins.claim.is_new == 1)
+      for slot in [first.header.job, other.header.job, begins.header.job] { try bench.release(slot) }
+    }
+
+    /// Two jobs side by side: what is left out of one is told of the other, and each has its own counts.
+    @Test func filtersOfRulesAreTheirJobsOwn() throws {
+      var files = EventFilter()
+      files.events = EventClass.files
+      var paths = EventFilter()
+      paths.excludedPaths = ["/"]
+      paths.includedPaths = ["/dev"]
+      let bench = try JobBench.filtering(
+        [JobRule(comm: "Files"), JobRule(comm: "Paths"), JobRule(comm: "Whole")], [0: files, 1: paths])
+      func records(_ name: String) throws -> (slot: UInt16, records: [Record], counts: FilteredCounts) {
+        bench.forget()
+        let deed = try bench.run(["as", name, "filtered"])
+        let slot = try deed.claim().header.job
+        return (slot, deed.of(slot), try bench.sensor.jobCounts(slot).filtered)
+      }
+      let whole = try records("Whole")
+      let withoutFiles = try records("Files")
+      let withoutPaths = try records("Paths")
+      let again = try records("Whole")
+      func opens(_ records: [Record]) -> Int { records.filter { $0.type == .open }.count }
+      #expect(whole.counts.total == 0 && again.counts.total == 0 && opens(whole.records) > 10)
+      #expect(opens(withoutFiles.records) == 0 && withoutFiles.counts.total > 20)
+      #expect(!withoutFiles.records.contains { $0.type == .rename })
+      #expect(opens(withoutPaths.records) < opens(whole.records) && withoutPaths.counts.total > 10)
+      #expect(opens(again.records) == opens(whole.records))
+      for type in [RecordType.exec, .exit] {
+        for job in [whole, withoutFiles, withoutPaths] { #expect(job.records.contains { $0.type == type }) }
+      }
+      for job in [whole, withoutFiles, withoutPaths, again] { try bench.release(job.slot) }
+      // The slot's next job begins anew.
+      #expect(try bench.sensor.jobCounts(withoutFiles.slot).filtered.total == 0)
+    }
+
     @Test(arguments: JobBench.lacking) func countsOfAJobAreItsOwn(lacking: Set<KernelFeature>) throws {
       let bench = try JobBench.with([JobRule(markers: [Self.mark])], without: lacking)
       let deed = try bench.run(["with", "\(Self.mark)=1", "--", "again"])

@@ -367,6 +367,7 @@ struct mt_uring {
 #include "martlet_abi_policy.h"
 #include "martlet_abi_network.h"
 #include "martlet_abi_requests.h"
+#include "martlet_abi_filters.h"
 
 /* What became of the events of one type on one CPU. seen = deduplicated + aggregated + sent + lost. */
 struct mt_counters {

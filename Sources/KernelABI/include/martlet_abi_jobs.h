@@ -17,6 +17,7 @@
 #define MT_RULE_PATH_MAX 256     /* bytes of a rule's path */
 #define MT_VARIABLE_NAME_MAX 47  /* bytes of the name of a variable that a rule names, or that is sent */
 #define MT_VARIABLE_VALUE_MAX 512 /* bytes of a value that is sent; what is longer is cut at its end */
+#define MT_RULE_CGROUP_MAX 252   /* bytes of a rule's cgroup, with the slash behind it: a trie's keys have 256 */
 #define MT_ANY_USER 0xffffffffu
 
 /* Whose environment names what: which rules ask for it, and what becomes of its value. */
@@ -37,6 +38,7 @@ enum mt_rule_flag {
 	MT_RULE_PATH = 4,       /* for images with this path… */
 	MT_RULE_WHOLE_PATH = 8, /* …that is the whole path, not its end */
 	MT_RULE_KEY = 16,       /* has a variable that tells its jobs apart */
+	MT_RULE_CGROUP = 32,    /* its cgroup is all that it asks for beside the user: each is one job */
 };
 
 /* Array: what a rule asks for beside the name. The path lies at the end, so that two ends are compared word by word. */
@@ -69,6 +71,7 @@ enum mt_rule_kind {
 	MT_RULES_NAME_STEPS = 8, /* there are variables that name steps */
 	MT_RULES_BESIDE = 16,    /* `others` has something */
 	MT_RULES_JOIN = 32,      /* no job is begun any more: who has the key of one that there is still joins it */
+	MT_RULES_BY_CGROUP_PATH = 64,
 };
 #define MT_MAX_OTHERS 4          /* sensors of other agents that one knows of: entries of `others` */
 
@@ -79,7 +82,15 @@ struct mt_rule_filter {
 	mt_u64 by_comm;          /* rules that need no marker… */
 	mt_u64 by_marker;        /* …and those that do, a bit each */
 	mt_u64 nameless;         /* rules that are for tasks of any comm */
+	mt_u64 in_cgroups;       /* rules that are for tasks in some cgroups alone… */
+	mt_u64 cgroups_alone;    /* …and those that ask for nothing else but the user */
 	mt_u8 starts[MT_STARTS]; /* enum mt_start, by MT_START */
+};
+
+/* LPM trie: how paths in the v2 hierarchy begin, to the rules that are for tasks there, a bit each. */
+struct mt_cgroup_path {
+	mt_u32 prefix;       /* bits that count, from `path` on */
+	mt_u8 path[MT_RULE_CGROUP_MAX];
 };
 
 /* Hash by cgroup id: its tasks belong to a job, or are claimed by a rule. */
@@ -171,7 +182,8 @@ struct mt_step {
 
 _Static_assert(sizeof(struct mt_variable) == 32, "variable layout");
 _Static_assert(sizeof(struct mt_rule) == 24 + 2 * MT_RULE_PATH_MAX, "rule layout");
-_Static_assert(sizeof(struct mt_rule_filter) == 32 + MT_STARTS, "rule filter layout");
+_Static_assert(sizeof(struct mt_rule_filter) == 48 + MT_STARTS, "rule filter layout");
+_Static_assert(sizeof(struct mt_cgroup_path) == 256, "cgroup path layout");
 _Static_assert(sizeof(struct mt_cgroup) == 16, "cgroup layout");
 _Static_assert(sizeof(struct mt_job_key) == 16, "job key layout");
 _Static_assert(sizeof(struct mt_job) == 64, "job layout");

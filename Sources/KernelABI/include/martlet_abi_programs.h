@@ -41,7 +41,7 @@ struct mt_config {
 	mt_u32 enforces;     /* 1: policies may be in force */
 	mt_u32 names;        /* 1: tell what names addresses were given by */
 	mt_u32 wakes_at_exec; /* 1: the reader is woken by each exec, as it has to do with the program that runs */
-	mt_u32 reserved;
+	mt_u32 filters;      /* enum mt_filters; 0: nothing is left out of any job */
 	mt_u64 lease_grace;  /* ns that an answer of a resolver holds longer than it says */
 };
 

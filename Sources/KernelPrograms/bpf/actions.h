@@ -48,6 +48,16 @@ static __always_inline struct mt_security *tell(struct record *record, __u32 kin
 	return body;
 }
 
+/* Counts an action that is told each time, and starts its record; 0, too, if it is left out. */
+static __always_inline struct mt_security *tell_each_time(struct record *record, __u32 kind, const struct actor *actor,
+							  const struct outcome *outcome)
+{
+	if (is_filtered(actor->job, MT_SECURITY))
+		return 0;
+	COUNT(MT_SECURITY, seen);
+	return tell(record, kind, actor, outcome);
+}
+
 /* The same action by the same image, with the same end, is told once and then counted: debuggers and JITs storm. */
 static __always_inline __u64 action_hash(const struct actor *actor, __u32 kind, const struct outcome *outcome)
 {
@@ -56,9 +66,11 @@ static __always_inline __u64 action_hash(const struct actor *actor, __u32 kind, 
 	return hash_word(hash, (__u64)error_of(outcome) << 32 | outcome->is_known << 16 | kind);
 }
 
-/* Whether it was told before; counts it. */
+/* Whether it was told before, or is left out; counts it. */
 static __always_inline int was_told(const struct actor *actor, __u64 hash)
 {
+	if (is_filtered(actor->job, MT_SECURITY))
+		return 1;
 	COUNT(MT_SECURITY, seen);
 	if (!was_sent(hash))
 		return 0;

@@ -91,6 +91,8 @@ static __always_inline void send_io(__u64 address, const struct mt_file *file, c
 	struct record record;
 	struct mt_io *body;
 
+	if (event_filtered(actor.job, MT_IO))
+		return;
 	COUNT(MT_IO, seen);
 	if (!begin(&record, MT_IO, MT_BULK, sizeof(*body), &actor))
 		return;

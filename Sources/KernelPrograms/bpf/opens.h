@@ -125,8 +125,15 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	struct record record;
 	struct mt_open *body;
 	struct dentry *dentry;
+	enum begun begun;
+	__u32 event;
 	int once;
 
+	event = request->type;
+	if (event == MT_OPEN && ((fmode & (MT_FMODE_WRITE | MT_FMODE_CREATED)) || (open_flags & O_TRUNC)))
+		event = MT_FILTERED_WRITES;
+	if (is_filtered(actor->job, event))
+		return 1;
 	/* What may change the file, or may find another one under the name, always travels. */
 	once = request->how == MT_OPEN_CALL && !(fmode & (MT_FMODE_WRITE | MT_FMODE_CREATED)) &&
 	       !(open_flags & O_TRUNC);
@@ -134,9 +141,9 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 		COUNT_DEDUPLICATED(request->type, actor->job);
 		return 1;
 	}
-	COUNT(request->type, seen);
-	if (!begin(&record, request->type, MT_BULK, sizeof(*body), actor))
-		return 0;
+	begun = begin_of(&record, request->type, event, sizeof(*body), actor, file);
+	if (begun != BEGUN)
+		return begun == BEGUN_NOTHING;
 	HEADER(&record)->flags = request->flags;
 	body = BODY(&record, struct mt_open);
 	body->file = identity_of(inode);
@@ -154,7 +161,9 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 		if (family_of(sk) == AF_UNIX)
 			body->peer = opaque(READ(sk, struct unix_sock, peer));
 	}
-	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE)) {
+	/* What is not kept here has no close that would be told. */
+	if ((body->file.mode & S_IFMT) == S_IFREG && (fmode & MT_FMODE_WRITE) &&
+	    (event != MT_PASS_FD || !is_filtered(actor->job, MT_CLOSE))) {
 		struct mt_writer writer = {.inode = (__u64)inode, .file = body->file};
 
 		add_writer(actor->tgid, process_of(actor->tgid), request->fd, &writer);

@@ -4,6 +4,7 @@
 #define MARTLET_SLOTS_H
 
 #include "rules.h"
+#include "filters.h"
 #include "policy.h"
 
 #define IS_NEW 0x10000u  /* beside a slot: nobody had it */
@@ -114,6 +115,7 @@ __noinline int begin_job(__u32 slot, __u32 rule, __u64 hash)
 	job->rule = rule;
 	job->steps = 0;
 	begin_policy(slot, rule);
+	begin_filter(slot, rule);
 	/* Somebody who wanted the slot's last job may be about to find out that it is gone. */
 	add_live(job, 1);
 	*(volatile __u64 *)&job->closed = 0;

@@ -208,6 +208,8 @@ static __always_inline struct mt_tls_write *begin_write(struct record *record, c
 {
 	struct mt_tls_write *body;
 
+	if (is_filtered(actor->job, MT_TLS_WRITE))
+		return 0;
 	COUNT(MT_TLS_WRITE, seen);
 	if (!begin(record, MT_TLS_WRITE, MT_CRITICAL, sizeof(*body), actor))
 		return 0;

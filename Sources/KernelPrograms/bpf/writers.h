@@ -6,7 +6,7 @@
 #ifndef MARTLET_WRITERS_H
 #define MARTLET_WRITERS_H
 
-#include "files.h"
+#include "filters.h"
 
 /* Records that `fd` stops holding its file. */
 static __always_inline void send_close(const struct actor *actor, struct mt_writer *writer, __u32 fd, __u16 why)

@@ -38,6 +38,37 @@ final class Bench {
     return bench
   }
 
+  /// Another one, which can leave out what a filter says.
+  nonisolated(unsafe) static let filtering: Result<Bench, any Error> = Result {
+    var filter = EventFilter()
+    filter.excludedPaths = ["/"]
+    filter.users = .only([0])
+    return try Bench(filters: [filter])
+  }
+
+  /// The actor's deed under a filter, and what that has left out.
+  ///
+  /// - Parameter make: makes the filter, for the directory that the actor works in
+  static func filtered(
+    _ words: String..., filter make: @escaping (String) -> EventFilter, location: SourceLocation = #_sourceLocation
+  ) throws -> (act: Act, counts: FilteredCounts) {
+    try filtered(words: words, filter: make, location: location)
+  }
+
+  static func filtered(
+    words: [String], filter make: @escaping (String) -> EventFilter,
+    location: SourceLocation = #_sourceLocation
+  ) throws -> (act: Act, counts: FilteredCounts) {
+    let bench = try filtering.get()
+    #expect(bench.sensor.missingHooks.map { "\($0.family): \($0.reason)" } == [], sourceLocation: location)
+    let act = try bench.run(words, prepared: [], filter: make) { _ in true }
+    try #require(
+      act.facts["failed"] == nil && act.facts["unsupported"] == nil, "\(failure(act))", sourceLocation: location)
+    #expect(bench.malformed == [], sourceLocation: location)
+    bench.malformed = []
+    return (act, try bench.sensor.jobCounts(bench.job).filtered)
+  }
+
   /// Whether its programs are those for old kernels.
   static var isOld: Bool { get throws { try enforcing.get().sensor.features != Set(KernelFeature.allCases) } }
 
@@ -46,7 +77,8 @@ final class Bench {
 
   private init(
     without features: Set<KernelFeature> = [], hooks: HookTier? = nil, countsBytes: Bool = false,
-    hashesImages: Bool = false, enforces: Bool = false, readsRequests: Bool = false
+    hashesImages: Bool = false, enforces: Bool = false, readsRequests: Bool = false,
+    filters: [EventFilter] = []
   ) throws {
     hasher = hashesImages ? try FileHasher() : nil
     try hasher?.start()
@@ -58,6 +90,9 @@ final class Bench {
     options.hashesImages = hashesImages
     options.enforces = enforces
     options.readsRequests = readsRequests
+    options.filters = filters
+    // Each deed is a job of its own here, although nothing recognises them.
+    if !filters.isEmpty { options.mapEntries = ["filtered": UInt32(MT_MAX_JOBS), "job_counts": UInt32(MT_MAX_JOBS)] }
     options.leaseGrace = .milliseconds(500)
     sensor = try Sensor(options: options)
     probes = sensor.requestProbes()
@@ -216,6 +251,7 @@ final class Bench {
 
   private func run(
     _ words: [String], prepared: [String], under policy: Policy? = nil,
+    filter: ((String) -> EventFilter)? = nil,
     altering alter: (Sensor, UInt16) throws -> Void = { _, _ in }, _ isComplete: (Act) -> Bool
   ) throws -> Act {
     job += 1
@@ -226,6 +262,7 @@ final class Bench {
     var child = try Child(actor, ["wait-then"] + words, directory: directory.path)
     defer { child.end() }
     try sensor.addToJob(pidfd: child.pidfd, pid: child.pid, job: job)
+    if let filter { try sensor.setFilter(filter(directory.path), on: job) }
     if let policy {
       try sensor.enforce(policy, on: job, in: directory.path)
       try alter(sensor, job)

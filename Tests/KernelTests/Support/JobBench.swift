@@ -42,7 +42,7 @@ final class JobBench {
 
   /// Each sees what is done for the others.
   static func silence(allBut bench: JobBench? = nil) throws {
-    let all = benches.values + (keeper.map { [$0] } ?? [])
+    let all = benches.values + [keeper, filter].compactMap { $0 }
     for other in all where other !== bench { try other.sensor.setRules([], identity: []) }
   }
 
@@ -58,14 +58,32 @@ final class JobBench {
   }
   nonisolated(unsafe) private static var keeper: JobBench?
 
+  /// One that leaves out of the jobs of rules what these filters say. There is one such test.
+  static func filtering(_ rules: [JobRule], _ filters: [Int: EventFilter]) throws -> JobBench {
+    let bench = try JobBench(without: [], filters: Array(filters.values))
+    filter = bench
+    try silence()
+    try bench.sensor.setFilters(rules: filters, asked: nil)
+    try bench.sensor.setRules(rules, identity: [])
+    return bench
+  }
+  nonisolated(unsafe) private static var filter: JobBench?
+
+  /// What was seen so far.
+  func forget() {
+    collect()
+    records = []
+  }
+
   private init(
-    without features: Set<KernelFeature>, enforces: Bool = false, others: [OtherMembers] = []
+    without features: Set<KernelFeature>, enforces: Bool = false, filters: [EventFilter] = [], others: [OtherMembers] = []
   ) throws {
     actor = try findActor()
     var options = SensorOptions()
     options.recognisesJobs = true
     options.enforces = enforces
     options.others = others
+    options.filters = filters
     // Several of these live beside others in a guest with little memory.
     options.criticalRingBytes = 1 << 20
     options.bulkRingBytes = 1 << 20

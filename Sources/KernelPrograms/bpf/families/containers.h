@@ -3,6 +3,7 @@
  * What jobs ask of container daemons, and the cgroups that come of it. What a daemon sends to a job's process says which
  * container is whose; a daemon that is in a job itself needs none of this, as its containers are below it.
  */
+#include "cgroups.h"
 #include "hooks.h"
 #include "sends.h"
 #include "sockets.h"
@@ -15,10 +16,6 @@
 #define PART_CREATE 0x637265617465ull
 #define PART_BUILD 0x6275696c64ull
 #define PART_GRPC 0x67727063ull
-
-struct kernfs_node___named {
-	const char *name;
-} __attribute__((preserve_access_index));
 
 struct cgroup_root {
 	int hierarchy_id; /* 0: the v2 hierarchy */

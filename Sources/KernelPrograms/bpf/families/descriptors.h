@@ -41,7 +41,7 @@ __noinline int shared_installed(__u64 address, __s32 fd)
 			send_open(&actor, &request);
 	} else if ((config.typed & MT_TYPED_DUP) && may_write_through(request.file)) {
 		writer = writer_of(request.file);
-		duplicated(&actor, process_of(actor.tgid), &writer, -1, fd, compat_flag());
+		duplicated(&actor, process_of(actor.tgid), request.file, &writer, -1, fd, compat_flag());
 	}
 	return 0;
 }
@@ -225,7 +225,7 @@ static __always_inline void replacing(const __u64 *arguments)
 	if (!is_writer)
 		return;
 	writer = writer_of(file);
-	duplicated(&actor, process, &writer, -1, fd, compat_flag());
+	duplicated(&actor, process, file, &writer, -1, fd, compat_flag());
 }
 ON_BUSY_ENTRY(do_dup2, MT_TURN_DUP, replacing)
 
@@ -413,6 +413,8 @@ static __always_inline void unix_reached(struct sock *sk, struct sock *other, __
 	if (!tag)
 		return;
 	actor = actor_of(task, tag);
+	if (is_filtered(actor.job, MT_UNIX_CONNECT))
+		return;
 	COUNT(MT_UNIX_CONNECT, seen);
 	if (!begin(&record, MT_UNIX_CONNECT, MT_CRITICAL, sizeof(*body), &actor))
 		return;
@@ -452,7 +454,7 @@ static __always_inline void unix_sending(const __u64 *arguments)
 		return;
 	sk = READ(ARGUMENT(arguments, 0, struct socket *), struct socket, sk);
 	other = READ(ARGUMENT(arguments, 1, struct socket *), struct socket, sk);
-	if (!READ(other, struct unix_sock, addr))
+	if (!READ(other, struct unix_sock, addr) || is_filtered(tag->job, MT_UNIX_CONNECT))
 		return;
 	hash = hash_word(hash, tag->image ^ tag->tgid);
 	hash = hash_word(hash, (__u64)sk);

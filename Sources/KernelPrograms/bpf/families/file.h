@@ -97,6 +97,8 @@ static __always_inline struct file *opened(struct task_struct *task, struct mt_t
 	request.file = file_of(task, (__u32)ret);
 	if (!request.file) {
 		/* Closed by another thread already. */
+		if (is_filtered(tag->job, MT_OPEN))
+			return 0;
 		COUNT(MT_OPEN, seen);
 		COUNT(MT_OPEN, lost);
 		COUNT_JOB(tag->job, lost_bulk);
@@ -235,16 +237,26 @@ int BPF_PROG(on_close_range, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-/* A descriptor that stands for the same open file as another one, which can write it. */
-static __always_inline void duplicated(const struct actor *actor, struct mt_process *process,
+/* A descriptor that stands for the same open file as another one, which can write it. `file` 0: it was told already. */
+static __always_inline void duplicated(const struct actor *actor, struct mt_process *process, struct file *file,
 				       const struct mt_writer *writer, __s32 old_fd, __u32 fd, __u32 flags)
 {
 	struct record record;
 	struct mt_dup *body;
+	enum begun begun;
 
+	if (is_filtered(actor->job, MT_DUP))
+		return;
+	if (file) {
+		begun = begin_of(&record, MT_DUP, MT_DUP, sizeof(*body), actor, file);
+	} else {
+		COUNT(MT_DUP, seen);
+		begun = begin(&record, MT_DUP, MT_BULK, sizeof(*body), actor) ? BEGUN : BEGUN_NOT;
+	}
+	if (begun == BEGUN_NOTHING)
+		return;
 	add_writer(actor->tgid, process, fd, writer);
-	COUNT(MT_DUP, seen);
-	if (!begin(&record, MT_DUP, MT_BULK, sizeof(*body), actor))
+	if (begun != BEGUN)
 		return;
 	HEADER(&record)->flags = flags;
 	body = BODY(&record, struct mt_dup);
@@ -279,7 +291,7 @@ int BPF_PROG(on_dup, struct pt_regs *regs, long ret)
 	if (!found)
 		return 0;
 	writer = *found;
-	duplicated(&actor, process, &writer, key.fd, ret, flags_of(&done));
+	duplicated(&actor, process, 0, &writer, key.fd, ret, flags_of(&done));
 	return 0;
 }
 
@@ -308,8 +320,8 @@ static __always_inline void mapped(const struct actor *actor, struct file *file,
 	struct record record;
 	struct mt_mmap *body;
 
-	COUNT(MT_MMAP_SHARED, seen);
-	if (!begin(&record, MT_MMAP_SHARED, MT_BULK, sizeof(*body), actor))
+	if (is_filtered(actor->job, MT_MMAP_SHARED) ||
+	    begin_of(&record, MT_MMAP_SHARED, MT_MMAP_SHARED, sizeof(*body), actor, file) != BEGUN)
 		return;
 	HEADER(&record)->flags = flags;
 	body = BODY(&record, struct mt_mmap);

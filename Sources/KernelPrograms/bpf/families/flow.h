@@ -24,6 +24,8 @@ static __always_inline void transferred(struct task_struct *task, struct mt_tag 
 	struct record record;
 	struct mt_copy *body;
 
+	if (is_filtered(actor.job, MT_COPY))
+		return;
 	COUNT(MT_COPY, seen);
 	hash = hash_word(hash, actor.image ^ actor.tgid);
 	hash = hash_word(hash, READ(READ(from, struct file, f_inode), struct inode, i_ino) ^ transfer->kind);
@@ -109,6 +111,8 @@ static __always_inline void pair_made(struct task_struct *task, struct mt_tag *t
 	struct mt_pair *body;
 	struct file *a, *b;
 
+	if (is_filtered(actor.job, type))
+		return;
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
 		return;
@@ -195,6 +199,8 @@ int BPF_PROG(on_receive, struct pt_regs *regs, long ret)
 		return 0;
 	if (LOOP(RECEIVE_STEPS, receive_step, &received) == RECEIVE_STEPS) {
 		/* Descriptors in the rest, if any, go unseen: say so. */
+		if (is_filtered(tag->job, MT_PASS_FD))
+			return 0;
 		COUNT(MT_PASS_FD, seen);
 		COUNT(MT_PASS_FD, lost);
 		COUNT_JOB(tag->job, lost_bulk);
@@ -235,6 +241,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	if (!sk)
 		return 0;
 	actor = actor_of(task, tag);
+	if (is_filtered(actor.job, MT_UNIX_CONNECT))
+		return 0;
 	COUNT(MT_UNIX_CONNECT, seen);
 	if (!begin(&record, MT_UNIX_CONNECT, MT_CRITICAL, sizeof(*body), &actor))
 		return 0;
@@ -267,6 +275,8 @@ static __always_inline void accepted(const struct actor *actor, struct sock *sk,
 	__u64 sock;
 
 	if (family_of(sk) == AF_UNIX) {
+		if (is_filtered(actor->job, MT_UNIX_ACCEPT))
+			return;
 		COUNT(MT_UNIX_ACCEPT, seen);
 		if (!begin(&record, MT_UNIX_ACCEPT, MT_CRITICAL, sizeof(*body), actor))
 			return;
@@ -276,6 +286,9 @@ static __always_inline void accepted(const struct actor *actor, struct sock *sk,
 		send(&record);
 		return;
 	}
+	/* What is not remembered has no end that would be told. */
+	if (is_filtered(actor->job, MT_TCP_CLOSE))
+		return;
 	sock = (__u64)sk;
 	flow.actor = *actor;
 	flow.sock = opaque(sk);
@@ -325,6 +338,8 @@ static __always_inline void socket_made(const struct actor *actor, __u64 sock, _
 	struct record record;
 	struct mt_sock *body;
 
+	if (is_filtered(actor->job, MT_SOCKET))
+		return;
 	COUNT(MT_SOCKET, seen);
 	if (!begin(&record, MT_SOCKET, MT_CRITICAL, sizeof(*body), actor))
 		return;

@@ -207,6 +207,22 @@ static __always_inline struct pending *pending_on(const void *a, const void *b, 
 	return dentry == (__u64)a || dentry == (__u64)b || dentry == (__u64)c ? pending : 0;
 }
 
+/*
+ * Whether the job's filter leaves out what is pending: where there are two names, only if it leaves out both. The workspace is
+ * that of a record that was begun.
+ */
+static __always_inline int pending_left_out(__u32 slot, __u32 job, const struct pending *pending)
+{
+	struct dentry *dentry = (struct dentry *)pending->dentry;
+
+	if (pending->dir == pending->dentry)
+		return place_left_out(slot, job, (struct vfsmount *)pending->mnt, dentry);
+	if (!entry_left_out(slot, job, pending->mnt, pending->dir, number_of(pending->name), pending->length))
+		return 0;
+	return !pending->dir2 ||
+	       entry_left_out(slot, job, pending->mnt, pending->dir2, number_of(pending->name2), pending->length2);
+}
+
 /* Sends what the current task has pending. */
 __noinline int send_pending(void)
 {
@@ -228,9 +244,18 @@ __noinline int send_pending(void)
 	if (type >= MT_TYPE_COUNT)
 		return 0;
 	actor = actor_of(task, tag);
-	COUNT(type, seen);
-	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
+	if (is_filtered(actor.job, type))
 		return 0;
+	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor)) {
+		COUNT(type, seen);
+		return 0;
+	}
+	if ((config.filters & MT_FILTERS_PATHS) && pending_left_out(record.slot, actor.job, pending)) {
+		release(&record);
+		count_filtered(actor.job, type);
+		return 0;
+	}
+	COUNT(type, seen);
 	HEADER(&record)->flags = compat_flag();
 	body = BODY(&record, struct mt_path_op);
 	body->file = pending->file;

@@ -128,6 +128,9 @@ static __always_inline int tell_connect(struct bpf_sock_addr *context, __u32 fam
 	struct mt_sock *body;
 	__u64 sock;
 
+	/* What is not remembered has no end that would be told. */
+	if (is_filtered(actor->job, MT_CONNECT))
+		return answer;
 	COUNT(MT_CONNECT, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
@@ -195,6 +198,8 @@ static __always_inline int tell_send(struct bpf_sock_addr *context, __u32 family
 	struct record record;
 	struct mt_sock *body;
 
+	if (is_filtered(actor->job, MT_UDP_SEND))
+		return answer;
 	COUNT(MT_UDP_SEND, seen);
 	sock = number_of(context->sk);
 	if (family == AF_INET) {
@@ -265,6 +270,8 @@ static __always_inline int binding(struct bpf_sock *context, __u32 family)
 		return ALLOW;
 	if (config.enforces && context->protocol == IPPROTO_UDP && context->src_port == PORT_DNS)
 		watch_answers(context, &actor);
+	if (is_filtered(actor.job, MT_BIND))
+		return ALLOW;
 	COUNT(MT_BIND, seen);
 	if (!begin(&record, MT_BIND, MT_CRITICAL, sizeof(*body), &actor))
 		return ALLOW;
@@ -347,6 +354,8 @@ static __always_inline void listening(struct sock *sk)
 	actor = actor_of(task, tag);
 	if (config.enforces)
 		remember_listener(address_of(sk), &actor);
+	if (is_filtered(actor.job, MT_LISTEN))
+		return;
 	COUNT(MT_LISTEN, seen);
 	if (!begin(&record, MT_LISTEN, MT_CRITICAL, sizeof(*body), &actor))
 		return;

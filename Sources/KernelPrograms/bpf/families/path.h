@@ -215,6 +215,8 @@ int BPF_PROG(on_path, struct pt_regs *regs, long ret)
 	type = call_types[call];
 	if (call == CALL_UNLINKAT && (argument(&done, 2) & AT_REMOVEDIR))
 		type = MT_RMDIR;
+	if (is_filtered(actor.job, type))
+		return 0;
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;
@@ -272,15 +274,17 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 			value = argument(&done, COMPAT_LENGTH);
 		value |= argument(&done, COMPAT_LENGTH + 1) << 32;
 	}
-	COUNT(type, seen);
+	if (is_filtered(actor.job, type))
+		return 0;
 	file = file_of(task, (__s32)argument(&done, 0));
 	if (!file) {
 		/* Closed by another thread already. */
+		COUNT(type, seen);
 		COUNT(type, lost);
 		COUNT_JOB(actor.job, lost_bulk);
 		return 0;
 	}
-	if (!begin(&record, type, MT_BULK, sizeof(*body), &actor))
+	if (begin_of(&record, type, type, sizeof(*body), &actor, file) != BEGUN)
 		return 0;
 	HEADER(&record)->flags = flags_of(&done);
 	body = BODY(&record, struct mt_path_op);
@@ -396,6 +400,8 @@ static __always_inline int submitted(struct io_kiocb *io, int ends)
 		return 0;
 	if (opcode == IORING_OP_UNLINKAT && (READ(io, struct io_unlink, flags) & AT_REMOVEDIR))
 		type = MT_RMDIR;
+	if (is_filtered(actor.job, type))
+		return 0;
 	COUNT(type, seen);
 	if (!begin(&record, type, MT_BULK, sizeof(struct mt_path_op), &actor))
 		return 0;

@@ -3,6 +3,7 @@
  * Which processes are a job's that no process of a job has started: rules, asked at exec. What is in no job, which is
  * nearly everything, pays for a look at its tag, at its name, and where rules want it at its environment.
  */
+#include "cgroups.h"
 #include "slots.h"
 #include "containers.h"
 
@@ -88,6 +89,8 @@ __noinline int find_rule(__u32 slot, __u64 by_comm, __u64 by_marker)
 	if (choose(look, by_comm)) {
 		number = look->rule;
 		rule = bpf_map_lookup_elem(&rules, &number);
+		if (rule && (rule->flags & MT_RULE_CGROUP))
+			return MT_CLAIM_CGROUP;
 		return rule && (rule->flags & MT_RULE_PATH) ? MT_CLAIM_PATH : MT_CLAIM_COMM;
 	}
 	return choose(look, by_marker) ? MT_CLAIM_ENVIRONMENT : 0;
@@ -131,8 +134,14 @@ static __always_inline void name_its_step(struct task_struct *task, struct mt_ta
 		process->step = step_name(job->rule);
 }
 
+/* What all that is executed in one cgroup has in common. */
+static __always_inline __u64 hash_of_cgroup(__u64 cgroup)
+{
+	return hash_end(hash_word(hash_begin('c'), cgroup));
+}
+
 /* Takes a slot for what a rule claims, see take_slot. */
-static __always_inline void find_slot(struct claim *claim)
+static __always_inline void find_slot(struct claim *claim, __u64 cgroup)
 {
 	struct look *look = current_look();
 	const struct mt_rule *rule;
@@ -145,6 +154,8 @@ static __always_inline void find_slot(struct claim *claim)
 		take_value(RULE_BIT(claim->rule), 0);
 		claim->hash = look->hash;
 	}
+	if ((rule->flags & MT_RULE_CGROUP) && !claim->hash)
+		claim->hash = hash_of_cgroup(cgroup);
 	if (rule->flags & MT_RULE_STEPS) {
 		claim->flags = MT_TAG_RUNNER;
 		claim->name = MT_NO_STEP;
@@ -251,7 +262,7 @@ static __always_inline struct comm comm_of(struct task_struct *task)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	__u64 by_comm = 0, by_marker, cgroup = 0, *bits;
+	__u64 by_comm = 0, by_marker, in_cgroup, cgroup = 0, *bits;
 	const struct mt_cgroup *watched = 0;
 	const struct mt_rule_filter *filter = current_filter();
 	const struct mt_container_state *containers = current_state();
@@ -287,7 +298,13 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	}
 	by_marker = (by_comm | filter->nameless) & filter->by_marker;
 	by_comm &= filter->by_comm;
-	if ((filter->kinds & MT_RULES_BY_CGROUP) || (containers && containers->asked)) {
+	if (filter->kinds & MT_RULES_BY_CGROUP_PATH) {
+		in_cgroup = rules_of_cgroup(
+			(__u64)READ(READ(LOOSE(task)->cgroups, struct css_set, dfl_cgrp), struct cgroup, kn));
+		by_comm = (by_comm & (in_cgroup | ~filter->in_cgroups)) | (in_cgroup & filter->cgroups_alone);
+		by_marker &= in_cgroup | ~filter->in_cgroups;
+	}
+	if ((filter->kinds & (MT_RULES_BY_CGROUP | MT_RULES_BY_CGROUP_PATH)) || (containers && containers->asked)) {
 		cgroup = READ(READ(READ(LOOSE(task)->cgroups, struct css_set, dfl_cgrp), struct cgroup, kn),
 			      struct kernfs_node, id);
 		watched = bpf_map_lookup_elem(&rule_cgroups, &cgroup);
@@ -336,10 +353,10 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 		claim.step = watched->step;
 	} else if (claim.reason == MT_CLAIM_CONTAINER) {
 		/* All that is run in one container, whoever runs it, has one slot. */
-		claim.hash = hash_end(hash_word(hash_begin('c'), cgroup));
+		claim.hash = hash_of_cgroup(cgroup);
 		claim.slot = take_slot(MT_CONTAINER_RULE, claim.hash);
 	} else {
-		find_slot(&claim);
+		find_slot(&claim, cgroup);
 	}
 	if (claim.slot == IS_LEFT) {
 		release(&record);

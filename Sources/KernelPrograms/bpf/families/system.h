@@ -80,8 +80,7 @@ static __always_inline void load_module(const struct done *done, const struct ou
 	if (!tag)
 		return;
 	actor = actor_of(task, tag);
-	COUNT(MT_SECURITY, seen);
-	body = tell(&record, MT_SECURITY_MODULE_LOAD, &actor, outcome);
+	body = tell_each_time(&record, MT_SECURITY_MODULE_LOAD, &actor, outcome);
 	if (!body)
 		return;
 	if (done->call.call == CALL_INIT_MODULE)
@@ -130,8 +129,7 @@ static __always_inline void use_bpf(__u32 command, const __u8 *attributes, int i
 	if (!tag)
 		return;
 	actor = actor_of(task, tag);
-	COUNT(MT_SECURITY, seen);
-	body = tell(&record, kind, &actor, outcome);
+	body = tell_each_time(&record, kind, &actor, outcome);
 	if (!body)
 		return;
 	if (is_kernel) {
@@ -200,8 +198,7 @@ static __always_inline struct mt_security *begin_mount(struct record *record, __
 	if (!tag)
 		return 0;
 	*actor = actor_of(task, tag);
-	COUNT(MT_SECURITY, seen);
-	return tell(record, kind, actor, outcome);
+	return tell_each_time(record, kind, actor, outcome);
 }
 
 static __always_inline void add_whole_path(struct record *record, __u16 id, const struct path *path)
@@ -388,8 +385,7 @@ static __always_inline void change_namespaces(const struct done *done, const str
 		if (file)
 			flags |= namespace_of(file, &identity);
 	}
-	COUNT(MT_SECURITY, seen);
-	body = tell(&record, enters ? MT_SECURITY_SETNS : MT_SECURITY_UNSHARE, &actor, outcome);
+	body = tell_each_time(&record, enters ? MT_SECURITY_SETNS : MT_SECURITY_UNSHARE, &actor, outcome);
 	if (!body)
 		return;
 	body->argument = flags & CLONE_NEW_ALL;
@@ -445,8 +441,7 @@ int BPF_PROG(fork_namespaces, struct task_struct *parent, struct task_struct *ch
 		return 0;
 	actor = actor_of(parent, tag);
 	target = target_of(child);
-	COUNT(MT_SECURITY, seen);
-	body = tell(&record, MT_SECURITY_CLONE, &actor, &outcome);
+	body = tell_each_time(&record, MT_SECURITY_CLONE, &actor, &outcome);
 	if (!body)
 		return 0;
 	if (old_user != new_user)
