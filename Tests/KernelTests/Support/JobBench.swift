@@ -76,7 +76,8 @@ final class JobBench {
   }
 
   private init(
-    without features: Set<KernelFeature>, enforces: Bool = false, filters: [EventFilter] = [], others: [OtherMembers] = []
+    without features: Set<KernelFeature>, enforces: Bool = false, filters: [EventFilter] = [],
+    others: [OtherMembers] = []
   ) throws {
     actor = try findActor()
     var options = SensorOptions()
