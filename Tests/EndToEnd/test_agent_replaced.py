@@ -336,7 +336,8 @@ class Killed(ReplacedCase):
         found = []
         for entry in os.listdir(self.path("out")):
             path = self.path("out", entry, "report.json")
-            if os.path.exists(path):
+            # What is being written has no name yet.
+            if not entry.startswith(".") and os.path.exists(path):
                 with open(path, "rb") as file:
                     report = json.load(file)
                 if name in self.written(report, self.path("work")):
