@@ -33,6 +33,8 @@ struct ContainerSlot {
   /// Since when no process of it lives; 0: one does.
   var emptySince: UInt64 = 0
   var closedAt: UInt64 = 0
+  /// Its first program is there, and waits for the policy: what came before was the runtime, which no policy is for.
+  var hasBegun = false
   /// Something in it waited for its policy and went on without.
   var hasGoneOn = false
 }
@@ -156,7 +158,7 @@ extension AgentRecorder {
   mutating func wait(_ record: RecordView) {
     guard var container = containers.slots[record.job] else { return }
     let bytes = record.bytes
-    if record.isHeld { containers.held.note(record) }
+    if record.isHeld { noteHeld(record) }
     container.waiting &+= 1
     if !container.hasOverflowed, container.records.count + bytes.count <= AgentContainers.limit,
       containers.waitingBytes + bytes.count <= AgentContainers.limitOfAll

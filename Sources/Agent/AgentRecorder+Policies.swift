@@ -62,7 +62,7 @@ extension AgentRecorder {
         do {
           try sensor.place(answer.prepared, on: outcome.slot, knowsContainers: !job.pointee.isRun)
           for slot in job.pointee.containerSlots {
-            if let container = containers.slots[slot] { try share(container, sensor) }
+            if let container = containers.slots[slot], container.hasBegun { try share(container, sensor) }
           }
           job.pointee.policy.replace(answer, at: job.pointee.clock.rfc3339(Clock.boottime))
         } catch {
@@ -78,7 +78,7 @@ extension AgentRecorder {
     guard !containers.found.isEmpty else { return }
     for case let container? in containers.found.map({ containers.slots[$0] }) {
       do {
-        if preparer != nil { try share(container, sensor) }
+        if preparer != nil, container.hasBegun { try share(container, sensor) }
       } catch {
         settings.log.say("a container is not under its job's policy: \(error)")
       }
@@ -89,6 +89,13 @@ extension AgentRecorder {
       }
     }
     containers.found = []
+  }
+
+  /// The first program of a container waits.
+  mutating func noteHeld(_ record: RecordView) {
+    containers.held.note(record)
+    containers.slots[record.job]?.hasBegun = true
+    if containers.slots[record.job]?.owner ?? 0 != 0 { containers.found.append(record.job) }
   }
 
   /// Lets what waits in containers go on, where it is known under which policy, or for too long not.

@@ -114,7 +114,7 @@ struct AgentRecorder: ~Copyable {
     case .denial: tell(record, of: job)
     case .exec:
       // The policy was put in force meanwhile.
-      if record.isHeld { containers.held.note(record) }
+      if record.isHeld { noteHeld(record) }
       if job.pointee.hooks != nil { job.pointee.noticeHooks(record) }
     case .exit:
       job.pointee.notice(record)

@@ -36,29 +36,31 @@ extension Sensor {
     forgetFiles(writtenBy: slot)
   }
 
-  /// Puts policies in force for jobs that begin from now on, each before the job's first process is in it. What is executed in
-  /// a container of which it is not known yet whose it is, is stopped (``MT_EXEC_HELD``) until its slot is put under another
-  /// policy and somebody lets it go on.
+  /// Puts policies in force for jobs that begin from now on, each before the job's first process is in it. The first
+  /// program of a container is stopped (``MT_EXEC_HELD``) until its slot is put under a policy and somebody lets it go on; before
+  /// that it is the runtime, which no policy is for.
   ///
   /// - Parameters:
   ///   - rules: by the index of the rule that makes the job
   ///   - asked: for jobs that no rule makes: ``takeSlot(rule:key:)``
-  ///   - containers: for what is executed in a container of which it is not known yet whose it is
+  ///   - containers: for those of which it is not found out in time whose they are: ``endHold(on:)``
   public func setPolicies(
     _ policies: [PreparedPolicy], rules: [Int: Int], asked: Int?, containers: Int?
   ) throws(SensorError) {
     var entries: [mt_policy] = []
     for policy in policies { entries.append(try place(policy)) }
     for (rule, policy) in rules { try give(entries[policy], to: rule) }
-    var others = asked.map { [(Int(MT_POLICY_OF_ASKED), entries[$0])] } ?? []
-    var unknown = containers.map { entries[$0] } ?? mt_policy()
-    unknown.flags |= UInt16(MT_POLICY_HELD.rawValue)
-    others.append((Int(MT_POLICY_OF_CONTAINERS), unknown))
-    for (place, entry) in others {
-      var entry = entry
+    func ofUnknown(_ index: Int) -> mt_policy {
+      var entry = entries[index]
       entry.images = MT_PLACE_UNKNOWN
-      try give(entry, to: place)
+      return entry
     }
+    if let asked { try give(ofUnknown(asked), to: Int(MT_POLICY_OF_ASKED)) }
+    var held = mt_policy()
+    held.flags = UInt16(MT_POLICY_HELD.rawValue)
+    try give(held, to: Int(MT_POLICY_OF_CONTAINERS))
+    policyOfContainers = containers.map(ofUnknown) ?? mt_policy()
+    policiesOfRules.insert(policyOfContainers.id)
   }
 
   private func give(_ entry: mt_policy, to place: Int) throws(SensorError) {
@@ -68,10 +70,10 @@ extension Sensor {
     policiesOfRules.insert(entry.id)
   }
 
-  /// Has what is executed in a container's slot wait no more for another policy.
+  /// Has what is executed in a container's slot wait no more: it is under what ``setPolicies(_:rules:asked:containers:)`` says.
   public func endHold(on slot: UInt16) throws(SensorError) {
-    var entry = try policy(on: slot)
-    entry.flags &= ~UInt16(MT_POLICY_HELD.rawValue)
+    var entry = policyOfContainers
+    entry.writer = UInt32(slot)
     try put(entry, on: slot)
   }
 

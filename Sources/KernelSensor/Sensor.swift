@@ -68,6 +68,7 @@ public final class Sensor {
   var placedPolicies: [UInt32: PlacedPolicy] = [:]
   /// Those that new jobs get, and those that jobs are under by user space's doing.
   var policiesOfRules: Set<UInt32> = []
+  var policyOfContainers = mt_policy()
   var policiesOfSlots: [UInt16: UInt32] = [:]
   /// Whether the kernel side notes what jobs write.
   var notesWrites = false

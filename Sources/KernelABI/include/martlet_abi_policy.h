@@ -75,7 +75,7 @@ enum mt_policy_flag {
 	MT_POLICY_MEMORY = 128,
 	MT_POLICY_SYSTEM = 256,
 	MT_POLICY_PLACES = 512, /* which steps and images rules are for */
-	MT_POLICY_HELD = 1024, /* a container whose policy is not known yet: what is executed in it waits for that */
+	MT_POLICY_HELD = 1024, /* a container that is being made: its first program waits for its policy */
 };
 
 /*

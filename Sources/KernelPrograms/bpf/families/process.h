@@ -197,15 +197,19 @@ static __always_inline __u64 descriptor_set(struct task_struct *task, const stru
 }
 
 /*
- * Whether what is executed has to wait until it is known under which policy: in a container whose job has not been found out.
- * What is executed in the machine's own mounts is the runtime.
+ * Whether what is executed has to wait until it is known under which policy: the first program of a container. Who has the
+ * mounts of its parent is the runtime, which mounts and takes rights as no job may.
  */
-static __always_inline int is_to_wait(const struct actor *actor, __u32 flags)
+static __always_inline int is_to_wait(struct task_struct *task, const struct actor *actor)
 {
 	__u32 slot = actor->job;
 	struct mt_policy *policy = config.enforces ? bpf_map_lookup_elem(&policies, &slot) : 0;
+	struct nsproxy *parents;
 
-	return policy && (policy->flags & MT_POLICY_HELD) && (flags & MT_EXEC_OTHER_MNTNS);
+	if (!policy || !(policy->flags & MT_POLICY_HELD))
+		return 0;
+	parents = READ(LOOSE(task)->real_parent, struct task_struct, nsproxy);
+	return READ(parents, struct nsproxy, mnt_ns) != LOOSE(task)->nsproxy->mnt_ns;
 }
 
 static __always_inline void executed(struct task_struct *task, int old_pid, struct linux_binprm *bprm)
@@ -255,7 +259,7 @@ static __always_inline void executed(struct task_struct *task, int old_pid, stru
 	body->exec_flags = exec_flags(task, file, body->file.nlink);
 	if (untold)
 		body->exec_flags |= MT_EXEC_DESCRIPTORS_FOLLOW;
-	waits = is_to_wait(&actor, body->exec_flags);
+	waits = is_to_wait(task, &actor);
 	if (waits)
 		body->exec_flags |= MT_EXEC_HELD;
 	body->descriptors = set;
