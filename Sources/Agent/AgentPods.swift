@@ -51,9 +51,8 @@ struct AgentPods {
       path = found
     } else {
       // Of what was there before the agent: `0::/…`, seen from the agent's own group, if it is in a namespace.
-      let lines = ProcessScan.file("/proc/\(record.tgid)/cgroup", limit: 64 << 10).split(separator: UInt8(ascii: "\n"))
-      guard let line = lines.first(where: { $0.starts(with: "0::/".utf8) }) else { return nil }
-      path = Array(line.dropFirst(3))
+      guard let found = ProcessScan.cgroup(of: record.tgid) else { return nil }
+      path = found
     }
     guard let name = Self.container(in: &path) else { return nil }
     let text = String(decoding: path, as: UTF8.self)

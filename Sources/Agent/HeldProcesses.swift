@@ -73,8 +73,7 @@ struct HeldProcesses {
   static func releaseLeftOver(_ log: AgentLog, but isHeld: (_ pid: UInt32) -> Bool = { _ in false }) {
     let leftOver = ProcessScan.pids().filter { pid in
       guard !isHeld(pid), let process = ProcessScan.stat(of: pid), process.isStopped,
-        let line = ProcessScan.file("/proc/\(pid)/cgroup", limit: 1 << 16).split(separator: UInt8(ascii: "\n"))
-          .first(where: { $0.starts(with: "0::".utf8) }), ContainerName(cgroup: line.dropFirst(3)) != nil
+        let cgroup = ProcessScan.cgroup(of: pid), ContainerName(cgroup: cgroup) != nil
       else { return false }
       resume(pid, startedAt: process.startedAt)
       return true

@@ -119,7 +119,7 @@ struct ProcessScan {
     var process = FoundProcess(pid: pid, parent: found.parent, startedAt: found.startedAt, comm: found.comm)
     process.executable = Array(executable)
     process.user = Self.user(of: pid)
-    process.cgroup = wantsCgroups ? Self.cgroup(of: pid) : nil
+    process.cgroup = wantsCgroups ? Self.cgroup(of: pid).map { String(decoding: $0, as: UTF8.self) } : nil
     process.stored = stored
     for entry in Self.file("/proc/\(pid)/environ", limit: 4 << 20).split(separator: 0) {
       guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }
@@ -130,9 +130,9 @@ struct ProcessScan {
   }
 
   /// Of a process in its line `0::/path`.
-  private static func cgroup(of pid: UInt32) -> String? {
-    file("/proc/\(pid)/cgroup", limit: 1 << 16).split(separator: UInt8(ascii: "\n")).lazy
-      .map { String(decoding: $0, as: UTF8.self) }.first { $0.hasPrefix("0::") }.map { String($0.dropFirst(3)) }
+  static func cgroup(of pid: UInt32) -> [UInt8]? {
+    file("/proc/\(pid)/cgroup", limit: 1 << 16).split(separator: UInt8(ascii: "\n"))
+      .first { $0.starts(with: "0::/".utf8) }.map { Array($0.dropFirst(3)) }
   }
 
   static func pids() -> [UInt32] { DirectoryNames.of("/proc").compactMap { UInt32($0) } }

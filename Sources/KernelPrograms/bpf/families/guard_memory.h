@@ -23,6 +23,25 @@ static __always_inline __u64 *rules_protecting(const struct mt_policy *policy, s
 	return bpf_map_lookup_elem(&policy_words, key);
 }
 
+/* Tells of what is done to a protected process, which is called `comm`. */
+static __always_inline void tell_of_memory(const struct actor *actor, const struct target *target, __u32 operation,
+					   const struct verdict *verdict, __u32 effect, const void *comm)
+{
+	__u64 hash = hash_word(denial_hash(actor, operation, verdict), target->start);
+	struct mt_denial *body;
+	struct record record;
+
+	hash = hash_end(hash_word(hash, target->tgid));
+	body = deny(&record, actor, hash, MT_SECTION_MEMORY, operation, verdict, effect);
+	if (!body)
+		return;
+	body->target_tgid = target->tgid;
+	body->target_start = target->start;
+	add_kernel_string(&record, MT_STR_COMM, comm, MT_COMM_MAX);
+	if (send(&record))
+		remember_open(hash);
+}
+
 /* Decides on what the current task does to another, `kind` as of MT_SECURITY. */
 __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 {
@@ -31,12 +50,10 @@ __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 	struct mt_tag *tag = tag_of(task);
 	const struct mt_policy *policy;
 	struct verdict verdict = {};
-	struct mt_denial *body;
 	struct target target;
-	struct record record;
 	struct actor actor;
 	__u32 effect;
-	__u64 *mask, hash;
+	__u64 *mask;
 
 	if (!tag || !other)
 		return 0;
@@ -54,16 +71,7 @@ __noinline int judge_memory(__u64 other, __u32 kind, __u32 how)
 	if (verdict.action == MT_ALLOW)
 		return 0;
 	effect = carry_out(&verdict, how);
-	hash = hash_word(denial_hash(&actor, MT_OP_SECURITY + kind, &verdict), target.start);
-	hash = hash_end(hash_word(hash, target.tgid));
-	body = deny(&record, &actor, hash, MT_SECTION_MEMORY, MT_OP_SECURITY + kind, &verdict, effect);
-	if (body) {
-		body->target_tgid = target.tgid;
-		body->target_start = target.start;
-		add_kernel_string(&record, MT_STR_COMM, key.text, MT_COMM_MAX);
-		if (send(&record))
-			remember_open(hash);
-	}
+	tell_of_memory(&actor, &target, MT_OP_SECURITY + kind, &verdict, effect, key.text);
 	return effect == MT_EFFECT_PREVENTED;
 }
 
@@ -78,11 +86,10 @@ __noinline int judge_dump(void)
 	struct mt_word_key key = {.list = MT_RULES_MEMORY};
 	struct mt_tag *tag = tag_of(task);
 	struct verdict verdict = {};
-	struct mt_denial *body;
-	struct record record;
+	struct target target = {};
 	struct actor actor;
 	__u32 effect;
-	__u64 *mask, hash;
+	__u64 *mask;
 
 	if (!tag || !policy)
 		return 0;
@@ -94,15 +101,9 @@ __noinline int judge_dump(void)
 	if (verdict.action == MT_ALLOW)
 		return 0;
 	effect = carry_out(&verdict, 0) == MT_EFFECT_KILLED ? MT_EFFECT_PREVENTED : MT_EFFECT_TOLD;
-	hash = hash_end(denial_hash(&actor, MT_OP_CORE_DUMP, &verdict));
-	body = deny(&record, &actor, hash, MT_SECTION_MEMORY, MT_OP_CORE_DUMP, &verdict, effect);
-	if (body) {
-		body->target_tgid = actor.tgid;
-		body->target_start = actor.leader_start;
-		add_kernel_string(&record, MT_STR_COMM, key.text, MT_COMM_MAX);
-		if (send(&record))
-			remember_open(hash);
-	}
+	target.tgid = actor.tgid;
+	target.start = actor.leader_start;
+	tell_of_memory(&actor, &target, MT_OP_CORE_DUMP, &verdict, effect, key.text);
 	return 0;
 }
 
