@@ -243,6 +243,12 @@ struct AgentJob: ~Copyable {
     unseen.append(.init(reason: .runtime, from: time, until: nil, detail: runtime))
   }
 
+  /// A process of it was in a cgroup that is gone before anybody looked whether it was a container's.
+  mutating func lostContainer(at time: UInt64) {
+    if unseen.contains(where: { $0.reason == .container }) { return }
+    unseen.append(.init(reason: .container, from: time, until: nil))
+  }
+
   /// Its first process is in this pod.
   mutating func beginsInPod(_ labels: PodLabels, process: UInt32, start: UInt64) {
     guard runnerPod == nil, facts.provider == "github", !isKeyed else { return }

@@ -41,13 +41,15 @@ struct AgentPods {
 
   init() { cgroups = try? CgroupPaths() }
 
-  /// The container that a process is in which was just claimed; nil: it is in none, or that is not known any more.
-  mutating func find(_ record: RecordView) -> Container? {
+  /// The container that a process is in which was just claimed; nil: it is in none.
+  ///
+  /// - Throws: if its cgroup is gone, so that it is not known any more what that was
+  mutating func find(_ record: RecordView) throws(CgroupPaths.Gone) -> Container? {
     let cgroup = record.claim.cgroup
     if cgroup != 0, let container = known[cgroup] { return container }
     var path: [UInt8]
     if cgroup != 0 {
-      guard let found = cgroups?.path(of: cgroup) else { return nil }
+      guard let cgroups, let found = try cgroups.path(of: cgroup) else { return nil }
       path = found
     } else {
       // Of what was there before the agent: `0::/…`, seen from the agent's own group, if it is in a namespace.
@@ -175,9 +177,13 @@ extension AgentRecorder {
   /// A claim of a job, with the container that the process is in.
   @inline(never)
   mutating func takeClaim(_ record: RecordView, of job: Place) {
-    guard record.claim.container == 0, let container = pods.find(record) else {
-      return job.pointee.recorder.take(record)
+    var found: AgentPods.Container?
+    do {
+      if record.claim.container == 0 { found = try pods.find(record) }
+    } catch {
+      job.pointee.lostContainer(at: record.time)
     }
+    guard let container = found else { return job.pointee.recorder.take(record) }
     let isWorker = record.claim.is_new != 0 || record.claim.claimReason == .adopted
     let labels = container.labels
     if isWorker, let labels { job.pointee.beginsInPod(labels, process: record.tgid, start: record.leaderStart) }

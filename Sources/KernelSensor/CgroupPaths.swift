@@ -9,6 +9,9 @@ public final class CgroupPaths {
   private let root: CgroupRoot
   private let prefix: [UInt8]
 
+  /// A cgroup was removed.
+  public struct Gone: Error {}
+
   /// - Throws: if there is no such hierarchy, or it may not be reached
   public init() throws(SensorError) {
     root = try CgroupRoot()
@@ -17,11 +20,15 @@ public final class CgroupPaths {
     prefix = target == [UInt8(ascii: "/")] ? [] : target
   }
 
-  /// From the root of the hierarchy, beginning with `/`; nil: it is gone, or may not be opened by its id, which takes
-  /// CAP_DAC_READ_SEARCH.
-  public func path(of id: UInt64) -> [UInt8]? {
+  /// From the root of the hierarchy, beginning with `/`; nil: it may not be opened by its id, which takes CAP_DAC_READ_SEARCH.
+  ///
+  /// - Throws: ``Gone``, if there is no such group any more
+  public func path(of id: UInt64) throws(Gone) -> [UInt8]? {
     let descriptor = mt_open_cgroup(root.descriptor, id)
-    guard descriptor >= 0 else { return nil }
+    guard descriptor >= 0 else {
+      if descriptor == -ESTALE { throw Gone() }
+      return nil
+    }
     defer { close(descriptor) }
     guard let target = Self.target(descriptor), target.starts(with: prefix) else { return nil }
     let path = Array(target.dropFirst(prefix.count))

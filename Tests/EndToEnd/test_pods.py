@@ -2,6 +2,7 @@
 cgroups that a kubelet names."""
 import os
 import shutil
+import signal
 import subprocess
 import unittest
 
@@ -173,6 +174,7 @@ class Pods(AgentCase):
     def test_a_pod_that_was_made_elsewhere_is_missing(self):
         self.start_agent()
         self.runner_pod("set-abcde-runner-x1y2z")
+        wait_until(lambda: self.running() == 1)
         self.open_gate()
         report, = self.pod_reports(1, "github")
         self.assertEqual(report["verdict"], "incomplete")
@@ -182,12 +184,30 @@ class Pods(AgentCase):
     def test_a_runner_that_has_no_pod_made_lacks_none(self):
         self.start_agent()
         self.runner_pod("set-abcde-runner-x1y2z", hooks=False)
+        wait_until(lambda: self.running() == 1)
         self.open_gate()
         report, = self.pod_reports(1, "github")
         self.assertEqual((report["verdict"], report["job"]["unseen"]), ("clean", []), report["reasons"])
         self.stop_agent()
 
     # MARK: - What is not seen
+
+    def test_a_container_that_is_gone_before_anybody_looked_is_missing(self):
+        self.start_agent()
+        os.kill(self.agent_pid, signal.SIGSTOP)
+        try:
+            self.open_gate()
+            identifier = self.runner_pod("set-abcde-runner-x1y2z", hooks=False)
+            group = f"{cgroup2()}/kubepods/burstable/pod{UID % 1}/{identifier}"
+            wait_until(lambda: os.path.exists(group))
+            wait_until(lambda: not os.path.exists(group))
+        finally:
+            os.kill(self.agent_pid, signal.SIGCONT)
+        report, = self.reports(1, "github")
+        self.assertEqual(report["verdict"], "incomplete")
+        self.assertEqual([u["reason"] for u in report["job"]["unseen"]], ["container"], report["reasons"])
+        self.assertIn("/bin/sh /bin/Runner.Worker", [" ".join(p["arguments"]) for p in report["processes"]])
+        self.stop_agent()
 
     def test_what_has_a_kernel_of_its_own_is_named(self):
         shim = self.path("containerd-shim-kata-v2")
