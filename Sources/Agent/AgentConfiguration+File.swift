@@ -53,7 +53,8 @@ extension AgentConfiguration {
       .truth,
       \.hashes),
     .field(
-      "names", "Whether reports tell by what names jobs found the addresses that they speak to; true if left out.",
+      "names",
+      "Whether reports tell by what names jobs found the addresses that they speak to, and whom they name there; true if left out.",
       .truth, \.names),
     .field(
       "policies", "What jobs of some rules may do, within what /etc/martlet/policy.yaml says.",

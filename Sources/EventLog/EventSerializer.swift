@@ -75,6 +75,7 @@ struct EventSerializer: ~Copyable {
     case .denial: writeDenial(record, applied, to: &line)
     case .answer: writeAnswer(record, to: &line)
     case .request: writeRequest(record, applied, to: &line)
+    case .serverName: writeServerName(record, applied, to: &line)
     case .connect, .bind, .listen, .udpSend, .tcpClose, .socket, .flowOpen, .unixConnect, .unixAccept:
       if type == .unixConnect || type == .unixAccept {
         writeUnix(record, applied, to: &line)
@@ -96,7 +97,7 @@ struct EventSerializer: ~Copyable {
   static func room(_ type: RecordType, _ applied: borrowing Applied) -> Int {
     var strings = applied.directory.count &+ applied.name.count
     if type != .open && type != .close { strings &+= applied.directory2.count &+ applied.name2.count }
-    if type == .security || type == .request { strings &+= applied.detail.count }
+    if type == .security || type == .request || type == .serverName { strings &+= applied.detail.count }
     if type == .claim || type == .step { strings &+= applied.variables.count }
     if type == .exec || type == .claim {
       strings &+= applied.executable.count &+ applied.filename.count
@@ -199,6 +200,7 @@ struct EventSerializer: ~Copyable {
       case .tlsWrite: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_write""#
       case .tlsSent: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_sent""#
       case .request: #"{"class_uid":4002,"activity_id":99,"activity_name":"request""#
+      case .serverName: #"{"class_uid":4001,"activity_id":6,"activity_name":"server_name""#
       }
     out.append(prefix)
   }

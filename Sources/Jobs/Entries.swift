@@ -309,6 +309,14 @@ struct FlowEntry: BitwiseCopyable {
   static let isListener: UInt16 = 8
   /// No flow any more: it was taken together with an equal one.
   static let isFree: UInt16 = 16
+  static let isNamedByTLS: UInt16 = 32
+  static let isNamedByHTTP: UInt16 = 64
+  /// Whom its first bytes name was not read.
+  static let hidesName: UInt16 = 128
+  static let encryptsHello: UInt16 = 256
+  static let serverName = isNamedByTLS | isNamedByHTTP | hidesName | encryptsHello
+  /// Nothing but its first bytes was told yet.
+  static let isForeshadowed: UInt16 = 512
 
   var sock: UInt64 = 0
   var startedAt: UInt64 = 0
@@ -319,6 +327,8 @@ struct FlowEntry: BitwiseCopyable {
   var remote = Address()
   /// A unix socket's; else the host that the remote address was given by when it was asked for.
   var path = Arena.Reference()
+  /// Whom its first bytes name.
+  var named = Arena.Reference()
   /// When the last of those ended that this stands for; 0: it stands for itself.
   var lastAt: UInt64 = 0
   /// Equal flows that this stands for beyond the first.
@@ -331,5 +341,7 @@ struct FlowEntry: BitwiseCopyable {
   var family: UInt16 = 0
   var protocolNumber: UInt16 = 0
   var flags: UInt16 = 0
+  /// That came with ``named``; 0: none.
+  var namedPort: UInt16 = 0
   var state: UInt8 = 0
 }

@@ -10,6 +10,8 @@ struct FlowMerging: BitwiseCopyable {
   var untilNextLook = 0
   /// Of the unix socket before: most jobs speak to one over and over.
   var path = Arena.Reference()
+  /// Whom the connection before named.
+  var named = Arena.Reference()
 }
 
 /// Equal flows as one, when the table is full: a report tells them as one anyway, and the event log has a line for each.
@@ -87,9 +89,11 @@ extension Fold {
           }
           let own = group(flow, peer: peers[Int(flow)])
           let path = arena[flows[flow].pointee.path]
-          let key = hashed(own, path)
+          let named = arena[flows[flow].pointee.named]
+          let key = hash(hashed(own, path), hash(0, named))
           let first = groups.find(key) {
             isEqual(own, group($0, peer: peers[Int($0)])) && equal(path, arena[flows[$0].pointee.path])
+              && equal(named, arena[flows[$0].pointee.named])
           }
           if first == 0 {
             groups.insert(key, flow)

@@ -12,6 +12,7 @@ extension Fold {
     var remotePort: UInt16
     var localPort: UInt16
     var host: Name?
+    var serverName: ServerName?
   }
 
   /// All flows in order of their start, equal ones as one.
@@ -27,7 +28,8 @@ extension Fold {
       let key = FlowKey(
         process: one.process, kind: one.kind, isInbound: one.isInbound, state: one.state,
         remote: isServer && one.remoteAddress.isEmpty ? one.localAddress : one.remoteAddress,
-        remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0, host: one.host)
+        remotePort: one.isInbound ? 0 : one.remotePort, localPort: isServer ? one.localPort : 0, host: one.host,
+        serverName: one.serverName)
       if let place = places[key], one.error == out[place].error {
         Self.merge(one, into: &out[place])
       } else {
@@ -83,6 +85,7 @@ extension Fold {
     out.repeats = entry.repeats
     out.error = entry.error
     out.requests = requests(ofFlow: flow)
+    out.serverName = serverName(ofFlow: flow)
     if entry.flags & FlowEntry.hasBytes != 0 {
       out.durationNanoseconds = entry.duration
       out.sentBytes = entry.sent

@@ -84,8 +84,7 @@ extension Fold {
     case .udpSend: sendDatagram(body, known, image, record.time)
     case .tcpClose: closeFlow(body, known, process, record.time)
     case .flowOpen:
-      let flow = known != 0 ? known : pastFlow(body, process, record.time)
-      if known == 0 { adoptRequests(of: body.sock, for: flow) }
+      let flow = begunFlow(body, known, process, record.time)
       update(flow, body, body.established != 0 ? .established : .requested)
     default: update(newFlow(body, image, record.time), body, .requested)
     }
@@ -137,18 +136,48 @@ extension Fold {
 
   /// A flow that began before the first record about it: one that was accepted. It belongs to the image of then.
   private mutating func pastFlow(_ body: mt_sock, _ process: UInt32, _ time: UInt64) -> UInt32 {
+    let (image, started) = beginning(body, process, time)
+    return addFlow(body.sock, image, started)
+  }
+
+  private func beginning(_ body: mt_sock, _ process: UInt32, _ time: UInt64) -> (image: UInt32, at: UInt64) {
     let started = time > body.duration ? time - body.duration : time
     var image = processes[process].pointee.image
     while images[image].pointee.flags & ImageEntry.isExec != 0, images[image].pointee.at > started {
       image = images[image].pointee.parent
     }
-    return addFlow(body.sock, image, started)
+    return (image, started)
+  }
+
+  /// A connection that began earlier, and of which this is told in the end.
+  private mutating func begunFlow(_ body: mt_sock, _ known: UInt32, _ process: UInt32, _ time: UInt64) -> UInt32 {
+    if known == 0 {
+      let flow = pastFlow(body, process, time)
+      adoptRequests(of: body.sock, for: flow)
+      return flow
+    }
+    if flows[known].pointee.flags & FlowEntry.isForeshadowed != 0 {
+      flows[known].pointee.flags &= ~FlowEntry.isForeshadowed
+      (flows[known].pointee.image, flows[known].pointee.startedAt) = beginning(body, process, time)
+      adoptRequests(of: body.sock, for: known)
+    }
+    return known
+  }
+
+  /// One of which only what it says is known yet; 0: there is no room for it.
+  mutating func foreshadowFlow(_ sock: UInt64, _ image: UInt32, _ time: UInt64) -> UInt32 {
+    if sock == 0 { return 0 }
+    let flow = addFlow(sock, image, time)
+    if flow == 0 { return 0 }
+    index(flow)
+    flows[flow].pointee.flags = FlowEntry.isForeshadowed
+    flows[flow].pointee.protocolNumber = 6  // IPPROTO_TCP
+    return flow
   }
 
   private mutating func closeFlow(_ body: mt_sock, _ known: UInt32, _ process: UInt32, _ time: UInt64) {
-    let flow = known != 0 ? known : pastFlow(body, process, time)
+    let flow = begunFlow(body, known, process, time)
     if flow == 0 { return }
-    if known == 0 { adoptRequests(of: body.sock, for: flow) }
     let isListener = flows[flow].pointee.flags & FlowEntry.isListener != 0
     let wasEstablished = body.established != 0 || flows[flow].pointee.state == FlowSummary.State.established.code
     let state: FlowSummary.State = isListener ? .listening : wasEstablished ? .closed : .failed

@@ -234,6 +234,7 @@ struct Fold: ~Copyable {
     case .denial: applyDenial(record, process, image)
     case .answer: applyAnswer(record)
     case .request: applyRequest(record, process)
+    case .serverName: applyServerName(record, image)
     }
   }
 }

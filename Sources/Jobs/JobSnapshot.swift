@@ -214,6 +214,8 @@ public struct FlowSummary: Sendable {
   public var remotePort: UInt16 = 0
   /// What a resolver called the remote address before it was asked for; nil: nobody was heard to.
   public var host: Name?
+  /// Whom its first bytes name; nil: nobody, or they were not looked at.
+  public var serverName: ServerName?
   /// IPPROTO_*.
   public var networkProtocol: UInt16 = 0
   public var startedAt: UInt64 = 0
@@ -228,6 +230,27 @@ public struct FlowSummary: Sendable {
   public var repeats: UInt32 = 0
   /// What was asked for over TLS; none if that was not to be read.
   public var requests = FlowRequests()
+
+  public init() {}
+}
+
+/// Whom a connection names in its first bytes.
+public struct ServerName: Sendable, Hashable {
+  public enum Source: String, Sendable {
+    /// The `server_name` of a ClientHello (RFC 6066, 3).
+    case tls
+    /// The target or Host field of a request (RFC 9112, 3.2).
+    case http
+  }
+
+  /// nil: the beginning was not seen whole.
+  public var source: Source?
+  /// In lower case; nil: it was said in a way that is not read.
+  public var name: Name?
+  /// That came with it, of what a proxy is asked for; 0: none.
+  public var port: UInt16 = 0
+  /// `name` may be for show: there is an `encrypted_client_hello` (RFC 9849), or what looks like one.
+  public var helloIsEncrypted = false
 
   public init() {}
 }

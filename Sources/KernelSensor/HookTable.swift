@@ -138,6 +138,7 @@ extension HookFunction {
     HookFunction("network", "datagrams", .optional, ["sendmsg4", "sendmsg6"]),
     HookFunction("network", "bind", .optional, ["post_bind4", "post_bind6"]),
     HookFunction("network", "names", .onRequest(.names), ["names_arrive"]),
+    HookFunction("network", "server names", .onRequest(.names), ["names_leave"]),
     HookFunction("network", "names and first bytes", .onRequest(.policy), ["messages_leave", "messages_arrive"]),
     HookFunction(
       "network", "requests over TLS", .onRequest(.requests), requests("tls_sent"), requests("fentry_tcp_sendmsg"),

@@ -95,6 +95,8 @@ public struct SensorOptions: Sendable {
     if enforces { entries.merge(Self.entriesForPolicies) { first, _ in first } }
     if enforces && recognisesJobs { entries.merge(Self.entriesForManyPolicies) { first, _ in first } }
     if readsRequests { entries.merge(Self.entriesForRequests) { first, _ in first } }
+    // 600 KB. A ClientHello in two packets is kept until the second has left.
+    if names || enforces { entries["beginnings"] = 128 }
     return mapEntries.merging(entries) { asked, _ in asked }
   }
 
@@ -123,7 +125,7 @@ public struct SensorOptions: Sendable {
     if !readsRequests { unused.formUnion(Self.entriesForRequests.keys) }
     if !enforces { unused.formUnion(["networks", "asked_names", "listeners"] + Self.mapsOfPolicies) }
     if !enforces && !names {
-      unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections"])
+      unused.formUnion(["names", "network_sets", "resolvers", "leases", "watched_sockets", "inspections", "beginnings"])
     }
     if !enforces || !recognisesJobs { unused.insert("rule_policies") }
     if filterBits == 0 { unused.formUnion(["filters", "given_filters", "filtered"]) }

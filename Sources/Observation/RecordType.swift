@@ -46,6 +46,7 @@ public import KernelABI
   case tlsWrite = 43
   case tlsSent = 44
   case request = 45
+  case serverName = 46
 
   /// The name in every output: snake case, stable.
   public var name: String {
@@ -93,6 +94,7 @@ public import KernelABI
     case .tlsWrite: "tls_write"
     case .tlsSent: "tls_sent"
     case .request: "request"
+    case .serverName: "server_name"
     }
   }
 
@@ -101,7 +103,7 @@ public import KernelABI
     switch self {
     case .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
       .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer,
-      .tlsWrite, .tlsSent, .request:
+      .tlsWrite, .tlsSent, .request, .serverName:
       true
     case .open, .close, .dup, .rename, .unlink, .rmdir, .link, .symlink, .mkdir, .mknod, .truncate, .chmod,
       .chown, .mmapShared, .copy, .pipe, .socketpair, .passFD, .uring, .io:
@@ -138,6 +140,7 @@ public import KernelABI
     case .tlsWrite: MemoryLayout<mt_tls_write>.size
     case .tlsSent: MemoryLayout<mt_tls_sent>.size
     case .request: MemoryLayout<mt_request>.size
+    case .serverName: MemoryLayout<mt_server_name>.size
     }
   }
 }

@@ -172,6 +172,9 @@ extension RecordView {
   @inlinable public var cgroup: mt_cgroup_change { type == .cgroup ? load(mt_cgroup_change.self) : mt_cgroup_change() }
   @inlinable public var denial: mt_denial { type == .denial ? load(mt_denial.self) : mt_denial() }
   @inlinable public var answer: mt_answer { type == .answer ? load(mt_answer.self) : mt_answer() }
+  @inlinable public var serverName: mt_server_name {
+    type == .serverName ? load(mt_server_name.self) : mt_server_name()
+  }
   @inlinable public var tlsWrite: mt_tls_write { type == .tlsWrite ? load(mt_tls_write.self) : mt_tls_write() }
   @inlinable public var tlsSent: mt_tls_sent { type == .tlsSent ? load(mt_tls_sent.self) : mt_tls_sent() }
   @inlinable public var request: mt_request { type == .request ? load(mt_request.self) : mt_request() }
@@ -208,6 +211,7 @@ extension mt_answer: RecordBody {}
 extension mt_tls_write: RecordBody {}
 extension mt_tls_sent: RecordBody {}
 extension mt_request: RecordBody {}
+extension mt_server_name: RecordBody {}
 
 // MARK: - Strings
 

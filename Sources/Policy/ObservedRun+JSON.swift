@@ -101,6 +101,8 @@ extension ObservedRun.Flow {
     remotePort = port("remotePort")
     protocolNumber = row["protocol"]?.unsigned
     host = row["host"]?.text
+    serverName = row["serverName"]?["name"]?.text
+    serverNamePort = row["serverName"]?["port"]?.unsigned.flatMap { UInt16(exactly: $0) } ?? 0
     count = 1 &+ (row["repeats"]?.unsigned ?? 0)
   }
 }

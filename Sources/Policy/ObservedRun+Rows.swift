@@ -59,6 +59,10 @@ extension ObservedRun {
     public var protocolNumber: UInt64?
     /// What the address was asked for by.
     public var host: String?
+    /// Whom it named in its first bytes.
+    public var serverName: String?
+    /// That came with it; 0: none.
+    public var serverNamePort: UInt16 = 0
     public var count: UInt64 = 1
 
     public init(kind: String, process: UInt64, image: UInt64?, remoteAddress: String) {

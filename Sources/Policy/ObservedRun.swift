@@ -190,8 +190,16 @@ extension ObservedRun.Builder {
     let hasPort = spoken == .tcp || spoken == .udp
     // It may have been any of the names that the address has; the report has the one that was asked for last.
     let names = host.map { host in [host] + (namesOf[address] ?? []).filter { $0 != host } } ?? []
-    let to = PolicyDestination(address, port: hasPort ? flow.remotePort : 0, spoken, names: names)
-    add(.connect(to), by: processes.actor(flow.process, image: flow.image), count: flow.count)
+    let port = hasPort ? flow.remotePort : 0
+    let actor = processes.actor(flow.process, image: flow.image)
+    add(.connect(PolicyDestination(address, port: port, spoken, names: names)), by: actor, count: flow.count)
+    // Where the address is allowed for a name, that which is said there has to be allowed, too.
+    guard !names.isEmpty, let said = flow.serverName.flatMap(HostPattern.canonical), !names.contains(said) else {
+      return
+    }
+    let named = PolicyDestination(
+      address, port: flow.serverNamePort != 0 ? flow.serverNamePort : port, spoken, names: [said])
+    add(.connect(named), by: actor, count: flow.count)
   }
 
   public mutating func add(_ file: ObservedRun.File) {

@@ -2,6 +2,22 @@ internal import KernelABI
 internal import Observation
 
 extension LogReplay {
+  func serverName(_ line: JSONValue, _ builder: inout RecordBuilder) {
+    var body = mt_server_name()
+    body.sock = line["connection_info"]?["uid"]?.number ?? 0
+    switch line["by"]?.text {
+    case "tls": body.by = UInt16(MT_NAMED_BY_TLS.rawValue)
+    case "http": body.by = UInt16(MT_NAMED_BY_HTTP.rawValue)
+    default: break
+    }
+    let peer = line["dst_endpoint"]
+    body.port = UInt16(clamping: peer?["port"]?.unsigned ?? 0)
+    body.is_hidden = line["hidden"]?.bool == true ? 1 : 0
+    body.is_hello_encrypted = line["encrypted_client_hello"]?.bool == true ? 1 : 0
+    builder.setBody(body)
+    if let name = bytes(peer, "hostname", base64: "hostnameBase64") { builder.setString(.name, name) }
+  }
+
   func request(_ line: JSONValue, _ builder: inout RecordBuilder) {
     var body = mt_request()
     body.sock = line["connection_info"]?["uid"]?.number ?? 0

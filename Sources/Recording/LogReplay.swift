@@ -94,6 +94,7 @@ public struct LogReplay {
     case .denial: denial(line, &builder)
     case .answer: answer(line, &builder)
     case .request: request(line, &builder)
+    case .serverName: serverName(line, &builder)
     case .security: security(line, kind, &builder)
     }
     return builder

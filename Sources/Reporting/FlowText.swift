@@ -15,6 +15,17 @@ enum FlowText {
     flow.host.map { "\($0.plainText) \(counterpart(flow))" } ?? counterpart(flow)
   }
 
+  /// Whom its first bytes name, if that says more than ``named(_:)``.
+  static func serverName(_ flow: FlowSummary) -> String? {
+    guard let named = flow.serverName else { return nil }
+    let protocolName = named.source == .http ? "HTTP" : "TLS"
+    guard let name = named.name else {
+      return named.source == nil ? "for whom is not known" : "for whom is hidden in its \(protocolName)"
+    }
+    if named.helloIsEncrypted { return "as \(name.plainText), and perhaps for another one: its TLS hides more" }
+    return name == flow.host ? nil : "for \(name.plainText) by its \(protocolName)"
+  }
+
   static func isListener(_ flow: FlowSummary) -> Bool {
     if flow.kind == .listen { return true }
     switch flow.state {

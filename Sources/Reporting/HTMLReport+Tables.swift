@@ -104,6 +104,11 @@ extension HTMLReport {
           html.text("×\(Units.grouped(UInt64(flow.repeats) + 1))")
           html.markup("</small>")
         }
+        if let named = FlowText.serverName(flow) {
+          html.markup(" <small>")
+          html.text(named, limit: 300)
+          html.markup("</small>")
+        }
         write(flow.requests, to: &html)
       }
       html.cell { $0.text(FlowText.kind(flow)) }

@@ -77,6 +77,15 @@ extension JSONReport {
     json.member("remoteAddress", flow.remoteAddress)
     json.member("remotePort", flow.remotePort)
     if let host = flow.host { json.name("host", base64: "hostBase64", truncated: "hostTruncated", host) }
+    if let named = flow.serverName {
+      json.object("serverName") { json in
+        if let source = named.source { json.member("by", source.rawValue) }
+        if let name = named.name { json.name("name", base64: "nameBase64", truncated: "nameTruncated", name) }
+        if named.port != 0 { json.member("port", named.port) }
+        json.member("isHidden", named.name == nil)
+        json.member("helloIsEncrypted", named.helloIsEncrypted)
+      }
+    }
     json.member("protocol", flow.networkProtocol)
     json.member("startedAt", clock.rfc3339(flow.startedAt))
     json.optional("durationNanoseconds", flow.durationNanoseconds)

@@ -76,6 +76,8 @@ extension ObservedRun.Flow {
     remotePort = flow.remotePort
     protocolNumber = UInt64(flow.networkProtocol)
     host = flow.host?.text
+    serverName = flow.serverName?.name?.text
+    serverNamePort = flow.serverName?.port ?? 0
     count = 1 &+ UInt64(flow.repeats)
   }
 }

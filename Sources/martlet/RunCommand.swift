@@ -69,7 +69,9 @@ struct RunCommand: ParsableCommand {
 
   @Flag(
     inversion: .prefixedNo,
-    help: ArgumentHelp("Tell by which names the command found the addresses that it speaks to: its resolvers' answers.")
+    help: ArgumentHelp(
+      "Tell by which names the command found the addresses that it speaks to, its resolvers' answers, and whom its "
+        + "connections name in their first bytes, by TLS or HTTP/1.")
   )
   var names = true
 

@@ -11,8 +11,11 @@ static size_t put(unsigned char *to, size_t at, const void *bytes, size_t length
 	return at + length;
 }
 
+#define PADDING 0x15
+#define ENCRYPTED_CLIENT_HELLO 0xfe0d
+
 /* A ClientHello with a server name, behind `padding` bytes of another extension. */
-static size_t make_hello(unsigned char *to, const char *name, size_t padding)
+static size_t make_hello(unsigned char *to, const char *name, unsigned kind, size_t padding)
 {
 	size_t length = strlen(name), extensions = 4 + padding + 9 + length, at = 0;
 	size_t body = 2 + 32 + 1 + 4 + 2 + 2 + extensions;
@@ -25,7 +28,7 @@ static size_t make_hello(unsigned char *to, const char *name, size_t padding)
 	memset(to + at, 7, 32), at += 32;
 	at = put(to, at, "\x00\x00\x02\x13\x01\x01\x00", 7);
 	to[at++] = extensions >> 8, to[at++] = extensions;
-	at = put(to, at, "\x00\x15", 2);
+	to[at++] = kind >> 8, to[at++] = kind;
 	to[at++] = padding >> 8, to[at++] = padding;
 	memset(to + at, 0, padding), at += padding;
 	at = put(to, at, "\0\0", 2);
@@ -37,7 +40,7 @@ static size_t make_hello(unsigned char *to, const char *name, size_t padding)
 }
 
 /*
- * "plain", "tls:NAME", "padded:NAME", "http:NAME", "proxy:NAME", "tunnel:NAME", "late:NAME" (behind an empty line),
+ * "plain", "tls:NAME", "padded:NAME", "encrypted:NAME", "http:NAME", "proxy:NAME", "tunnel:NAME", "late:NAME" (behind an empty line),
  * "other:NAME" (the target's, with another Host), "records:NAME" (a hello in two records), "nobody:", "ssh:"; with a number
  * and a '/' in front of it the first piece has so many bytes.
  */
@@ -57,11 +60,13 @@ size_t first_bytes(unsigned char *to, size_t room, const char *what, size_t *fir
 	name = name ? name + 1 : "";
 #define IS(kind) (size == strlen(kind) && !strncmp(what, kind, size))
 	if (IS("tls"))
-		length = make_hello(to, name, 16);
+		length = make_hello(to, name, PADDING, 16);
 	else if (IS("padded"))
-		length = make_hello(to, name, 3000);
+		length = make_hello(to, name, PADDING, 3000);
+	else if (IS("encrypted"))
+		length = make_hello(to, name, ENCRYPTED_CLIENT_HELLO, 240);
 	else if (IS("records")) {
-		length = make_hello(to, name, 16);
+		length = make_hello(to, name, PADDING, 16);
 		memmove(to + 25, to + 20, length - 20);
 		memcpy(to + 20, to, 3);
 		to[23] = (length - 20) >> 8, to[24] = length - 20;

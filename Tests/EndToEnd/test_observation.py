@@ -162,6 +162,43 @@ class Processes(Case):
         finally:
             os.kill(child, signal.SIGKILL)
 
+    def test_whom_connections_name_first(self):
+        talk = ("import socket,ssl\n"
+                "server=socket.create_server(('127.0.0.1',0))\n"
+                "into,out=ssl.MemoryBIO(),ssl.MemoryBIO()\n"
+                "hello=ssl.create_default_context().wrap_bio(into,out,server_hostname='Files.example.org')\n"
+                "try: hello.do_handshake()\n"
+                "except ssl.SSLWantReadError: pass\n"
+                "hello=out.read()\n"
+                "http=b'GET /?token=hunter2 HTTP/1.1\\r\\nHost: plain.example.org\\r\\n\\r\\n'\n"
+                "for pieces in [hello],[hello[:9],hello[9:]],[http],[b'nobody\\n']:\n"
+                "  client=socket.create_connection(server.getsockname())\n"
+                "  client.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\n"
+                "  accepted=server.accept()[0]\n"
+                "  for piece in pieces: client.send(piece); accepted.recv(4096)\n"
+                "  accepted.send(http)\n"
+                "  client.close(); accepted.close()\n")
+        for options in ((), ("--no-names",)):
+            with self.subTest(options=options):
+                done = self.run_martlet(*python(talk), options=options)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                report = self.report()
+                self.assertEqual(report["verdict"], "clean", report["reasons"])
+                rows = [(row["direction"], row["repeats"] + 1, row.get("serverName")) for row in report["network"]
+                        if row["kind"] == "tcp"]
+                said = {"isHidden": False, "helloIsEncrypted": False}
+                named = [] if options else [
+                    ("outbound", 2, {"by": "tls", "name": "files.example.org", **said}),
+                    ("outbound", 1, {"by": "http", "name": "plain.example.org", **said}), ("outbound", 1, None)]
+                self.assertEqual([row for row in rows if row[0] == "outbound"], named or [("outbound", 4, None)])
+                self.assertEqual({row[2] for row in rows if row[0] == "inbound"}, {None})
+                with open(self.path("martlet-report", "report.html")) as file:
+                    self.assertEqual("for files.example.org by its TLS" in file.read(), not options)
+                log = subprocess.run([MARTLET, "log", "cat", self.path("martlet-report", "events.ndjson.zst")],
+                                     stdout=subprocess.PIPE, check=True).stdout
+                self.assertNotIn(b"hunter2", log.replace(talk.encode(), b""))
+                self.assertEqual(log.count(b'"activity_name":"server_name"'), 0 if options else 3)
+
     def test_a_process_that_keeps_the_pipe_does_not_keep_martlet(self):
         process = self.start("sh", "-c", "sleep 600 & echo $!")
         pid = int(process.stdout.readline())

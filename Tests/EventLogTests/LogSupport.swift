@@ -222,6 +222,16 @@ enum Records {
       builder.setString(.name, "example.org:8443")
       builder.setString(.path, "/a\u{e4}")
       return builder
+    case .serverName:
+      var builder = RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
+      var body = mt_server_name()
+      body.sock = 4
+      body.by = UInt16(MT_NAMED_BY_TLS.rawValue)
+      body.port = 8443
+      body.is_hello_encrypted = 1
+      builder.setBody(body)
+      builder.setString(.name, "example.org")
+      return builder
     case .tlsWrite, .tlsSent: return RecordBuilder(type, time: 6000, tgid: 100, leaderStart: 7)
     case .security: return security(.mount)
     case .claim, .step:

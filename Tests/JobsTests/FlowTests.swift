@@ -26,6 +26,49 @@ import Testing
     return body
   }
 
+  private func say(
+    _ job: Job, _ sock: UInt64, _ name: String?, by source: mt_named_by = MT_NAMED_BY_TLS, encrypted: Bool = false
+  ) {
+    var body = mt_server_name()
+    body.sock = sock
+    body.by = UInt16(source.rawValue)
+    body.is_hidden = name == nil ? 1 : 0
+    body.is_hello_encrypted = encrypted ? 1 : 0
+    job.send(.serverName, 100, body: body, strings: name.map { [(.name, $0)] } ?? [])
+  }
+
+  @Test func connectionsAreToldByWhomTheyName() throws {
+    let job = started()
+    for (sock, name) in [(1, "a.example"), (2, "A.Example"), (3, "b.example"), (4, nil)] as [(UInt64, String?)] {
+      job.send(.connect, 100, body: socket(sock))
+      say(job, sock, name, encrypted: sock == 3)
+      job.send(.tcpClose, 100, body: socket(sock))
+    }
+    job.send(.connect, 100, body: socket(5, port: 80))
+    say(job, 5, "192.0.2.1", by: MT_NAMED_BY_HTTP)
+    let flows = job.snapshot().flows
+    #expect(flows.map { $0.serverName?.name?.text } == ["a.example", "b.example", nil, nil])
+    #expect(flows.map { $0.serverName == nil } == [false, false, false, true])
+    #expect(flows.map(\.repeats) == [1, 0, 0, 0])
+    #expect(flows.compactMap { $0.serverName?.helloIsEncrypted } == [false, true, false])
+  }
+
+  /// In a log nothing tells of a connection before its end, but whom it names.
+  @Test func aConnectionThatIsNamedBeforeItIsKnown() throws {
+    let job = started()
+    say(job, 1, "a.example")
+    job.exec(100, "/usr/bin/later")
+    let shell = try #require(job.snapshot().flows.first).image
+    var end = socket(1)
+    end.established = 1
+    end.duration = job.time
+    job.send(.tcpClose, 100, body: end)
+    let flows = job.snapshot().flows
+    let flow = try #require(flows.first)
+    #expect(flows.count == 1 && flow.serverName?.name?.text == "a.example" && flow.remotePort == 443)
+    #expect(flow.image <= shell && flow.state == .closed && flow.durationNanoseconds == end.duration)
+  }
+
   @Test func aConnectionFromConnectToClose() throws {
     let job = started()
     let began = job.send(.connect, 100, body: socket(1))

@@ -86,6 +86,7 @@ func sample(_ type: RecordType = .exec) -> RecordBuilder {
       critical == [
         .fork, .exec, .exit, .connect, .bind, .listen, .udpSend, .tcpClose, .unixConnect, .unixAccept, .socket,
         .flowOpen, .security, .claim, .step, .digest, .daemon, .cgroup, .denial, .answer, .tlsWrite, .tlsSent, .request,
+        .serverName,
       ])
   }
 }

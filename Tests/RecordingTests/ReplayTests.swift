@@ -44,6 +44,12 @@ struct JobStream {
 
   /// Of a connection that is told at its end, as all are in a log; of one that nobody knows, and one that cannot be read.
   mutating func requests(_ pid: UInt32) {
+    var named = mt_server_name()
+    named.sock = 77
+    named.by = UInt16(MT_NAMED_BY_TLS.rawValue)
+    named.port = 8443
+    named.is_hello_encrypted = 1
+    add(.serverName, pid, named, [(.name, "Named.example")])
     var flow = mt_sock()
     flow.sock = 77
     flow.family = 2
@@ -62,7 +68,7 @@ struct JobStream {
     add(.tlsWrite, pid, body)
     flow.established = 1
     // Since before the first of them.
-    flow.duration = 5_000_000
+    flow.duration = 6_000_000
     add(.tcpClose, pid, flow)
   }
 
@@ -290,6 +296,8 @@ struct JobStream {
     #expect(one.contains("asked.example") && one.contains("/requested\""))
     #expect(snapshot.requests?.count == 3 && snapshot.requests?.hidden == 1)
     #expect(snapshot.flows.map(\.requests.count).sorted() == [0, 0, 0, 0, 2])
+    let named = try #require(snapshot.flows.compactMap(\.serverName).first)
+    #expect(named.name?.text == "named.example" && named.source == .tls && named.port == 8443 && named.helloIsEncrypted)
     #expect(!one.contains("hunter2") && lines.allSatisfy { !String(decoding: $0, as: UTF8.self).contains("hunter2") })
     #expect(one.contains("/work/main.o\"") && !one.contains("ghp_0123"))
   }

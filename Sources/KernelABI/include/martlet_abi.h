@@ -97,7 +97,8 @@ enum mt_type {
 	MT_TLS_WRITE = 43,   /* critical; mt_tls_write; BYTES: a job's process hands a request to TLS; only if asked for */
 	MT_TLS_SENT = 44,    /* critical; mt_tls_sent: the connection that such a write was sent by */
 	MT_REQUEST = 45,     /* critical; mt_request; DETAIL, NAME, PATH: user space makes these of the two before */
-	MT_TYPE_COUNT = 46,
+	MT_SERVER_NAME = 46, /* critical; mt_server_name; NAME: whom a connection names in its first bytes */
+	MT_TYPE_COUNT = 47,
 };
 
 enum mt_flag {

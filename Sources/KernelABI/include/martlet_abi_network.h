@@ -75,12 +75,28 @@ struct mt_answer {
 	mt_u32 set;          /* of rules that its name leads to, 0: none */
 };
 
+enum mt_named_by {
+	MT_NAMED_BY_TLS = 1,  /* the server_name of a ClientHello, RFC 6066 */
+	MT_NAMED_BY_HTTP = 2, /* a request's target or Host, RFC 9112 */
+};
+
+/* Whom a connection names; NAME as it was sent, any bytes. */
+struct mt_server_name {
+	mt_u64 sock;
+	mt_u16 by;           /* enum mt_named_by; 0: the beginning was not seen whole */
+	mt_u16 port;         /* that the name came with, of what proxies are asked for; 0: none */
+	mt_u8 is_hidden;     /* it names somebody in a way that was not read; there is no NAME */
+	mt_u8 is_hello_encrypted; /* NAME may be for show: there is an encrypted_client_hello, RFC 9849, or GREASE that looks like one */
+	mt_u8 reserved[2];
+};
+
 _Static_assert(sizeof(struct mt_network_key) == 24, "network key layout");
 _Static_assert(sizeof(struct mt_name_key) == 16, "name key layout");
 _Static_assert(sizeof(struct mt_name) == 272, "name layout");
 _Static_assert(sizeof(struct mt_network_rule) == 32, "network rule layout");
 _Static_assert(sizeof(struct mt_network_set) == 8 + 32 * MT_SET_RULES, "network set layout");
 _Static_assert(sizeof(struct mt_answer) == 32, "answer layout");
+_Static_assert(sizeof(struct mt_server_name) == 16, "server name layout");
 
 #endif
 #endif

@@ -8,6 +8,7 @@
 #define TLS_HANDSHAKE 22
 #define TLS_CLIENT_HELLO 1
 #define TLS_EXTENSIONS 64
+#define TLS_ENCRYPTED_HELLO 0xfe0d /* RFC 9849 */
 
 /* The extension of a ClientHello at `in->at`; the last ends at `in->left`. Returns what was found, or -1: it goes on. */
 __noinline int look_at_extension(__u32 slot)
@@ -25,6 +26,8 @@ __noinline int look_at_extension(__u32 slot)
 	kind = u16_at(in, at);
 	length = u16_at(in, at + 2);
 	in->at = at + 4 + length;
+	if (kind == TLS_ENCRYPTED_HELLO)
+		in->is_hello_encrypted = 1;
 	if (kind)
 		return -1;
 	/* A list's length 2, the type 1, the name's length 2. */
@@ -90,7 +93,7 @@ static __always_inline int look_at_byte(struct inspection *in, __u32 at, __u8 c,
 	__u32 is_empty;
 
 	if (window == HTTP_VERSION) {
-		in->is_done = 1;
+		in->is_done = in->is_request = 1;
 		return -1;
 	}
 	if (window == HOST_FIELD) {

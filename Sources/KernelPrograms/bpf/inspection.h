@@ -42,6 +42,10 @@ struct inspection {
 	__u64 hash, exact, one, any; /* of the name, and of these ends */
 	__u64 matched;      /* while text is compared */
 	__u32 left;
+	__u32 is_request;   /* the version of HTTP/1 was seen */
+	__u32 is_hello_encrypted; /* a ClientHello that may hold another one, which is meant */
+	__u32 next;         /* TCP's number of the byte behind what was taken */
+	__u32 parts;        /* packets that it was taken from */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -62,6 +66,16 @@ static __always_inline struct inspection *inspection_of(__u32 slot)
 		asm volatile("%0 &= %1" : "+r"(index_) : "i"(MT_INSPECTED_MAX - 1));                                   \
 		index_;                                                                                                \
 	})
+
+/* The name that was found, as a string of a record. */
+static __always_inline void add_name(struct record *record, struct inspection *in)
+{
+	__u32 length = in->to - in->from;
+
+	if (in->from < 1 || length > MT_HOST_MAX || in->to > MT_INSPECTED_MAX)
+		return;
+	add_kernel_bytes(record, MT_STR_NAME, in->bytes + IN(in->from), length, 256);
+}
 
 static __always_inline __u32 u16_at(const struct inspection *in, __u32 at)
 {

@@ -15,6 +15,9 @@
 
 #define SOCK_DONE (1 << 1) /* sk_flags: a FIN has come */
 
+/* How far it is known whom a connection names in its first bytes. */
+enum said { SAID_NOTHING, SAID_PART, SAID_ALL };
+
 struct flow {
 	struct actor actor;  /* who connected or accepted: most of the rest happens without them */
 	__u64 sock;          /* its id */
@@ -22,7 +25,8 @@ struct flow {
 	__u64 established;   /* 0: not yet; of what was accepted, when that was */
 	__u8 remote[16];     /* as connect was given it: what fails early leaves none in the socket */
 	__u16 remote_port;
-	__u16 inbound;
+	__u8 inbound;
+	__u8 said;           /* enum said */
 	__u32 flags;         /* enum mt_flag, of the call that accepted */
 };
 

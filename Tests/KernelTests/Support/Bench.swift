@@ -89,6 +89,7 @@ final class Bench {
     options.countsBytes = countsBytes
     options.hashesImages = hashesImages
     options.enforces = enforces
+    options.names = true
     options.readsRequests = readsRequests
     options.filters = filters
     // Each deed is a job of its own here, although nothing recognises them.

@@ -37,6 +37,7 @@ struct Record: Sendable {
   var uring: mt_uring { view(\.uring, mt_uring()) }
   var denial: mt_denial { view(\.denial, mt_denial()) }
   var tlsWrite: mt_tls_write { view(\.tlsWrite, mt_tls_write()) }
+  var serverName: mt_server_name { view(\.serverName, mt_server_name()) }
   var answer: mt_answer { view(\.answer, mt_answer()) }
   var security: mt_security { view(\.security, mt_security()) }
   var digest: mt_digest { view(\.digest, mt_digest()) }

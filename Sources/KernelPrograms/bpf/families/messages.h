@@ -3,8 +3,7 @@
  * What leaves of watched sockets: names that are asked for, and the host that a connection's first bytes name (TLS,
  * HTTP/1).
  */
-#include "callers.h"
-#include "first_bytes.h"
+#include "server_names.h"
 
 #define PATIENCE 4 /* tries of what goes no further: some three seconds */
 
@@ -21,16 +20,6 @@ struct {
 	__type(key, struct asked_key);
 	__type(value, __u64);
 } asked_names SEC(".maps");
-
-/* The name that was found, as a string of a record. */
-static __always_inline void add_name(struct record *record, struct inspection *in)
-{
-	__u32 length = in->to - in->from;
-
-	if (in->from < 1 || length > MT_HOST_MAX || in->to > MT_INSPECTED_MAX)
-		return;
-	add_kernel_bytes(record, MT_STR_NAME, in->bytes + IN(in->from), length, 256);
-}
 
 /* Copies a message to where it is looked at; of none, or a long one, what is looked at. */
 static __always_inline int copy_message(struct __sk_buff *skb, __u32 from, __u32 bytes, struct inspection *in)
@@ -338,18 +327,14 @@ static __noinline int answer_leaves(struct packet *packet, struct watched *watch
 	return DROP;
 }
 
-SEC("cgroup_skb/egress")
-int messages_leave(struct __sk_buff *skb)
+static __noinline int judge_message(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	const struct mt_policy *policy;
 	struct packet packet = {};
-	struct glance glance;
 	struct watched *watched;
 	int course;
 
-	if (glance_at(skb, &glance) && skb->len <= glance.payload)
-		return PASS;
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	watched = sk ? bpf_sk_storage_get(&watched_sockets, sk, 0, 0) : 0;
 	if (!watched || !watched->watch || !open_packet(skb, &packet) || skb->len <= packet.payload)
@@ -377,4 +362,32 @@ int messages_leave(struct __sk_buff *skb)
 	/* The compiler knows what it returns, and the verifier does not. */
 	barrier_var(course);
 	return course == DROP ? DROP : PASS;
+}
+
+/* Whether it is TCP with nothing in it, as most packets of short connections are. */
+static __always_inline int has_no_payload(struct __sk_buff *skb)
+{
+	struct glance glance;
+
+	return glance_at(skb, &glance) && skb->len <= glance.payload;
+}
+
+SEC("cgroup_skb/egress")
+int messages_leave(struct __sk_buff *skb)
+{
+	if (has_no_payload(skb))
+		return PASS;
+	if (judge_message(skb) == DROP)
+		return DROP;
+	tell_server_name(skb);
+	return PASS;
+}
+
+/* Where no policy is in force, names are only told. */
+SEC("cgroup_skb/egress")
+int names_leave(struct __sk_buff *skb)
+{
+	if (!has_no_payload(skb))
+		tell_server_name(skb);
+	return PASS;
 }
