@@ -259,7 +259,7 @@ extension AgentRecorder {
         recordedIn: identifier))
   }
 
-  private func deliver(_ record: RecordView, of container: ContainerSlot) {
+  func deliver(_ record: RecordView, of container: ContainerSlot) {
     guard let place = jobs[Int(container.owner)] else { return }
     guard record.type == .claim else { return place.pointee.recorder.take(record) }
     var body = record.claim

@@ -159,6 +159,9 @@ struct AgentJob: ~Copyable {
     }
   }
 
+  /// What the step of this number is called; nil: it has no name, or there is none.
+  func stepName(_ number: UInt32) -> String? { facts.steps.last { $0.number == number }?.name }
+
   /// What the kernel side calls the step of this number; 0: not known, or that it is in none.
   func stepKey(_ number: UInt32) -> UInt64 { stepKeys[number] ?? 0 }
 

@@ -31,6 +31,7 @@ struct AgentPolicies: Sendable {
   var isEmpty: Bool { all.isEmpty && !keepsRepositories }
   /// Of containers of which it is not known yet whose they are.
   var containers: Int? { hasNodes ? 0 : nil }
+  var ofContainers: NamedPolicy? { containers.map { all[$0] } }
 
   /// Reads all that are named.
   ///

@@ -1,5 +1,7 @@
+internal import KernelABI
 internal import KernelSensor
 internal import Observation
+internal import Policy
 internal import Recording
 internal import Reporting
 
@@ -101,16 +103,59 @@ extension AgentRecorder {
   /// Lets what waits in containers go on, where it is known under which policy, or for too long not.
   mutating func releaseHeld(_ sensor: Sensor, now: UInt64) {
     guard !containers.held.isEmpty else { return }
-    for slot in containers.held.late(now: now) {
-      containers.slots[slot]?.hasGoneOn = true
-      do {
-        try sensor.endHold(on: slot)
-      } catch {
-        settings.log.say("what is executed in a container has to wait: \(error)")
+    for one in containers.held.waiting {
+      let container = containers.slots[one.slot]
+      if container?.owner == 0 {
+        guard one.isLate(now) else { continue }
+        containers.slots[one.slot]?.hasGoneOn = true
+        do {
+          try sensor.endHold(on: one.slot)
+        } catch {
+          settings.log.say("what is executed in a container has to wait: \(error)")
+        }
       }
+      containers.held.end(one, isRefused: isRefused(one, of: container), now: now)
     }
-    let slots = containers.slots
-    containers.held.release(now: now) { slots[$0]?.owner != 0 }
+    containers.held.settle(now: now)
+  }
+
+  /// Whether a policy denies what is about to run in a container: of its job or, where that is not known, the machine's.
+  private func isRefused(_ one: HeldProcesses.Held, of container: ContainerSlot?) -> Bool {
+    let job = container.flatMap { jobs[Int($0.owner)] }
+    let known = job.map { $0.pointee.policy.current } ?? settings.policies.ofContainers
+    guard let policy = known?.policy, let exec = policy.exec else { return false }
+    var program = one.program
+    if (exec.deny + exec.allow).contains(where: { !$0.sha256.isEmpty }) { program.hash(as: one.pid) }
+    // Who executed it is the runtime, which no rule can mean.
+    let step = job?.pointee.stepName(container?.step ?? 0)
+    let actor = PolicyActor(
+      executable: "", step: step.map { .inside($0) } ?? .unknown, image: container?.origin.image ?? .unknown)
+    let decisions = program.files.map { (file: $0, decision: policy.decide(execOf: $0, by: actor)) }
+    guard let (file, decision) = decisions.max(by: { $0.decision.action < $1.decision.action }),
+      decision.action != .allow
+    else { return false }
+    let isRefused = decision.action >= .deny
+    guard let container, job != nil else {
+      settings.log.say(
+        "a container that is no job's \(isRefused ? "was to run" : "runs") what the machine's policy denies: "
+          + VisibleText.terminal(file.path, limit: 200))
+      return isRefused
+    }
+    var builder = RecordBuilder(.denial, time: one.since, tgid: one.pid, leaderStart: one.startedAt)
+    builder.job = container.slot
+    var body = mt_denial()
+    body.rule = decision.rule
+    body.operation = UInt16(MT_OP_EXEC.rawValue)
+    body.section = UInt8(MT_SECTION_EXEC.rawValue)
+    body.action = decision.action.number
+    body.effect = UInt8((isRefused ? MT_EFFECT_KILLED : MT_EFFECT_TOLD).rawValue)
+    if file == program.files.first { body.file = program.identity }
+    builder.setBody(body)
+    builder.setString(.path, file.path)
+    builder.bytes.withUnsafeBytes { bytes in
+      if let record = try? RecordView(validating: bytes) { deliver(record, of: container) }
+    }
+    return isRefused
   }
 
   private func share(_ container: ContainerSlot, _ sensor: Sensor) throws(SensorError) {

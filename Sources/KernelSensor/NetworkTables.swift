@@ -171,7 +171,8 @@ extension IPAddress {
 }
 
 extension PolicyAction {
-  var number: UInt8 {
+  /// As the kernel side has it: `enum mt_action`.
+  package var number: UInt8 {
     let action: mt_action =
       switch self {
       case .allow: MT_ALLOW

@@ -1,4 +1,5 @@
 internal import CCrypto
+internal import Glibc
 
 /// A SHA-256 that is taken piece by piece.
 ///
@@ -13,6 +14,25 @@ public struct SHA256: ~Copyable {
 
   public mutating func update(_ bytes: UnsafeRawBufferPointer) {
     _ = SHA256_Update(&context, bytes.baseAddress, bytes.count)
+  }
+
+  /// Of a regular file, from its beginning; nil: it is something else, is longer, or cannot be read.
+  package static func ofFile(_ descriptor: Int32, atMost limit: Int) -> [UInt8]? {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= limit else {
+      return nil
+    }
+    var hash = SHA256()
+    var left = limit
+    let isWhole = withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 16) { buffer in
+      while true {
+        let count = read(descriptor, buffer.baseAddress, buffer.count)
+        if count <= 0 || count > left { return count == 0 }
+        left -= count
+        hash.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      }
+    }
+    return isWhole ? hash.finish() : nil
   }
 
   /// 32 bytes.

@@ -119,14 +119,8 @@ extension ObservedRun.Builder {
       var file = PolicyExecutable(path: image.executable)
       file.isWithoutPlace = image.isWithoutPlace
       file.sha256 = image.sha256
-      var files = [file]
-      // A script is given by name, and its interpreter runs.
-      if let given = image.filename {
-        let path = Self.isWhole(given) ? given : image.workingDirectory + "/" + given
-        if !given.isEmpty, path != file.path { files.append(PolicyExecutable(path: path)) }
-      }
       let actor = before.map { processes.actor(process.id, image: $0) } ?? processes.parentActor(of: process.id)
-      add(.exec(files), by: actor)
+      add(.exec(file.executed(as: image.filename, in: image.workingDirectory)), by: actor)
       before = image.id
     }
   }

@@ -86,6 +86,13 @@ public struct PolicyExecutable: Sendable, Hashable {
   public var isWrittenDuringJob = false
 
   public init(path: String) { self.path = path }
+
+  /// All that an exec of it is about: a script is given by its name, and its interpreter, which this is then, runs.
+  public func executed(as given: String?, in directory: String) -> [PolicyExecutable] {
+    guard let given, !given.isEmpty else { return [self] }
+    let path = given.hasPrefix("/") ? given : directory + "/" + given
+    return path == self.path ? [self] : [self, PolicyExecutable(path: path)]
+  }
 }
 
 /// The kernel side decides the same; that it does is what its tests are for. Relative patterns match nothing here: see

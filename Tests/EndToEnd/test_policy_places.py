@@ -1,5 +1,6 @@
 """Rules of an agent's policies that are for some steps of a job, or for containers of some images."""
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -105,6 +106,47 @@ class Steps(AgentCase):
             if container:
                 stopped[containers[container - 1]["image"] or containers[container - 1]["foundBy"]].add(rule)
         self.assertEqual(stopped, {"base": {2, 3}, "other:1": {3}, "build": {2, 3}, "command": {2, 3}})
+        self.stop_agent()
+
+    @unittest.skipUnless(shutil.which("dockerd") and os.path.exists(DOCKER), "needs Debian's docker.io")
+    def test_the_first_program_of_a_container_is_judged_before_it_runs(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.end)
+        daemon.docker("tag", "base", "other:1")
+        work, tools = self.path("work"), self.path("tools")
+        os.mkdir(tools)
+        for name in ("fine", "secret", "evil", "banned"):
+            with open(os.path.join(tools, name), "w") as file:
+                file.write("#!/bin/sh\ntouch $1\n")
+            os.chmod(os.path.join(tools, name), 0o755)
+        # By what it holds, whatever it is called.
+        shutil.copy("/bin/busybox", os.path.join(tools, "known"))
+        with open(os.path.join(tools, "known"), "ab") as file:
+            file.write(b"known")
+        with open(os.path.join(tools, "known"), "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        with open(self.path("policy.yaml"), "w") as file:
+            file.write(POLICY + f"    - {{sha256: {digest}}}\n")
+        self.stop_agent()
+        self.start_agent("--config", self.path("agent.yaml"))
+
+        def run(image, *command):
+            return f"{DOCKER} run --rm --network none -v {work}:/w -v {tools}:/tools {image} {' '.join(command)}"
+
+        lines = [run(image, f"/tools/{name}", f"/w/ran-{image.split(':')[0]}-{name}")
+                 for image in ("base", "other:1") for name in ("fine", "secret", "evil", "banned")]
+        lines += [run("base", "/tools/known", "touch", "/w/ran-known")]
+        exports = "".join(f"export {key}={daemon.environment[key]}; " for key in ("DOCKER_HOST", "HOME"))
+        # The second is the step that may not run what is evil.
+        self.github([exports + "; ".join(lines), exports + run("base", "/tools/evil", "/w/ran-step-1")],
+                    stderr=subprocess.DEVNULL).wait(240)
+        report, = self.reports(1, seconds=60)
+        self.assertEqual(report["verdict"], "blocked", report["reasons"])
+        self.assertEqual(self.ran(), ["ran-base-evil", "ran-base-fine", "ran-other-evil", "ran-other-fine",
+                                      "ran-other-secret"], report["denials"])
+        rules = sorted((denial["rule"], denial["effect"], os.path.basename(denial["path"])) for denial in report["denials"])
+        self.assertEqual(rules, [(1, "killed", "evil"), (2, "killed", "secret"), (3, "killed", "banned"),
+                                 (3, "killed", "banned"), (4, "killed", "known")])
         self.stop_agent()
 
     @unittest.skipUnless(shutil.which("dockerd") and os.path.exists(DOCKER), "needs Debian's docker.io")
