@@ -37,7 +37,7 @@ help:
 	@echo 'make bench-fold          user space alone: records a second, allocations'
 	@echo 'make bench-user-space    the same in instructions, with the event log, by stage'
 	@echo 'make bench-jobs          many jobs under one agent: kept apart, complete, in time; seven minutes'
-	@echo 'make bench-containers    images that jobs build: whose containers are seen, against an observer; ten minutes'
+	@echo 'make bench-containers    images that jobs build: whose containers are seen, and what it costs; a quarter of an hour'
 	@echo 'make honesty             nothing lost, flat memory, causes before effects, overload told; ten minutes'
 	@echo 'make lint                formatting and house rules'
 

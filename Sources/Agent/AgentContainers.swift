@@ -37,6 +37,9 @@ struct ContainerSlot {
   var hasBegun = false
   /// Something in it waited for its policy and went on without.
   var hasGoneOn = false
+
+  /// It may execute a step of a build.
+  var mayBeStep: Bool { name?.kind ?? .buildStep == .buildStep }
 }
 
 /// A container that is in no job's report.
@@ -87,8 +90,9 @@ struct AgentContainers {
 
   /// Whether something ran, or runs, in a container for a job and is not in its report.
   func lack(slot: UInt16, since start: UInt64) -> Bool {
-    links.lacks(slot: slot, since: start)
-      || slots.values.contains { $0.owner == 0 && links.mayBeOfSilentBuild($0.since, slot: slot) }
+    let waiting = slots.values.filter { $0.owner == 0 }
+    return links.lacks(slot: slot, since: start, isStepWaiting: waiting.contains(where: \.mayBeStep))
+      || waiting.contains { links.mayBeOfSilentBuild($0.since, slot: slot) }
   }
 
   mutating func tellForeign(_ container: ForeignContainer) {
@@ -216,7 +220,7 @@ extension AgentRecorder {
       place.pointee.cannotSee(name.id, runtime, at: container.since)
     }
     if let step = link.step {
-      containers.links.note(foundStep: step)
+      if let at = container.execution?.at { containers.links.note(foundStep: step, at: at) }
       if let layers = container.execution?.layers { containers.links.note(layers, of: step) }
     }
     for sharer in link.sharers { tell(sharer, of: container, name, recordedIn: place.pointee.identifier) }
@@ -322,6 +326,7 @@ extension AgentRecorder {
         containers.isHeld = containers.links.isAwaiting
         try sensor.holdContainers(containers.isHeld)
       }
+      containers.links.forgetDeparted(before: now &- min(now, 2 * AgentContainers.patience))
       for (slot, container) in containers.slots {
         if container.owner == 0 {
           if now &- container.since > AgentContainers.patience { try leave(slot, sensor, now: now) }
@@ -343,8 +348,7 @@ extension AgentRecorder {
     } else if let name = container.name, containers.links.decide(name, container.execution) == .several {
       reason = .several
     }
-    containers.links.note(
-      lostAt: container.since, mayBeStep: container.name?.kind ?? .buildStep == .buildStep)
+    containers.links.note(lostAt: container.since, mayBeStep: container.mayBeStep)
     containers.waitingBytes -= container.records.count
     counts.unattributed &+= container.waiting
     containers.tellForeign(
@@ -352,7 +356,7 @@ extension AgentRecorder {
         id: container.name?.id, cgroup: containers.cgroups[container.cgroup]?.path, startedAt: container.since,
         records: container.waiting, reason: reason))
     containers.slots[slot] = nil
-    containers.links.forget(slot: slot)
+    containers.links.forget(slot: slot, now: now)
     try sensor.forgetContainer(container.cgroup)
     try sensor.closeJob(slot, evenIfAlive: true)
     close(slot, now: now)
@@ -367,7 +371,7 @@ extension AgentRecorder {
         job.pointee.forgetContainer(slot: slot, counts: try sensor.jobCounts(slot))
       }
       containers.slots[slot] = nil
-      containers.links.forget(slot: slot)
+      containers.links.forget(slot: slot, now: now)
       jobs[Int(slot)] = nil
       return close(slot, now: now &- Self.settled)
     }
@@ -385,13 +389,13 @@ extension AgentRecorder {
   ///
   /// - Returns: what the kernel side has counted of its containers
   mutating func closeContainers(of owner: UInt16, _ sensor: Sensor, now: UInt64) throws(SensorError) -> JobCounts {
-    containers.links.forget(slot: owner)
+    containers.links.forget(slot: owner, now: now)
     var sum = JobCounts()
     for (slot, container) in containers.slots where container.owner == owner {
       sum += try sensor.jobCounts(slot)
       try sensor.closeJob(slot, evenIfAlive: true)
       containers.slots[slot] = nil
-      containers.links.forget(slot: slot)
+      containers.links.forget(slot: slot, now: now)
       jobs[Int(slot)] = nil
       close(slot, now: now)
     }

@@ -73,8 +73,11 @@ struct ContainerLinks {
   /// Names of the containers whose cgroups were seen: whatever is executed in one is.
   private var seen: Set<String> = []
   private var seenSteps = false
-  /// Digests of steps whose containers were found.
-  private var found: Set<String> = []
+  /// Digests of steps whose containers were found, and when the last began. CLOCK_REALTIME.
+  private var found: [String: UInt64] = [:]
+  /// Steps of jobs that are over, whose containers were not found, and since when: a container of which it is not known yet whose
+  /// it is may be theirs, and does not become another job's because nobody else is left. CLOCK_BOOTTIME.
+  private var departed: [(step: DaemonConversation.Step, at: UInt64)] = []
   /// When a container, and one of a step, was last found to be nobody's; 0: none was.
   private var lostAt: UInt64 = 0
   private var lostStepAt: UInt64 = 0
@@ -164,9 +167,15 @@ struct ContainerLinks {
     if seen.count < Self.limit { seen.formUnion([container.id, String(container.id.prefix(12))]) }
   }
 
-  /// It was found whose step a container executes.
-  mutating func note(foundStep digest: String) {
-    if found.count < Self.limit { found.insert(digest) }
+  /// It was found whose step a container executes, which began then.
+  mutating func note(foundStep digest: String, at time: UInt64) {
+    if found.count < Self.limit || found[digest] != nil { found[digest] = time }
+  }
+
+  /// Whether it is known which container executes it: no other does, unless it is begun anew, as a build without a cache does.
+  private func isFound(_ step: DaemonConversation.Step) -> Bool {
+    guard let time = found[step.digest], let startedAt = step.startedAt else { return false }
+    return startedAt <= time &+ Self.clockError
   }
 
   /// It will not be found out any more whose a container is, which may execute a step.
@@ -182,16 +191,20 @@ struct ContainerLinks {
 
   /// Whether something ran in a container for a job and is not in its report.
   ///
-  /// - Parameter start: of the job, CLOCK_BOOTTIME
-  func lacks(slot: UInt16, since start: UInt64) -> Bool {
+  /// - Parameters:
+  ///   - start: of the job, CLOCK_BOOTTIME
+  ///   - isStepWaiting: there is a container which may execute a step, and of which it is not known yet whose it is
+  func lacks(slot: UInt16, since start: UInt64, isStepWaiting: Bool) -> Bool {
     if mayBeOfSilentBuild(lostAt, slot: slot) { return true }
     if awaited.contains(where: { $0.value.asker.slot == slot && !seen.contains($0.key) }) { return true }
     // Of a step's container it is not known whose it is: perhaps this job's, if it lacks one.
-    guard lostStepAt > start || !seenSteps else { return false }
-    return conversations.values.contains { conversation in
-      conversation.asker.slot == slot
-        && conversation.steps.values.contains { $0.startedAt != nil && !$0.isCached && !found.contains($0.digest) }
-    }
+    guard lostStepAt > start || isStepWaiting || !seenSteps else { return false }
+    return conversations.values.contains { $0.asker.slot == slot && !unfound($0).isEmpty }
+  }
+
+  /// Steps that execute, or have executed, something in a container that was not found.
+  private func unfound(_ conversation: Conversation) -> [DaemonConversation.Step] {
+    conversation.steps.values.filter { $0.startedAt != nil && !$0.isCached && !isFound($0) }
   }
 
   private mutating func note(_ step: DaemonConversation.Step, _ conversation: inout Conversation) {
@@ -234,14 +247,25 @@ struct ContainerLinks {
   }
 
   /// A job is over: its slot may be another's soon.
-  mutating func forget(slot: UInt16) {
+  mutating func forget(slot: UInt16, now: UInt64) {
     silentSince[slot] = nil
     if askers.isEmpty, told.isEmpty, conversations.isEmpty { return }
     for asker in Array(askers.keys) where asker.slot == slot { processEnded(asker) }
+    for conversation in conversations.values where conversation.asker.slot == slot {
+      let steps = unfound(conversation)
+      let room = Self.stepLimit - departed.count
+      departed += steps.prefix(room).map { ($0, now) }
+      dropped &+= UInt64(max(0, steps.count - room))
+    }
     conversations = conversations.filter { $0.value.asker.slot != slot }
     told = told.filter { $0.value.asker.slot != slot }
     awaited = awaited.filter { $0.value.asker.slot != slot }
     if awaited.isEmpty { explained = [] }
+  }
+
+  /// No container that began before this time waits any more.
+  mutating func forgetDeparted(before time: UInt64) {
+    departed.removeAll { $0.at < time }
   }
 
   /// A container that runs a step of a build leaves its result in this directory: later steps begin with that.
@@ -255,34 +279,33 @@ struct ContainerLinks {
   func decide(_ container: ContainerName, _ execution: Execution?) -> Decision {
     if let link = told[container.id] ?? told[String(container.id.prefix(12))] { return .belongs(link) }
     guard container.kind == .buildStep, let execution else { return .unknown }
-    var steps = stepsUnderWay(at: execution.at, BuildCommand(execution.arguments))
+    var steps = stepsUnderWay(
+      at: execution.at, BuildCommand(execution.arguments, variable: execution.variable))
     func isOne() -> Bool { steps.allSatisfy { $0.step.digest == steps[0].step.digest } }
-    if !isOne() {
-      let exact = BuildCommand(execution.arguments, variable: execution.variable)
-      steps = steps.filter { exact.matches($0.step.command) }
-    }
     if !isOne(), let layers = execution.layers {
       steps = steps.filter { $0.step.inputs.contains { results[$0].map(layers.lower.contains) ?? false } }
     }
-    guard let first = steps.first else { return .unknown }
     guard isOne() else { return .several }
-    var link = Link(asker: first.asker, how: .command, step: first.step.digest)
-    for other in steps where other.asker.slot != first.asker.slot && !link.sharers.contains(other.asker) {
-      link.sharers.append(other.asker)
-    }
+    let askers = steps.compactMap(\.asker)
+    guard let first = askers.first else { return .unknown }
+    var link = Link(asker: first, how: .command, step: steps[0].step.digest)
+    for other in askers where other.slot != first.slot && !link.sharers.contains(other) { link.sharers.append(other) }
     return .belongs(link)
   }
 
-  /// Steps that execute this and were begun, and not completed, at that time; the first build's first.
+  /// Steps that execute this and were begun, and not completed, at that time, and whose container was not found; the first build's
+  /// first. Without an asker: of a job that is over.
   private func stepsUnderWay(
     at time: UInt64, _ command: BuildCommand
-  ) -> [(asker: Asker, step: DaemonConversation.Step)] {
-    conversations.values.sorted { $0.number < $1.number }.flatMap { conversation in
-      conversation.steps.values.filter { step in
-        guard let startedAt = step.startedAt, startedAt <= time &+ Self.clockError else { return false }
-        return step.completedAt.map { $0 &+ Self.clockError >= time } ?? true && command.matches(step.command)
-      }.map { (conversation.asker, $0) }
+  ) -> [(asker: Asker?, step: DaemonConversation.Step)] {
+    func isUnderWay(_ step: DaemonConversation.Step) -> Bool {
+      guard let startedAt = step.startedAt, startedAt <= time &+ Self.clockError, !isFound(step) else { return false }
+      return step.completedAt.map { $0 &+ Self.clockError >= time } ?? true && command.matches(step.command)
     }
+    let living = conversations.values.sorted { $0.number < $1.number }.flatMap { conversation in
+      conversation.steps.values.filter(isUnderWay).map { (asker: Asker?.some(conversation.asker), step: $0) }
+    }
+    return living + departed.map(\.step).filter(isUnderWay).map { (asker: nil, step: $0) }
   }
 
   /// How far two looks at CLOCK_REALTIME, converted, may be apart.

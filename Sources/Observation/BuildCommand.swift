@@ -1,11 +1,13 @@
 /// What a step of a build executes, to be compared with what is said of it.
-public struct BuildCommand: Sendable {
+public struct BuildCommand {
   /// Of a shell's script, and as a JSON array without spaces.
   private let parts: [[UInt8]]
   private let list: [UInt8]
+  private let variable: (String) -> [UInt8]?
 
-  /// - Parameter variable: of its environment; without it, variables may stand for anything
-  public init(_ arguments: [[UInt8]], variable: ((String) -> [UInt8]?)? = nil) {
+  /// - Parameter variable: of its environment; what it does not know may stand for anything
+  public init(_ arguments: [[UInt8]], variable: @escaping (String) -> [UInt8]? = { _ in nil }) {
+    self.variable = variable
     let isScript = arguments.count >= 3 && arguments[arguments.count - 2] == Array("-c".utf8)
     parts = isScript ? Self.parts(of: arguments[arguments.count - 1], variable) : []
     let words = arguments.map { "\"" + String(decoding: $0, as: UTF8.self) + "\"" }
@@ -22,11 +24,17 @@ public struct BuildCommand: Sendable {
     if said.first == UInt8(ascii: "[") {
       return said.filter { $0 != UInt8(ascii: " ") } == list.filter { $0 != UInt8(ascii: " ") }
     }
-    return Self.matches(said, parts)
+    if Self.matches(said, parts) { return true }
+    // Only variables that the build knows have their values there: not those that the runtime sets, such as HOME.
+    let whole = Self.parts(of: Array(said), variable, leavesUnknown: true)[0]
+    return Self.matches(whole[...], parts)
   }
 
-  /// The script without its variables: what stands before, between and behind those whose values are not known.
-  private static func parts(of script: [UInt8], _ variable: ((String) -> [UInt8]?)?) -> [[UInt8]] {
+  /// The script without its variables: what stands before, between and behind those whose values are not known. All of it, if
+  /// these are left as they are.
+  private static func parts(
+    of script: [UInt8], _ variable: (String) -> [UInt8]?, leavesUnknown: Bool = false
+  ) -> [[UInt8]] {
     var parts: [[UInt8]] = [[]]
     var start = 0
     var at = 0
@@ -52,9 +60,11 @@ public struct BuildCommand: Sendable {
       parts[parts.count - 1] += script[start..<at]
       let name = script[(at + 1)..<end].filter { isNamePart($0) }
       if name.count + (script[at + 1] == UInt8(ascii: "{") ? 3 : 1) == end - at,
-        let value = variable?(String(decoding: name, as: UTF8.self))
+        let value = variable(String(decoding: name, as: UTF8.self))
       {
         parts[parts.count - 1] += value
+      } else if leavesUnknown {
+        parts[parts.count - 1] += script[at..<end]
       } else {
         parts.append([])
       }

@@ -44,10 +44,10 @@ import Testing
     #expect(links.takeEnded().map(\.socket) == [1])
     #expect(links.takeEnded().isEmpty)
     #expect(links.decide(Self.container, nil) == .belongs(.init(asker: asker(3), how: .created)))
-    links.forget(slot: 3)
+    links.forget(slot: 3, now: 9)
     #expect(links.decide(Self.container, nil) == .unknown)
     #expect(links.isAwaiting)
-    links.forget(slot: 4)
+    links.forget(slot: 4, now: 9)
     #expect(!links.isAwaiting)
   }
 
@@ -65,33 +65,47 @@ import Testing
   @Test func whatWasToldToRunAndNotSeenIsLacking() {
     var links = ContainerLinks()
     create(&links, job: 3, sock: 1)
-    #expect(!links.lacks(slot: 3, since: 0), "created, and not started")
+    #expect(!lacks(links, 3, since: 0), "created, and not started")
     let start = "POST /v1.41/containers/\(Self.container.id)/start HTTP/1.1\r\n\r\n"
     _ = tell(&links, job: 4, sock: 2, request: start)
-    #expect(!links.lacks(slot: 4, since: 0), "another job's")
+    #expect(!lacks(links, 4, since: 0), "another job's")
     _ = tell(&links, job: 3, sock: 1, request: start)
-    #expect(links.lacks(slot: 3, since: 0))
+    #expect(lacks(links, 3, since: 0))
     #expect(links.unexplained(0...4).isEmpty && links.unexplained(6...9).isEmpty)
     #expect(links.unexplained(5...5).map(\.id) == [Self.container.id])
     links.note(explained: Self.container.id)
     #expect(links.unexplained(5...5).isEmpty)
     links.note(Self.container)
-    #expect(!links.lacks(slot: 3, since: 0), "what is executed in its cgroup is seen")
-    links.forget(slot: 3)
-    #expect(!links.lacks(slot: 3, since: 0))
+    #expect(!lacks(links, 3, since: 0), "what is executed in its cgroup is seen")
+    links.forget(slot: 3, now: 9)
+    #expect(!lacks(links, 3, since: 0))
   }
 
   @Test func aStepThatMayBeInALostContainerIsLacking() {
     var links = ContainerLinks()
     links.note(Self.step)
     build(&links, job: 3, sock: 1, "make", digest: "a")
-    #expect(!links.lacks(slot: 3, since: 5), "nothing was lost")
+    #expect(!lacks(links, 3, since: 5), "nothing was lost")
     links.note(lostAt: 4, mayBeStep: true)
-    #expect(!links.lacks(slot: 3, since: 5), "before the job")
+    #expect(!lacks(links, 3, since: 5), "before the job")
     links.note(lostAt: 6, mayBeStep: true)
-    #expect(links.lacks(slot: 3, since: 5))
-    links.note(foundStep: "sha256:\(String(repeating: "a", count: 64))")
-    #expect(!links.lacks(slot: 3, since: 5))
+    #expect(lacks(links, 3, since: 5))
+    links.note(foundStep: Self.sum("a"), at: 5_000_000_000)
+    #expect(!lacks(links, 3, since: 5))
+  }
+
+  @Test func aStepThatMayBeInAContainerWhichWaitsIsLacking() {
+    var links = ContainerLinks()
+    links.note(Self.step)
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    #expect(!lacks(links, 3, since: 0))
+    #expect(links.lacks(slot: 3, since: 0, isStepWaiting: true) && !links.lacks(slot: 4, since: 0, isStepWaiting: true))
+    links.note(foundStep: Self.sum("a"), at: 5_000_000_000)
+    #expect(!links.lacks(slot: 3, since: 0, isStepWaiting: true))
+  }
+
+  private func lacks(_ links: ContainerLinks, _ slot: UInt16, since start: UInt64) -> Bool {
+    links.lacks(slot: slot, since: start, isStepWaiting: false)
   }
 
   @Test func aBuildThatTellsNothingMayHaveHadAnyContainer() {
@@ -99,24 +113,25 @@ import Testing
     links.note(lostAt: 4, mayBeStep: false)
     _ = tell(&links, job: 3, sock: 1, request: "POST /v1.41/build?dockerfile=Dockerfile&q=1 HTTP/1.1\r\n\r\n")
     _ = tell(&links, job: 4, sock: 2, request: "POST /v1.41/build?q=0 HTTP/1.1\r\n\r\n")
-    #expect(!links.lacks(slot: 3, since: 0), "before the build")
+    #expect(!lacks(links, 3, since: 0), "before the build")
     links.note(lostAt: 6, mayBeStep: false)
-    #expect(links.lacks(slot: 3, since: 0) && !links.lacks(slot: 4, since: 0))
+    #expect(lacks(links, 3, since: 0) && !lacks(links, 4, since: 0))
     #expect(links.mayBeOfSilentBuild(5, slot: 3) && !links.mayBeOfSilentBuild(4, slot: 3))
-    links.forget(slot: 3)
-    #expect(!links.lacks(slot: 3, since: 0))
+    links.forget(slot: 3, now: 9)
+    #expect(!lacks(links, 3, since: 0))
   }
 
   // MARK: - Steps of builds
+
+  private static func sum(_ digit: Character) -> String { "sha256:\(String(repeating: digit, count: 64))" }
 
   private func build(
     _ links: inout ContainerLinks, job: UInt16, sock: UInt64, _ command: String, digest: Character,
     input: Character? = nil, started: UInt8 = 1, completed: UInt8? = nil
   ) {
     func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] { [number << 3 | 2, UInt8(bytes.count)] + bytes }
-    func sum(_ digit: Character) -> [UInt8] { Array("sha256:\(String(repeating: digit, count: 64))".utf8) }
-    var vertex = field(1, sum(digest))
-    if let input { vertex += field(2, sum(input)) }
+    var vertex = field(1, Array(Self.sum(digest).utf8))
+    if let input { vertex += field(2, Array(Self.sum(input).utf8)) }
     vertex += field(3, Array("[2/2] RUN \(command)".utf8)) + field(5, [0x08, started])
     if let completed { vertex += field(6, [0x08, completed]) }
     _ = tell(&links, job: job, sock: sock, request: "POST /grpc HTTP/1.1\r\n\r\n")
@@ -151,6 +166,52 @@ import Testing
     #expect(links.decide(Self.container, execution("make test")) == .unknown)
   }
 
+  @Test func aStepDoesNotBecomeAnothersWhenItsJobIsOver() {
+    var links = ContainerLinks()
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    build(&links, job: 4, sock: 2, "make", digest: "b")
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    links.forget(slot: 3, now: 9)
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    build(&links, job: 5, sock: 1, "make", digest: "a")
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    links.forget(slot: 4, now: 9)
+    links.forget(slot: 5, now: 9)
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    links.forgetDeparted(before: 9)
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    // No container that waits is as old.
+    links.forgetDeparted(before: 10)
+    #expect(links.decide(Self.step, execution("make")) == .unknown)
+    build(&links, job: 6, sock: 3, "make", digest: "c")
+    #expect(owner(links.decide(Self.step, execution("make"))) == 6)
+  }
+
+  @Test func aStepHasOneContainer() {
+    var links = ContainerLinks()
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    links.note(foundStep: Self.sum("a"), at: 2_000_000_000)
+    // The step that this executes is not told yet.
+    #expect(links.decide(Self.step, execution("make")) == .unknown)
+    build(&links, job: 4, sock: 2, "make", digest: "b")
+    #expect(owner(links.decide(Self.step, execution("make"))) == 4)
+    // Without a cache the same step is begun anew.
+    build(&links, job: 5, sock: 3, "make", digest: "a", started: 3)
+    #expect(links.decide(Self.step, execution("make")) == .several)
+    links.note(Self.step)
+    #expect(!links.lacks(slot: 3, since: 0, isStepWaiting: true) && links.lacks(slot: 5, since: 0, isStepWaiting: true))
+  }
+
+  @Test func whatSeveralBuildsShareIsTheRestsWhenOneIsOver() {
+    var links = ContainerLinks()
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    build(&links, job: 4, sock: 2, "make", digest: "a")
+    links.forget(slot: 3, now: 9)
+    #expect(owner(links.decide(Self.step, execution("make"))) == 4)
+    links.forget(slot: 4, now: 9)
+    #expect(links.decide(Self.step, execution("make")) == .unknown)
+  }
+
   @Test func oneStepOfSeveralBuildsIsTheFirstOnes() throws {
     var links = ContainerLinks()
     build(&links, job: 4, sock: 2, "make", digest: "a")
@@ -171,7 +232,7 @@ import Testing
     // Its layers are not known to be a step's.
     #expect(links.decide(Self.step, execution("make", layers: layers)) == .unknown)
     let before = OverlayLayers(options: "rw,lowerdir=/o/base/diff,upperdir=/o/two/diff") { _ in nil }
-    if let before { links.note(before, of: "sha256:\(String(repeating: "d", count: 64))") }
+    if let before { links.note(before, of: Self.sum("d")) }
     #expect(owner(links.decide(Self.step, execution("make", layers: layers))) == 4)
   }
 
@@ -184,6 +245,16 @@ import Testing
     #expect(
       owner(links.decide(Self.step, execution("install $WHAT && $X", variables: ["WHAT": "one", "X": "ok"]))) == 3)
     #expect(links.decide(Self.step, execution("install $WHAT && ok", variables: ["WHAT": "three"])) == .unknown)
+  }
+
+  @Test func aVariableIsLookedAtThoughOneBuildAloneIsKnown() {
+    var links = ContainerLinks()
+    build(&links, job: 3, sock: 1, "install one $HOME", digest: "a")
+    let words = "install $WHAT $HOME"
+    #expect(owner(links.decide(Self.step, execution(words, variables: ["WHAT": "one", "HOME": "/root"]))) == 3)
+    #expect(links.decide(Self.step, execution(words, variables: ["WHAT": "two", "HOME": "/root"])) == .unknown)
+    // Nobody knows them any more.
+    #expect(owner(links.decide(Self.step, execution(words))) == 3)
   }
 
   @Test(

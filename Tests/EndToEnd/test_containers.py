@@ -1,4 +1,5 @@
 """Containers that a real dockerd starts for jobs: each in the job that asked for it, and in no other."""
+import contextlib
 import glob
 import io
 import os
@@ -154,6 +155,48 @@ class Containers(AgentCase):
             # What was written in a container, by its path there.
             written = self.written(report, "/tmp")
             self.assertEqual([n for n in written if n in names or n.startswith("ran-")], sorted([name, name, f"ran-{name}"]))
+        self.stop_agent()
+
+    def test_steps_with_the_same_words_from_different_base_images(self):
+        """BuildKit tells nobody what these consist of. Who begins when the other's container is known has its own; of two that begin
+        together each has its own, or says that it lacks something. Neither gets the other's when that is over."""
+        self.daemon.docker("build", "--network", "none", "-t", "other", self.context("other", ["touch /tmp/other"]))
+        self.start_agent()
+        for together in (False, True):
+            words = f": {os.path.basename(self.scratch)}-{together}; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+            jobs, found = {}, {}
+
+            def look():
+                for path in glob.glob("/proc/[0-9]*/cmdline"):
+                    with contextlib.suppress(OSError):
+                        with open(path, "rb") as file:
+                            if file.read().split(b"\0")[:3] != [b"/bin/sh", b"-c", words.encode()]:
+                                continue
+                        root = path.replace("cmdline", "root/tmp")
+                        with open(path.replace("cmdline", "cgroup")) as file:
+                            group = next(line[3:].strip() for line in file if line.startswith("0::"))
+                        found["other" if os.path.exists(f"{root}/other") else "base"] = (root, group)
+                return found
+
+            for base in ("base", "other"):
+                context = self.context(f"{base}-{together}", [words], base)
+                name = f"{base}-{together}"
+                jobs[name] = base, self.job(name, [f"DOCKER_BUILDKIT=1 docker build --network none --no-cache {context}"])
+                if not together:
+                    wait_until(lambda: base in look() and self.status()["containers"]["attributed"] == len(jobs))
+            wait_until(lambda: len(look()) == 2)
+            for number, (name, (base, job)) in enumerate(jobs.items(), 1):
+                root, group = found[base]
+                with open(f"{root}/go", "w"):
+                    pass
+                self.assertEqual(job.wait(PATIENCE), 0)
+                report = self.of(self.reports(number + 2 * together), name)
+                groups = [container["cgroup"] for container in report["job"]["containers"]]
+                if together and not groups:
+                    self.assertEqual([row["reason"] for row in report["job"]["unseen"]], ["container"])
+                    self.assertEqual((report["verdict"], self.inside(report)), ("incomplete", []))
+                else:
+                    self.assertEqual((report["verdict"], groups), ("clean", [group]))
         self.stop_agent()
 
     def test_a_container_with_a_kernel_of_its_own_is_missing(self):
