@@ -27,6 +27,7 @@ public struct Agent {
     self.masker = masker
     self.sensor.recognisesJobs = true
     self.sensor.hashesImages = configuration.hashes
+    self.sensor.readsRequests = configuration.requests
     self.sensor.names = configuration.names
   }
 
@@ -46,7 +47,7 @@ public struct Agent {
     Priority.raise()
     mt_keep_little_memory()
 
-    try Sensor.preflight()
+    try Sensor.preflight(readsRequests: configuration.requests)
     let directory = try Self.openOutput(configuration.output)
     // Before the journal, which it leaves.
     let predecessors = try Predecessors(configuration)
@@ -91,8 +92,12 @@ public struct Agent {
     let aftermath = try policies.isEmpty ? nil : Aftermath { [log] in log.say($0) }
     try aftermath?.start()
     defer { aftermath?.end() }
+    let prober = try RequestProber(sensor, masker: masker)
+    prober?.look(atCommand: nil, environment: Environment.current)
+    try prober?.start()
+    defer { prober?.end() }
     var recorder = try AgentRecorder(
-      settings: settings, facts: facts, worker: worker, hasher: hasher, aftermath: aftermath,
+      settings: settings, facts: facts, worker: worker, hasher: hasher, prober: prober, aftermath: aftermath,
       preparer: preparer)
     recorder.read(sensor)
     let token = ControlToken.make()
@@ -222,13 +227,13 @@ public struct Agent {
           reporting[question.number] = question.withoutPeer
           reader.ask(
             ReportRequest(ticket: question.number, whose: whose, wantsFiles: wantsFiles, at: mt_boottime_ns()))
-        case .run(let process, let policy, let wantsColour, let wantsHashes):
+        case .run(let process, let policy, let wanted):
           do throws(RunRefusal) {
             guard let peer = question.peer else { throw RunRefusal("it is not known which process asks") }
-            guard !wantsHashes || configuration.hashes else { throw RunRefusal("the agent hashes nothing (--hashes)") }
+            try wanted.check(configuration)
             let report = ReportRequest(
               ticket: question.number, whose: .process(peer), wantsFiles: true, at: mt_boottime_ns(),
-              summary: .init(hasColour: wantsColour))
+              summary: .init(hasColour: wanted.colour))
             let given = try GivenProcess(process, of: peer)
             let inForce = try RunPolicy.make(policy, given, of: peer, surroundings.settings.policies, terms)
             reader.ask(RunRequest(report: report, peer: peer, process: given, policy: inForce))
@@ -327,7 +332,11 @@ public struct Agent {
         continue
       }
       if case .watched(let identifier) = answer {
-        server.answer(question, ControlAnswer.line { $0.member("watched", identifier) }, then: .another)
+        let line = ControlAnswer.line { json in
+          json.member("watched", identifier)
+          json.member("requests", configuration.requests)
+        }
+        server.answer(question, line, then: .another)
         continue
       }
       reporting[ticket] = nil

@@ -18,6 +18,7 @@ internal import Supervision
 /// identity: [FORGE_PIPELINE]
 /// limits: {jobs: 200, memoryPerJob: 64M, memory: 512M}
 /// hashes: true
+/// requests: true
 /// filters:
 ///   - {rules: nightly, excludeEvents: [unix], excludePaths: [/usr, /proc]}
 /// ```
@@ -53,6 +54,9 @@ extension AgentConfiguration {
       .truth,
       \.hashes),
     .field(
+      "requests", "Whether reports tell what jobs ask for over TLS: method, host and path; false if left out.", .truth,
+      \.requests),
+    .field(
       "names",
       "Whether reports tell by what names jobs found the addresses that they speak to, and whom they name there; true if left out.",
       .truth, \.names),
@@ -82,6 +86,7 @@ extension AgentConfiguration {
     configuration.identity = file.identity
     configuration.limits = file.limits
     configuration.hashes = file.hashes
+    configuration.requests = file.requests
     configuration.names = file.names
     try each(file.policies.map(\.rules), of: names, hasOne: "policy", "policies")
     configuration.policies = file.policies
@@ -170,6 +175,7 @@ public struct AgentFile: Sendable {
   var identity: [String] = []
   var limits = AgentLimits()
   var hashes = false
+  var requests = false
   var names = true
   var policies: [RulesPolicy] = []
   var filters: [RulesFilter] = []

@@ -76,6 +76,8 @@ public struct AgentConfiguration: Sendable {
   public var limits = AgentLimits()
   /// Hash what jobs execute, and the files that they leave behind.
   public var hashes = false
+  /// Tell what jobs ask for over TLS.
+  public var requests = false
   /// Tell by what names jobs found the addresses that they speak to.
   public var names = true
   /// What jobs of some rules may do, beside what the machine's policy says.

@@ -18,6 +18,8 @@ struct ContainerSlot {
   let process: UInt32
   /// What was done in it before it was known whose it is: whole records.
   var records: [UInt8] = []
+  /// Of what it hands to TLS nothing is kept but this, as of a job.
+  var requests = RequestDecoder()
   var waiting: UInt64 = 0
   /// It did more than is kept.
   var hasOverflowed = false
@@ -160,6 +162,7 @@ extension AgentRecorder {
 
   /// A record of a container of which it is not known whose it is.
   mutating func wait(_ record: RecordView) {
+    if RequestDecoder.reads(record) { return waitPlain(record) }
     guard var container = containers.slots[record.job] else { return }
     let bytes = record.bytes
     if record.isHeld { noteHeld(record) }
@@ -190,6 +193,16 @@ extension AgentRecorder {
     let slot = container.slot
     containers.slots[slot] = container
     if isFirstExec { decide(slot) }
+  }
+
+  private mutating func waitPlain(_ record: RecordView) {
+    var made: [RecordBuilder] = []
+    containers.slots[record.job]?.requests.take(record) { made.append($0) }
+    for builder in made {
+      builder.bytes.withUnsafeBytes { bytes in
+        if let record = try? RecordView(validating: bytes) { wait(record) }
+      }
+    }
   }
 
   private mutating func decideAll() {
@@ -227,6 +240,8 @@ extension AgentRecorder {
     let records = mine.records
     containers.waitingBytes -= records.count
     mine.records = []
+    place.pointee.recorder.takeOver(mine.requests)
+    mine.requests = RequestDecoder()
     mine.execution = nil
     containers.slots[slot] = mine
     containers.attributed &+= 1

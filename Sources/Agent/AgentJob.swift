@@ -338,6 +338,7 @@ struct AgentJob: ~Copyable {
     input.completeness = Completeness(recorded.tallies, counts, before, after, attribution, sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
     input.completeness.shed = leftOut
+    input.completeness.missingHooks += recorded.requestFiles?.missingHooks ?? []
     return FinishedJob(
       slot: slot, recorded: recorded, directory: directory, input: input, requests: requests)
   }
@@ -363,6 +364,7 @@ struct AgentJob: ~Copyable {
       recorded.tallies, counts, before, after, LossAttribution(before, after, since: startedAt), sensor.missingHooks)
     input.completeness.lateAttach = input.unseen.contains { $0.reason == .adopted }
     input.completeness.shed = leftOut
+    input.completeness.missingHooks += recorded.requestFiles?.missingHooks ?? []
     if span.earlier.count < Self.maximumEarlier { span.earlier.append(asked) } else { span.earlierNotKept &+= 1 }
     return (input, recorded)
   }

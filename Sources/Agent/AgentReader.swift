@@ -124,6 +124,7 @@ final class AgentReader: @unchecked Sendable {
     // First what is there, while the hooks are still on: taking them off takes as long as many events.
     repeat { sensor.rings.drain { recorder.take($0) } } while sensor.rings.hasBacklog
     let detachedAt = mt_boottime_ns()
+    recorder.prober?.end()
     sensor.detach()
     sensor.rings.drainAll { recorder.take($0) }
     recorder.containers.held.releaseAll()

@@ -35,6 +35,7 @@ struct AgentRecorder: ~Copyable {
   private let workshop: FrameWorkshop
   let worker: ReportWorker
   let hasher: FileHasher?
+  let prober: RequestProber?
   /// nil: there are no policies.
   let aftermath: Aftermath?
   let preparer: PolicyPreparer?
@@ -63,8 +64,8 @@ struct AgentRecorder: ~Copyable {
   private static let lastHashes: UInt64 = 2_000_000_000
 
   init(
-    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?, aftermath: Aftermath?,
-    preparer: PolicyPreparer?
+    settings: AgentSettings, facts: SensorFacts, worker: ReportWorker, hasher: FileHasher?, prober: RequestProber?,
+    aftermath: Aftermath?, preparer: PolicyPreparer?
   ) throws(EventLogError) {
     let count = Int(MT_MAX_JOBS)
     jobs = .allocate(capacity: count)
@@ -75,6 +76,7 @@ struct AgentRecorder: ~Copyable {
     self.facts = facts
     self.worker = worker
     self.hasher = hasher
+    self.prober = prober
     self.aftermath = aftermath
     self.preparer = preparer
     let limits = settings.configuration.limits
@@ -180,8 +182,11 @@ struct AgentRecorder: ~Copyable {
       // Who reads the report of what was given to us is not root, who would see where any path leads.
       options.resolvesPaths = root == 0
       options.hashesFiles = settings.configuration.hashes
+      // A filter that leaves out the network leaves these out, too.
+      options.readsRequests = settings.configuration.requests && !(filter?.filter?.events.contains(.network) ?? false)
       let recorder = JobRecorder(
-        state: JobState(options: options, workspace: workspace), log: log, hasher: hasher, aftermath: aftermath)
+        state: JobState(options: options, workspace: workspace), log: log, hasher: hasher,
+        uses: options.readsRequests ? prober?.use(filter?.filter) : nil, aftermath: aftermath)
       let place = Place.allocate(capacity: 1)
       place.initialize(
         to: AgentJob(
@@ -247,6 +252,8 @@ struct AgentRecorder: ~Copyable {
     if job.pointee.closedAt != 0 {
       // What was in the rings when it was closed has been read since.
       guard now >= job.pointee.closedAt &+ Self.second / 5 else { return }
+      let patience = RequestProber.patience
+      guard !job.pointee.recorder.isLookingAtFiles || now >= job.pointee.closedAt &+ patience else { return }
       if job.pointee.isHashed(patience: hasher?.limits.patience ?? 0, now: now) { finish(slot, sensor, endedAt: now) }
       return
     }
@@ -375,6 +382,7 @@ struct AgentRecorder: ~Copyable {
     status.closing = closing.count
     status.containers = ContainerCounts(containers)
     status.governor = governor
+    status.requestFiles = prober?.counts
     status.containers.unseen = pods.bundles.unseen(now: mt_boottime_ns())
     status.sensor = try? sensor.status()
     status.recognition = try? sensor.recognitionCounts()

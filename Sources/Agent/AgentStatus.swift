@@ -53,6 +53,8 @@ struct AgentStatus: Sendable {
   var closing = 0
   var containers = ContainerCounts()
   var governor = Governor(Governor.Ceilings())
+  /// Of what requests are read; nil: of nothing.
+  var requestFiles: RequestProber.Counts?
   var sensor: SensorStatus?
   var recognition: RecognitionCounts?
   var missingHooks: [(family: String, reason: String)] = []
@@ -153,6 +155,11 @@ struct AgentStatus: Sendable {
     }
     json.object("containers") { json in containers.write(to: &json) }
     json.object("ceilings") { json in governor.write(to: &json) }
+    json.object("requests") { json in
+      json.member("files", requestFiles?.files ?? 0)
+      json.member("filesRead", requestFiles?.read ?? 0)
+      json.member("filesBeyond", requestFiles?.beyond ?? 0)
+    }
     json.object("memory") { json in
       json.member("residentBytes", Self.residentBytes)
       json.member("peakResidentBytes", ProcessCost().peakResidentBytes)

@@ -15,7 +15,7 @@ enum ControlRequest: Equatable {
   /// Of the named job, or else of that which the asking process is in.
   case report(job: String?, token: [UInt8]?, wantsFiles: Bool)
   /// A child of the asking process is to be watched; see ``GivenProcess``.
-  case run(process: UInt32, policy: AskedPolicy?, wantsColour: Bool, wantsHashes: Bool)
+  case run(process: UInt32, policy: AskedPolicy?, wanted: RunWishes)
   /// Another agent takes over; see ``HandOver``.
   case replace(HandOverStep)
   /// A connection of somebody who is in a job of this agent, and has come to the one that took over: it comes with the
@@ -102,8 +102,10 @@ enum ControlRequest: Equatable {
       }
       return .request(
         .run(
-          process: UInt32(process), policy: policy, wantsColour: value["colour"]?.bool ?? false,
-          wantsHashes: value["hashes"]?.bool ?? false))
+          process: UInt32(process), policy: policy,
+          wanted: RunWishes(
+            colour: value["colour"]?.bool ?? false, hashes: value["hashes"]?.bool ?? false,
+            requests: value["requests"]?.bool ?? false)))
     case "replace":
       guard let step = HandOverStep(value) else { return .refused("an agent takes over in steps that this one knows") }
       return .request(.replace(step))
@@ -112,6 +114,20 @@ enum ControlRequest: Equatable {
       return .request(.serve(request: request))
     default: return .refused("there are the commands ready, status, report, run, replace and stop")
     }
+  }
+}
+
+/// What a user wants of a `run`.
+public struct RunWishes: Sendable, Equatable {
+  /// In the summary.
+  public var colour: Bool
+  public var hashes: Bool
+  public var requests: Bool
+
+  public init(colour: Bool = false, hashes: Bool = false, requests: Bool = false) {
+    self.colour = colour
+    self.hashes = hashes
+    self.requests = requests
   }
 }
 

@@ -1,5 +1,6 @@
 internal import CSystem
 internal import Glibc
+internal import Observation
 internal import Supervision
 
 /// A process that a user gives to the agent to be watched: a child of the user's own that cannot become anything else.
@@ -66,6 +67,21 @@ struct ProcessStatus {
       }
     }
     hasNoCapabilities = capabilities == ["permitted": true, "effective": true]
+  }
+}
+
+extension RunWishes {
+  /// What this agent does for nobody is refused, and not missing in the report.
+  func check(_ configuration: AgentConfiguration) throws(RunRefusal) {
+    guard !hashes || configuration.hashes else { throw RunRefusal("the agent hashes nothing (--hashes)") }
+    guard !requests || configuration.requests else {
+      throw RunRefusal(
+        "the agent that runs here tells no requests (--requests): its configuration has to say 'requests: true'")
+    }
+    let filter = configuration.filters.first { $0.rules.contains(RulesPolicy.run) }?.filter
+    guard !requests || !(filter?.events.contains(.network) ?? false) else {
+      throw RunRefusal("the agent's filter for 'run' leaves out the network, and requests with it (--requests)")
+    }
   }
 }
 

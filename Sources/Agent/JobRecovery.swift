@@ -23,6 +23,7 @@ struct JobRecovery: Sendable {
       ?? AgentRule(name: entry.rule, provider: entry.provider, match: JobRule())
     var options = JobOptions(rootProcess: 0, masker: settings.masker)
     options.hashesFiles = settings.configuration.hashes
+    options.readsRequests = settings.configuration.requests
     options.limits.bytes = settings.configuration.limits.bytesPerJob
     // What a path led to then is not what it leads to now.
     options.resolvesPaths = false

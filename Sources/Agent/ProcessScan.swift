@@ -185,30 +185,13 @@ struct ProcessScan {
     return found <= startedAt && startedAt &- found < 20_000_000
   }
 
-  static func file(_ path: String, limit: Int) -> [UInt8] {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return [] }
-    defer { close(descriptor) }
-    return FileContents.read(descriptor, atMost: limit).bytes
-  }
+  static func file(_ path: String, limit: Int) -> [UInt8] { FileContents.read(path: path, atMost: limit) }
 
   private static func isForbidden(_ link: String) -> Bool {
     self.link(link) == nil && [EACCES, EPERM].contains(errno)
   }
 
-  static func link(_ path: String) -> [UInt8]? {
-    var count = 0
-    let bytes = [UInt8](unsafeUninitializedCapacity: 8192) { buffer, filled in
-      buffer.withMemoryRebound(to: CChar.self) { buffer in
-        if let base = buffer.baseAddress { count = readlink(path, base, buffer.count) }
-      }
-      filled = max(0, count)
-    }
-    guard count > 0 else { return nil }
-    // What the kernel adds to the path of a file that has no name any more.
-    let deleted = Array(" (deleted)".utf8)
-    return bytes.suffix(deleted.count).elementsEqual(deleted) ? Array(bytes.dropLast(deleted.count)) : bytes
-  }
+  static func link(_ path: String) -> [UInt8]? { FileContents.link(path) }
 }
 
 /// `NAME=value`, as environments have it.

@@ -8,7 +8,7 @@ public import Supervision
 /// ```swift
 /// let run = try RunConversation.begin()
 /// let child = try Child(command, inherited: inherited)   // waits
-/// if let reason = try run.watch(child.pid, wantsColour: false, wantsHashes: false) { … }
+/// if let reason = try run.watch(child.pid, wanted: RunWishes()) { … }
 /// try child.release()
 /// // …
 /// let (answer, files) = try run.report(milliseconds: 60_000)
@@ -41,7 +41,7 @@ public final class RunConversation {
   ///   - policy: the text of one that the machine's is to be narrowed by, and what it was read from
   /// - Returns: why it is not watched; nil: it is, from now on
   public func watch(
-    _ process: Int32, policy: (bytes: [UInt8], file: String)?, wantsColour: Bool, wantsHashes: Bool
+    _ process: Int32, policy: (bytes: [UInt8], file: String)?, wanted: RunWishes
   ) throws(SystemError) -> String? {
     var sealed: Int32 = -1
     if let policy {
@@ -53,8 +53,9 @@ public final class RunConversation {
       ControlAnswer.line { json in
         json.member("command", "run")
         json.member("process", process)
-        json.member("colour", wantsColour)
-        json.member("hashes", wantsHashes)
+        json.member("colour", wanted.colour)
+        json.member("hashes", wanted.hashes)
+        json.member("requests", wanted.requests)
         if let policy {
           json.member("policy", sealed)
           json.member("policyFile", policy.file)
@@ -63,7 +64,12 @@ public final class RunConversation {
     guard try conversation.introduce() else { return "the agent that runs is of another version" }
     let answer = try conversation.receive().value
     if let error = answer["error"]?.text { return error }
-    return answer["watched"]?.text == nil ? "the agent gave no answer that makes sense" : nil
+    guard answer["watched"]?.text != nil else { return "the agent gave no answer that makes sense" }
+    // One of another version does not know what it was asked for.
+    guard !wanted.requests || answer["requests"]?.bool == true else {
+      return "the agent that runs here is of a version that does not tell requests (--requests)"
+    }
+    return nil
   }
 
   /// Waits for the report, which comes when the process has ended: `error`, or as of ``ControlClient``, and `summary`.

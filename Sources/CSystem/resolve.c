@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -372,6 +374,13 @@ int mt_images_are_fixed(void)
 		return errno == ETXTBSY;
 	close(fd);
 	return 0;
+}
+
+int mt_is_on_overlay(int fd)
+{
+	struct statfs system;
+
+	return !fstatfs(fd, &system) && system.f_type == OVERLAYFS_SUPER_MAGIC;
 }
 
 int mt_in_initial_pid_namespace(void)

@@ -1,5 +1,6 @@
 internal import Glibc
 internal import KernelABI
+internal import Observation
 internal import Policy
 
 /// Which rules the kernel side is to find for a path, by what it looks up on its way along one.
@@ -65,9 +66,7 @@ struct PathTable {
   }
 
   private static func resolved(_ path: String) -> String? {
-    guard let real = realpath(path.isEmpty ? "/" : path, nil) else { return nil }
-    defer { free(real) }
-    return trimmed(String(cString: real))
+    FileContents.resolved(path.isEmpty ? "/" : path).map { trimmed(String(decoding: $0, as: UTF8.self)) }
   }
 
   private static func trimmed(_ path: String) -> String {

@@ -7,12 +7,16 @@ extension Sensor {
 
   /// Finds out whether the sensor can be opened here, without loading a program.
   ///
-  /// - Parameter seesMachine: processes are looked for that are not below this one
+  /// - Parameters:
+  ///   - seesMachine: processes are looked for that are not below this one
+  ///   - readsRequests: functions of programs and libraries are to be probed
   /// - Throws: the first of: missing capabilities, a kernel that lacks a feature, no BTF, no cgroup v2, bpf(2)
   ///   refused by something other than capabilities.
-  public static func preflight(seesMachine: Bool = false) throws(SensorError) {
-    let missing = Capability.missing(status: readText("/proc/self/status") ?? "")
+  public static func preflight(seesMachine: Bool = false, readsRequests: Bool = false) throws(SensorError) {
+    let status = readText("/proc/self/status") ?? ""
+    let missing = Capability.missing(status: status)
     guard missing.isEmpty else { throw .notRoot(missing: missing) }
+    guard !readsRequests || Capability.sysAdmin.isEffective(status: status) else { throw .mayNotProbe }
     guard access("/sys/kernel/btf/vmlinux", R_OK) == 0 else { throw .noBTF(errno: errno) }
     let cgroup = try CgroupRoot()
     guard cgroup.isWhole || !seesMachine else { throw .cgroup2Hidden }
@@ -47,6 +51,12 @@ extension SensorError {
       .noBTF, "The kernel does not describe its own types: /sys/kernel/btf/vmlinux cannot be read", errno: errno,
       advice: "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all large distributions are, "
         + "and mount /sys in a container")
+  }
+
+  static var mayNotProbe: SensorError {
+    SensorError(
+      .notRoot, "Requests over TLS are read by probes on programs and libraries, which takes CAP_SYS_ADMIN",
+      advice: "Give it to martlet, as docs/requests.md says, or ask for no requests")
   }
 
   static var cgroup2Hidden: SensorError {

@@ -67,6 +67,9 @@ public struct EventFilter: Sendable, Equatable {
 
   public var isEmpty: Bool { self == EventFilter() }
 
+  /// That files are opened is not told of all of them.
+  public var mayLeaveOutOpens: Bool { events.contains(.fileRead) || !excludedPaths.isEmpty || users != nil }
+
   /// Prefixes, and users, at most.
   public static let prefixLimit = Int(MT_FILTER_PREFIXES)
   public static let userLimit = Int(MT_FILTER_USERS)

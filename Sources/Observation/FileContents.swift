@@ -14,6 +14,39 @@ package enum FileContents {
     all(atMost: limit) { chunk, size, offset in pread(descriptor, chunk, size, off_t(offset)) }
   }
 
+  /// As ``read(_:atMost:)``, by name; empty if it cannot be opened.
+  package static func read(path: String, atMost limit: Int) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    return read(descriptor, atMost: limit).bytes
+  }
+
+  /// Where a link of procfs leads to; nil, with errno(3): nobody may say.
+  package static func link(_ path: String) -> [UInt8]? {
+    var count = 0
+    let bytes = [UInt8](unsafeUninitializedCapacity: 8192) { buffer, filled in
+      buffer.withMemoryRebound(to: CChar.self) { buffer in
+        if let base = buffer.baseAddress { count = readlink(path, base, buffer.count) }
+      }
+      filled = max(0, count)
+    }
+    return count > 0 ? undeleted(bytes) : nil
+  }
+
+  /// An absolute path without links; nil, with errno(3): there is none.
+  package static func resolved(_ path: String) -> [UInt8]? {
+    guard let found = realpath(path, nil) else { return nil }
+    defer { free(found) }
+    return Array(UnsafeRawBufferPointer(start: found, count: strlen(found)))
+  }
+
+  /// Without what the kernel adds to the path of a file that has no name any more.
+  package static func undeleted(_ path: some BidirectionalCollection<UInt8>) -> [UInt8] {
+    let deleted = Array(" (deleted)".utf8)
+    return Array(path.suffix(deleted.count).elementsEqual(deleted) ? path.dropLast(deleted.count) : path[...])
+  }
+
   private static func all(
     atMost limit: Int, _ read: (_ chunk: UnsafeMutableRawPointer?, _ size: Int, _ offset: Int) -> Int
   ) -> (bytes: [UInt8], error: Int32) {

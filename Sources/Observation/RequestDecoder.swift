@@ -11,7 +11,7 @@ public struct RequestDecoder: Sendable {
     /// HTTP/2 connections that are followed, and what is kept of all together; whoever comes next takes another's place.
     public var connections = 16_384
     public var bytes = 32 << 20
-    /// Writes that are not sent yet.
+    /// Requests that are not sent yet.
     public var waiting = 8192
     /// Nanoseconds that one waits to be sent.
     public var patience: UInt64 = 10_000_000_000
@@ -25,15 +25,21 @@ public struct RequestDecoder: Sendable {
     var requests: [RecordBuilder]
   }
 
-  private let limits: Limits
+  private var limits: Limits
   private var connections: [UInt64: RequestFrames] = [:]
-  private var bytes = 0
+  /// Memory that connections take, about.
+  public private(set) var bytes = 0
   private var waiting: [UInt64: Waiting] = [:]
+  /// Of all of these.
+  private var requestsWaiting = 0
   /// In the order in which they came; those that were sent are only left out.
   private var order: [UInt64] = []
   private var next = 0
 
   public init(limits: Limits = Limits()) { self.limits = limits }
+
+  /// Whether it is of one of the two types: neither fold nor log ever sees such a record, only what is made of it.
+  public static func reads(_ record: RecordView) -> Bool { record.type == .tlsWrite || record.type == .tlsSent }
 
   /// Takes a record of one of the two types, and calls `body` for each request of which by now all is known.
   public mutating func take(_ record: RecordView, _ body: (RecordBuilder) -> Void) {
@@ -41,7 +47,7 @@ public struct RequestDecoder: Sendable {
     case .tlsWrite: write(record, body)
     case .tlsSent:
       let sent = record.tlsSent
-      if let found = waiting.removeValue(forKey: sent.write) {
+      if let found = stopWaiting(sent.write) {
         found.requests.forEach { body(Self.joined($0, to: sent.sock, at: record.time)) }
       }
     default: break
@@ -51,6 +57,18 @@ public struct RequestDecoder: Sendable {
 
   /// No record comes any more: what is not joined to its connection is told without one.
   public mutating func finish(_ body: (RecordBuilder) -> Void) { giveUp(until: .max, body) }
+
+  /// Goes on with what another one knows.
+  public mutating func takeOver(_ other: consuming RequestDecoder) {
+    connections.merge(other.connections) { mine, _ in mine }
+    bytes = connections.values.reduce(0) { $0 + $1.bytes }
+    waiting.merge(other.waiting) { mine, _ in mine }
+    requestsWaiting = waiting.values.reduce(0) { $0 + $1.requests.count }
+    order += other.order[other.next...]
+  }
+
+  /// Takes no more memory for connections from now on than this.
+  public mutating func limit(bytes: Int) { limits.bytes = min(limits.bytes, bytes) }
 
   private mutating func write(_ record: RecordView, _ body: (RecordBuilder) -> Void) {
     let write = record.tlsWrite
@@ -78,6 +96,8 @@ public struct RequestDecoder: Sendable {
       requests.forEach(body)
       return
     }
+    _ = stopWaiting(write.write)
+    requestsWaiting += requests.count
     waiting[write.write] = Waiting(write: write.write, time: record.time, requests: requests)
     order.append(write.write)
   }
@@ -100,12 +120,18 @@ public struct RequestDecoder: Sendable {
     return result
   }
 
+  private mutating func stopWaiting(_ write: UInt64) -> Waiting? {
+    let found = waiting.removeValue(forKey: write)
+    requestsWaiting -= found?.requests.count ?? 0
+    return found
+  }
+
   private mutating func giveUp(until time: UInt64, _ body: (RecordBuilder) -> Void) {
     while next < order.count {
       if let first = waiting[order[next]] {
-        let isDue = time == .max || first.time &+ limits.patience < time || waiting.count > limits.waiting
+        let isDue = time == .max || first.time &+ limits.patience < time || requestsWaiting > limits.waiting
         guard isDue else { break }
-        waiting[order[next]] = nil
+        _ = stopWaiting(order[next])
         first.requests.forEach(body)
       }
       next += 1

@@ -27,27 +27,27 @@ public struct JobRecorder: ~Copyable {
   private let hasher: FileHasher?
   private let aftermath: Aftermath?
   private let digests = DigestBox()
-  private let prober: RequestProber?
+  private let uses: RequestUse?
   private var requests = RequestDecoder()
 
   /// - Parameters:
   ///   - hasher: of the files that the job executes and writes, if its options ask for that
-  ///   - prober: of what does TLS, likewise
+  ///   - uses: what the job does TLS with, likewise
   ///   - aftermath: of what a policy refuses, where one is in force
   public init(
-    state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil, prober: RequestProber? = nil,
+    state: JobState, log: consuming EventLogWriter?, hasher: FileHasher? = nil, uses: RequestUse? = nil,
     aftermath: Aftermath? = nil
   ) {
     self.state = state
     self.log = log
     self.hasher = hasher
-    self.prober = prober
+    self.uses = uses
     self.aftermath = aftermath
   }
 
   /// Folds a record and writes its line.
   public mutating func take(_ record: RecordView) {
-    if record.type == .tlsWrite || record.type == .tlsSent { return takePlain(record) }
+    if RequestDecoder.reads(record) { return takePlain(record) }
     if firstEnd != 0, record.time > firstEnd { tellFirstEnd() }
     tallies.count(record)
     state.apply(record)
@@ -62,7 +62,7 @@ public struct JobRecorder: ~Copyable {
     if record.type == .exec, let hasher, let request = state.digestRequest(for: record) {
       digests.ask(request, hasher)
     }
-    prober?.saw(record, state.applied)
+    uses?.saw(record, state.applied)
   }
 
   /// Counts a record, and forgets it.
@@ -70,12 +70,17 @@ public struct JobRecorder: ~Copyable {
 
   // MARK: - Requests
 
-  /// Neither fold nor log ever sees such a record: only what is made of it.
   private mutating func takePlain(_ record: RecordView) {
     var made: [RecordBuilder] = []
     requests.take(record) { made.append($0) }
     take(made)
   }
+
+  /// Takes over what is known of writes of which the records went by: all that comes of them is the job's from now on.
+  public mutating func takeOver(_ other: consuming RequestDecoder) { requests.takeOver(other) }
+
+  /// Files are being looked at for what they do TLS with, or wait for it.
+  public var isLookingAtFiles: Bool { uses?.isWaiting ?? false }
 
   private mutating func take(_ made: [RecordBuilder]) {
     for builder in made {
@@ -189,10 +194,13 @@ public struct JobRecorder: ~Copyable {
   }
 
   /// Keeps no more of the job from now on than this, in bytes; what comes beyond is counted.
-  public mutating func limit(bytes: Int) { state.limit(bytes: bytes) }
+  public mutating func limit(bytes: Int) {
+    requests.limit(bytes: max(0, bytes - state.bytes))
+    state.limit(bytes: max(0, bytes - requests.bytes))
+  }
 
-  /// Memory that the fold uses, in bytes.
-  public var bytes: Int { state.bytes }
+  /// Memory that the fold uses, and what is known of requests that are not told yet, in bytes.
+  public var bytes: Int { state.bytes + requests.bytes }
 
   /// What there is of a job that goes on: all that was taken by now, and the event log up to there.
   ///
@@ -207,6 +215,7 @@ public struct JobRecorder: ~Copyable {
     }
     var recorded = RecordedSoFar(snapshot: state.snapshot(), tallies: tallies)
     recorded.logError = logError
+    recorded.requestFiles = uses?.files
     if logError != nil { recorded.log = lastSummary } else { recorded.log = log?.summary }
     return recorded
   }
@@ -217,6 +226,7 @@ public struct JobRecorder: ~Copyable {
     giveUpHashing(now: Clock.boottime)
     tellFirstEnd()
     var recorded = RecordedJob(state: state, tallies: tallies)
+    recorded.requestFiles = uses?.end()
     if let logError {
       recorded.log = lastSummary
       recorded.logError = logError
@@ -242,6 +252,8 @@ public struct RecordedSoFar: Sendable {
   public var log: LogSummary?
   /// Why the event log is not whole.
   public var logError: String?
+  /// What the job does TLS with; nil: nobody asked.
+  public var requestFiles: RequestFiles?
 }
 
 /// A job of which no record comes any more.
@@ -251,6 +263,8 @@ public struct RecordedJob {
   public var log: LogSummary?
   /// Why the event log is not whole.
   public var logError: String?
+  /// What the job does TLS with; nil: nobody asked.
+  public var requestFiles: RequestFiles?
 
   init(state: JobState, tallies: RecordTallies) {
     self.state = state

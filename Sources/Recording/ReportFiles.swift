@@ -50,6 +50,7 @@ extension ReportInput {
     snapshot = recorded.state.snapshot()
     log = recorded.log.map { Log($0) }
     logError = recorded.logError
+    requestFiles = recorded.requestFiles
   }
 
   /// Takes over what there is of a job that goes on.
@@ -57,5 +58,6 @@ extension ReportInput {
     snapshot = recorded.snapshot
     log = recorded.log.map { Log($0) }
     logError = recorded.logError
+    requestFiles = recorded.requestFiles
   }
 }

@@ -34,7 +34,12 @@ enum RequestText {
     if counting.cut > 0 {
       gaps.append("\(Units.count(counting.cut, "request", "requests")) had a longer path than is kept.")
     }
-    guard let files = input.requestFiles else { return gaps }
+    guard let files = input.requestFiles else {
+      if input.unseen.contains(where: { $0.reason == .died }) {
+        gaps.append("Which programs and libraries were read is not known: the agent died with it.")
+      }
+      return gaps
+    }
     for file in files.files {
       if let objection = file.objection {
         gaps.append("Requests by \(file.path) are not read: \(objection).")
@@ -43,9 +48,15 @@ enum RequestText {
           "Requests by \(file.path) are read from \(Units.duration(read - used)) after its first use in the job on.")
       }
     }
+    if files.opensAreLeftOut {
+      gaps.append(
+        "A filter leaves out that files are opened: of libraries only the system's are known, and not which of them was "
+          + "used.")
+    }
     if files.gone > 0 {
       gaps.append(
-        "\(Units.count(files.gone, "file was", "files were")) gone before it was known whether they do TLS.")
+        "Of \(Units.count(files.gone, "file", "files")) it is not known whether they do TLS: they were gone, or too many at "
+          + "once.")
     }
     if files.beyond > 0 {
       gaps.append("\(Units.count(files.beyond, "more file", "more files")) with TLS are not read.")

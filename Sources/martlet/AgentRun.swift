@@ -68,7 +68,8 @@ struct AgentRun {
       throw Run.Refusal(status: 128 + signal)
     }
     if let reason = try agent.watch(
-      child.pid, policy: policy, wantsColour: colour, wantsHashes: run.sensor.hashesImages)
+      child.pid, policy: policy,
+      wanted: RunWishes(colour: colour, hashes: run.sensor.hashesImages, requests: run.sensor.readsRequests))
     {
       throw StartFailure("\(reason). The command was not run.")
     }
@@ -111,7 +112,7 @@ extension RunCommand {
   /// Options that were given and that only a sensor of one's own can do.
   var onlyOfOwnSensor: [String] {
     let given: [(String, Bool)] = [
-      ("--user", user != nil), ("--bytes", bytes), ("--requests", requests), ("--argv", sensor.argv != .masked),
+      ("--user", user != nil), ("--bytes", bytes), ("--argv", sensor.argv != .masked),
       ("--mask", !sensor.mask.isEmpty),
       ("--ring-size", sensor.ringSize != nil), ("--map-size", sensor.mapSize != nil),
       ("--wakeup", sensor.wakeup != .adaptive), ("--hooks", sensor.hooks != nil),

@@ -15,8 +15,6 @@ struct RunRecording {
   var missingBytes: String?
   /// Why the kernel does not hash images, which it was asked to.
   var hashObjection: String?
-  /// What does TLS, and whether it is read; nil: nobody asked.
-  var requestFiles: RequestFiles?
   var completeness: Completeness
   var cost: ProcessCost
   /// Of it, nanoseconds for taking the programs off their hooks.
@@ -47,6 +45,7 @@ final class Pipeline: @unchecked Sendable {
   private let onStatus: ((SensorStatus) -> Void)?
   private let hasher: FileHasher?
   private let prober: RequestProber?
+  private let uses: RequestUse?
   private let denials: DenialMessages?
   private let aftermath: Aftermath?
   private var log: EventLogWriter?
@@ -66,6 +65,7 @@ final class Pipeline: @unchecked Sendable {
     self.sensor = sensor
     self.hasher = hasher
     self.prober = prober
+    uses = prober?.use(sensorOptions.filters.first)
     self.denials = denials
     self.aftermath = aftermath
     isCounted = sensorOptions.counts
@@ -97,7 +97,7 @@ final class Pipeline: @unchecked Sendable {
 
   private func read() {
     mt_thread_describe("martlet-reader", -10)
-    var reader = Reader(state, log: log.take(), hasher, prober, denials, aftermath)
+    var reader = Reader(state, log: log.take(), hasher, uses, denials, aftermath)
     var nextPublication: UInt64 = 0
     var pace = pace
     while commandEnd.load(ordering: .acquiring) == 0 {
@@ -151,13 +151,9 @@ final class Pipeline: @unchecked Sendable {
       completeness.missingHooks.append(("counter", error.description))
     }
     let filtered = try? sensor.jobCounts(1).filtered
-    let requestFiles = prober?.files
-    for file in requestFiles?.files ?? [] where file.isFailure {
-      completeness.missingHooks.append(("network", "requests of \(file.path): \(file.objection ?? "")"))
-    }
+    completeness.missingHooks += job.requestFiles?.missingHooks ?? []
     return RunRecording(
       job: job, missingBytes: missingBytes(completeness), hashObjection: sensor.hashObjection,
-      requestFiles: requestFiles,
       completeness: completeness, cost: cost, detachNanoseconds: detaching, filtered: filtered,
       status: status)
   }
@@ -187,12 +183,12 @@ private struct Reader: ~Copyable {
   private let state: JobState
 
   init(
-    _ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ prober: RequestProber?,
+    _ state: JobState, log: consuming EventLogWriter?, _ hasher: FileHasher?, _ uses: RequestUse?,
     _ denials: DenialMessages?, _ aftermath: Aftermath?
   ) {
     self.state = state
     self.denials = denials
-    recorder = JobRecorder(state: state, log: log, hasher: hasher, prober: prober, aftermath: aftermath)
+    recorder = JobRecorder(state: state, log: log, hasher: hasher, uses: uses, aftermath: aftermath)
   }
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) {

@@ -117,7 +117,7 @@ struct Run {
   /// - Throws: why we may not, if there is none
   private func reachAgent() throws -> RunConversation? {
     do {
-      try Sensor.preflight()
+      try Sensor.preflight(readsRequests: sensor.readsRequests)
       return nil
     } catch {
       // Root in a container has a way to get what is missing; the agent would say that it is not root.
@@ -160,8 +160,8 @@ struct Run {
     jobOptions.countsBytes = sensor.countsBytes
     jobOptions.hashesFiles = self.sensor.hashesImages
     jobOptions.readsRequests = self.sensor.readsRequests
-    let prober = try sensor.requestProbes().map { try RequestProber($0, masker: masker) }
-    prober?.look(atCommand: arguments.first ?? [], environment: command.environment)
+    let prober = try RequestProber(sensor, masker: masker)
+    prober?.look(atCommand: arguments.first, environment: command.environment)
     let hasher = jobOptions.hashesFiles ? try FileHasher() : nil
     let aftermath = try policy.map { _ in try Aftermath { Message.say($0) } }
     report.startedAt = Clock.boottime

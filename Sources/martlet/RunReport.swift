@@ -53,7 +53,6 @@ struct RunReport {
     input.take(recording.job)
     if let missing = recording.missingBytes { input.snapshot.forgetBytes(because: missing) }
     input.hashObjection = recording.hashObjection
-    input.requestFiles = recording.requestFiles
     input.completeness = recording.completeness
     input.filter?.counts = recording.filtered
     input.startedAt = startedAt

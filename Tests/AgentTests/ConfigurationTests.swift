@@ -53,6 +53,7 @@ struct ConfigurationFileTests {
     #expect(configuration.limits.bytes == AgentLimits().bytes)
     #expect(try read("version: 1\n").rules == JobRules.defaults)
     #expect(try read("{version: 1, hashes: true}").hashes && !configuration.hashes)
+    #expect(try read("{version: 1, requests: true}").requests && !configuration.requests)
     #expect(try read("{version: 1, shippedRules: false, rules: [{name: a, provider: b, comm: c}]}").rules.count == 1)
   }
 

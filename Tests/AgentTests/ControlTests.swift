@@ -21,11 +21,14 @@ import Testing
         == .request(.report(job: "a", token: Array("b".utf8), wantsFiles: true)))
     #expect(
       parse("{\"command\":\"run\",\"process\":7,\"hashes\":true}\n")
-        == .request(.run(process: 7, policy: nil, wantsColour: false, wantsHashes: true)))
+        == .request(.run(process: 7, policy: nil, wanted: .init(hashes: true))))
+    #expect(
+      parse("{\"command\":\"run\",\"process\":7,\"requests\":true,\"colour\":true}\n")
+        == .request(.run(process: 7, policy: nil, wanted: .init(colour: true, requests: true))))
     #expect(
       parse("{\"command\":\"run\",\"process\":7,\"policy\":5,\"policyFile\":\"a.yaml\"}\n")
         == .request(
-          .run(process: 7, policy: .init(descriptor: 5, file: "a.yaml"), wantsColour: false, wantsHashes: false)))
+          .run(process: 7, policy: .init(descriptor: 5, file: "a.yaml"), wanted: .init())))
     #expect(parse("{\"command\":\"status\"}") == .incomplete && parse("") == .incomplete)
   }
 

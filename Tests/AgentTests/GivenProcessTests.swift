@@ -1,5 +1,6 @@
 import CSystem
 import Glibc
+import Observation
 import Testing
 
 @testable import Agent
@@ -24,6 +25,23 @@ import Testing
     let status = ProcessStatus(
       Array("Name:\tUid: 0 0 0 0\nPPid:\t4\nUid:\t1\t2\t3\t4\nNoNewPrivs:\t1\nCapPrm:\t00\nCapEff:\t00\n".utf8))
     #expect(status.parent == 4 && status.users == [1, 2, 3, 4] && status.gainsNothing && status.hasNoCapabilities)
+  }
+
+  @Test("what the agent tells of nobody is refused")
+  func wishes() throws {
+    var configuration = AgentConfiguration()
+    try RunWishes(colour: true).check(configuration)
+    #expect(throws: RunRefusal.self) { try RunWishes(hashes: true).check(configuration) }
+    #expect(throws: RunRefusal.self) { try RunWishes(requests: true).check(configuration) }
+    configuration.requests = true
+    try RunWishes(requests: true).check(configuration)
+    var filter = EventFilter()
+    filter.events = [.network]
+    configuration.filters = [RulesFilter(rules: ["github"], filter: filter)]
+    try RunWishes(requests: true).check(configuration)
+    configuration.filters.append(RulesFilter(rules: [RulesPolicy.run], filter: filter))
+    #expect(throws: RunRefusal.self) { try RunWishes(requests: true).check(configuration) }
+    try RunWishes().check(configuration)
   }
 
   @Test("a process that is nobody's child of who asks is not given")

@@ -8,9 +8,9 @@ import subprocess
 import threading
 import time
 
-from harness import MARTLET, PATIENCE, ROOT, Case, needs_root, needs_sensor, wait_until
+from harness import MARTLET, needs_root, needs_sensor, wait_until
+from served import HERE, ServedCase
 
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests")
 SECRET = "hunter2"
 # Rounds that each client asks in; see requests/clients.py.
 CONNECTIONS = 125
@@ -75,28 +75,7 @@ class Capture:
 
 @needs_root
 @needs_sensor
-class Requests(Case):
-    def setUp(self):
-        super().setUp()
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-             self.path("key.pem"), "-out", self.path("cert.pem"), "-days", "2", "-subj", "/CN=localhost"],
-            check=True, stderr=subprocess.DEVNULL)
-        self.server = subprocess.Popen(
-            ["node", os.path.join(HERE, "server.js"), self.scratch, self.path("port")], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE)
-        self.addCleanup(self._end, self.server)
-        wait_until(lambda: os.path.exists(self.path("port")) and os.path.getsize(self.path("port")))
-        with open(self.path("port")) as file:
-            self.port = int(file.read())
-
-    def seen(self):
-        """What the server saw: (method, host, path, version) of each request, by the client's port."""
-        out, _ = self.server.communicate(timeout=PATIENCE)
-        answer = json.loads(out)
-        self.most = answer["most"]
-        return {int(port): [(m, h, p.split("?")[0], v) for m, h, p, v in rows] for port, rows in answer["seen"].items()}
-
+class Requests(ServedCase):
     def log(self):
         out = subprocess.run(
             [MARTLET, "log", "cat", self.path("martlet-report", "events.ndjson.zst")], stdout=subprocess.PIPE).stdout
@@ -221,7 +200,7 @@ class Requests(Case):
             "    await asyncio.gather(*[one(number) for number in range(40)])\n"
             "asyncio.run(main())\n" % self.port)
         self.script("asked.py", code)
-        url = "https://127.0.0.1:%d" % self.port
+        url = self.url
         self.script(
             "all.sh", "python3 asked.py && curl -sk --http1.1 -d body '%s/one?secret=hunter2' '%s/two' && "
             "curl -sk --http2 -H 'Cookie: hunter2' '%s/three' '%s/four' '%s/five'\n" % ((url,) * 5))
@@ -234,8 +213,7 @@ class Requests(Case):
         self.compare(seen, requests)
 
     def test_what_cannot_be_read_is_named(self):
-        source = self.script("own.c", 'const char *file = "../ssl/ssl_lib.c"; int main(void) { return !*file; }\n')
-        subprocess.run(["cc", "-O0", "-o", self.path("own"), source], check=True)
+        self.unreadable("own")
         done = self.run_martlet("sh", "-c", "./own; true", options=("--requests",))
         self.assertEqual(done.returncode, 0, done.stderr)
         files = {f["path"]: f for f in self.report()["sensor"]["requests"]["files"]}

@@ -17,6 +17,8 @@ struct PreflightTests {
     #expect(missing("00000000a80425fb") == ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"], "a default container")
     #expect(missing("nonsense").count == 3)
     #expect(Capability.missing(status: "").count == 3)
+    #expect(Capability.sysAdmin.isEffective(status: "CapEff:\t0000000000200000\n"))
+    #expect(!Capability.sysAdmin.isEffective(status: "CapEff:\t000000c000001000\n"))
   }
 
   @Test("the cgroup v2 mount is found on unified and hybrid hosts and in odd places")

@@ -1,6 +1,8 @@
+import Glibc
 import KernelABI
 import KernelSensor
 import Observation
+import Recording
 import Testing
 
 extension KernelTests {
@@ -70,6 +72,61 @@ extension KernelTests {
       #expect(bench.probes?.files.count == 1 && file.readSince != nil && file.objection == nil, "\(file)")
       let other = try Bench.shared.get()
       #expect(other.probes == nil && !other.sensor.hooks.contains { $0.program.hasPrefix("tls_") })
+    }
+
+    @Test func aFileIsProbedOnceWhileItIsUsed() throws {
+      let bench = try Bench.reading.get()
+      let probes = try #require(bench.sensor.requestProbes(limit: 2))
+      let directory = try TemporaryDirectory()
+      defer { directory.remove() }
+      let program = open(bench.actor, O_RDONLY | O_CLOEXEC)
+      defer { close(program) }
+      let bytes = FileContents.readAll(program, atMost: 1 << 26).bytes
+      func copy(to name: String) throws {
+        let file = open("\(directory.path)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o755)
+        defer { close(file) }
+        let written = bytes.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+        guard written == bytes.count else { throw CallFailed("write \(name)") }
+      }
+      func look(_ name: String, stays: Bool = false) -> RequestProbes.Outcome {
+        probes.look(at: "\(directory.path)/\(name)", calledAs: name, stays: stays, now: { Clock.boottime })
+      }
+      func key(_ outcome: RequestProbes.Outcome) -> RequestProbes.Key? {
+        if case .file(let key) = outcome { key } else { nil }
+      }
+      for name in ["one", "two", "three"] { try copy(to: name) }
+      try directory.write("no program", to: "other")
+      #expect(look("none") == .gone && look("other") == .none && look(".") == .none)
+
+      let one = try #require(key(look("one")))
+      probes.retain(one)
+      #expect(probes.file(one)?.readSince != nil)
+      let since = probes.file(one)?.readSince
+      // By another name it is the same; and where it may have another content it is looked at anew, and is one.
+      #expect(look("one") == .file(one) && probes.file(one)?.readSince == since)
+      #expect(link("\(directory.path)/one", "\(directory.path)/again") == 0)
+      #expect(look("again") == .file(one) && probes.files.count == 1)
+      #expect(probes.file(one)?.readSince != since)
+
+      let two = try #require(key(look("two", stays: true)))
+      #expect(look("three") == .beyond && probes.files.count == 2)
+      probes.retain(two)
+      probes.release(two)
+      #expect(probes.file(two) != nil && probes.staying == [two])
+      probes.retain(one)
+      probes.release(one)
+      #expect(probes.file(one) != nil)
+      probes.release(one)
+      #expect(probes.file(one) == nil)
+      let three = try #require(key(look("three")))
+      // Nobody has come to use it.
+      probes.letGo(three)
+      #expect(probes.file(three) == nil && probes.files.count == 1)
+      // What does no TLS any more is not one.
+      _ = look("one")
+      try directory.write("", to: "one")
+      #expect(truncate("\(directory.path)/one", 0) == 0)
+      #expect(look("one") == .none && probes.files.count == 1)
     }
 
     @Test func withinTheCall() throws {

@@ -43,6 +43,19 @@ import Testing
     }
   }
 
+  @Test("whether files may be opened without anybody being told")
+  func opens() {
+    #expect(filter(["/usr"]).mayLeaveOutOpens)
+    var others = EventFilter()
+    others.events = [.fileWrite, .fileName, .network]
+    #expect(!others.mayLeaveOutOpens && !EventFilter().mayLeaveOutOpens)
+    others.users = .only([0])
+    #expect(others.mayLeaveOutOpens)
+    others = EventFilter()
+    others.events = [.fileRead]
+    #expect(others.mayLeaveOutOpens)
+  }
+
   @Test("every type belongs to one class at most, and those that cannot be left out to none")
   func classes() {
     let types = EventClass.allCases.flatMap(\.types)

@@ -246,6 +246,37 @@ import Testing
     #expect(crowded.told.last == "GET h /a 4")
   }
 
+  @Test func anotherGoesOn() {
+    // A request that waits to be sent, and a connection whose table is known.
+    let before = Writer()
+    before.write(Self.head, flags: MT_TLS_FOLLOWS, write: 2)
+    before.write(Self.preface, flags: MT_TLS_FRAMES, MT_TLS_BEGINS, sock: 9, part: 1)
+    before.write(Self.frame(1, 5, 1, Self.first), flags: MT_TLS_FRAMES, sock: 9, part: 2)
+    #expect(before.told == ["GET h /a 9"])
+    var limits = RequestDecoder.Limits()
+    limits.waiting = 2
+    let after = Writer(limits)
+    after.write(Self.head, flags: MT_TLS_FOLLOWS, write: 3)
+    after.decoder.takeOver(before.decoder)
+    after.write(Self.frame(1, 5, 3, Self.second), flags: MT_TLS_FRAMES, sock: 9, part: 3)
+    #expect(after.told == ["POST h /b 9"])
+    after.sent(2, by: 10)
+    #expect(after.told.last == "GET h /a 10")
+    // All are counted: of three one is too many.
+    after.decoder.takeOver(before.decoder)
+    after.write(Self.head, flags: MT_TLS_FOLLOWS, write: 4)
+    #expect(after.told.count == 3)
+    after.finish()
+    #expect(after.told.count == 5)
+    let bytes = after.decoder.bytes
+    #expect(bytes > 0)
+    after.decoder.limit(bytes: 0)
+    after.write(Self.preface, flags: MT_TLS_FRAMES, MT_TLS_BEGINS, stream: 8, part: 1)
+    #expect(after.decoder.bytes <= bytes)
+    after.write(Self.frame(1, 5, 5, Self.second), flags: MT_TLS_FRAMES, part: 4)
+    #expect(after.told.last == "hidden")
+  }
+
   @Test func framesOfOneConnection() {
     let writer = Writer()
     writer.write(Self.preface, flags: MT_TLS_FRAMES, MT_TLS_BEGINS, sock: 9, part: 1)

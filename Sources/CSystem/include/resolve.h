@@ -51,6 +51,9 @@ int mt_open_named(int root, const char *path);
  */
 int mt_identify(int fd, uint32_t pid, struct mt_looked_at *out);
 
+/* 1 if the file is on an overlay: of its numbers that of the device alone is not the file's below. */
+int mt_is_on_overlay(int fd);
+
 /* A descriptor for reading the file behind one by O_PATH; a negative errno. */
 int mt_open_to_read(int fd);
 

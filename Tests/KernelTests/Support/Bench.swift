@@ -96,7 +96,7 @@ final class Bench {
     if !filters.isEmpty { options.mapEntries = ["filtered": UInt32(MT_MAX_JOBS), "job_counts": UInt32(MT_MAX_JOBS)] }
     options.leaseGrace = .milliseconds(500)
     sensor = try Sensor(options: options)
-    probes = sensor.requestProbes()
+    probes = sensor.requestProbes(limit: 4)
   }
 
   /// The tier that the tests are to run in: `Kernels/test --hooks`.
