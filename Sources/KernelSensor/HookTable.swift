@@ -166,7 +166,7 @@ extension HookFunction {
     HookFunction(
       "security", "access to processes", .optional, security("lsm_", ["ptrace_access_check", "ptrace_traceme"]),
       security("fentry_security_", ["ptrace_access_check", "ptrace_traceme"]), ["sys_exit", "on_access"],
-      security("kprobe_security_", ["ptrace_access_check", "ptrace_traceme"])),
+      security("kprobe_security_", ["ptrace_access_check", "ptrace_traceme"]), typed: MT_TYPED_ACCESS),
     HookFunction(
       "security", "executable memory", .optional, ["lsm_mmap_executable", "lsm_file_mprotect"],
       ["fentry_mmap_executable", "fentry_security_file_mprotect"], ["sys_exit", "on_memory"],
@@ -181,7 +181,7 @@ extension HookFunction {
       ["sys_exit", "on_module"], calls("kprobe_", ["init_module", "finit_module"])),
     HookFunction(
       "security", "BPF", .optional, ["lsm_bpf"], ["fentry_security_bpf"], ["sys_exit", "on_bpf"],
-      ["kprobe_security_bpf"]),
+      ["kprobe_security_bpf"], typed: MT_TYPED_BPF),
     HookFunction(
       "security", "mounts", .optional, security("lsm_", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"]),
       security("fentry_security_", ["sb_mount", "sb_umount", "move_mount", "sb_pivotroot"]), ["sys_exit", "on_mount"],

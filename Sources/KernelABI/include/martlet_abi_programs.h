@@ -24,6 +24,8 @@ enum mt_typed {
 	MT_TYPED_SHIELD_PROCESS = 64,
 	MT_TYPED_SHIELD_FILES = 128,
 	MT_TYPED_SHIELD_OBJECTS = 256,
+	MT_TYPED_ACCESS = 512,
+	MT_TYPED_BPF = 1024,
 };
 
 /* Values in `.rodata.config` of every object, set by user space before the load. */

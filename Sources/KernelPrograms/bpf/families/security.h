@@ -176,7 +176,9 @@ __noinline int access_ended(__u32 kind, __u32 number, __u64 other, long result, 
 		target.tgid = number;
 		target.is_number = number != 0;
 	}
-	tell_access(task, tag, kind, &target, &outcome);
+	/* It may be here for the shield alone. */
+	if (!(config.typed & MT_TYPED_ACCESS))
+		tell_access(task, tag, kind, &target, &outcome);
 	if (!(config.typed & MT_TYPED_SHIELD_PROCESS) && other && !error_of(&outcome))
 		shield_process(other, MT_OP_SECURITY + kind, 0);
 	return 0;

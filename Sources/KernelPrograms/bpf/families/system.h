@@ -182,7 +182,8 @@ int BPF_PROG(on_bpf, struct pt_regs *regs, long ret)
 	if (!(config.typed & MT_TYPED_SHIELD_OBJECTS) && ret >= 0)
 		shield_ended(command, (__u64)pointer_argument(&done, 1));
 	/* All of the union that has a name has it in this many bytes. */
-	use_bpf(command, pointer_argument(&done, 1), 0, &outcome);
+	if (!(config.typed & MT_TYPED_BPF))
+		use_bpf(command, pointer_argument(&done, 1), 0, &outcome);
 	return 0;
 }
 
