@@ -75,11 +75,11 @@ struct ProgramName: Sendable, Hashable {
       MT_DEED_PROCESS
     case "sys_enter", "sys_exit": MT_DEED_CALL
     case "file_open", "security_file_open", "file_free_security", "security_file_free": MT_DEED_OPEN
-    case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release", "sock_create", "ingress",
-      "egress":
+    case "connect4", "sendmsg4", "post_bind4", "inet_sock_set_state", "sock_release", "sock_create", "egress":
       MT_DEED_IPV4
     case "connect6", "sendmsg6", "post_bind6": MT_DEED_IPV6
-    case "tcp_done", "tcp_init_transfer", "tcp_sendmsg": MT_DEED_CONNECTION
+    // What arrives for nobody is no socket's.
+    case "tcp_done", "tcp_init_transfer", "tcp_sendmsg", "ingress": MT_DEED_CONNECTION
     case "io_uring_submit_req", "io_uring_submit_sqe", "io_uring_complete", "io_read", "io_write": MT_DEED_URING
     case "fd_install", "put_unused_fd", "receive_fd", "__receive_fd", "security_file_receive", "file_close_fd",
       "close_fd", "do_dup2",

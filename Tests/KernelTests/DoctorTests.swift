@@ -28,6 +28,12 @@ extension KernelTests {
       #expect(unproven.map(\.choice.function) == [])
     }
 
+    /// The programs for these are the cgroup's, which no kernel is without.
+    @Test(arguments: ["names", "server names"]) func namesAreToldEverywhere(function: String) throws {
+      let found = try #require(Self.diagnosis.functions.first { $0.choice.function == function })
+      #expect(found.isProven && !found.choice.hooks.isEmpty, "\(found.choice.passedOver)")
+    }
+
     /// What policies add to programs must not be what a kernel refuses them for: the next way sees less, or costs more.
     @Test func policiesTakeNoHookAway() throws {
       let with = try Bench.enforcing.get().sensor.choices
