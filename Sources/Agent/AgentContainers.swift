@@ -199,9 +199,7 @@ extension AgentRecorder {
     var made: [RecordBuilder] = []
     containers.slots[record.job]?.requests.take(record) { made.append($0) }
     for builder in made {
-      builder.bytes.withUnsafeBytes { bytes in
-        if let record = try? RecordView(validating: bytes) { wait(record) }
-      }
+      builder.withRecord { wait($0) }
     }
   }
 
@@ -290,9 +288,7 @@ extension AgentRecorder {
     builder.setBody(body)
     if let comm = record.string(.comm) { builder.setString(.comm, comm) }
     if let name = container.name { builder.setString(.detail, name.id) }
-    builder.bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { place.pointee.recorder.take(record) }
-    }
+    builder.withRecord { place.pointee.recorder.take($0) }
   }
 
   // MARK: - What has a kernel of its own

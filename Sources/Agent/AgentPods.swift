@@ -197,9 +197,7 @@ extension AgentRecorder {
     body.container = number
     builder.setBody(body)
     builder.setString(.detail, labels?.encoded(id: container.name.id) ?? Array(container.name.id.utf8))
-    builder.bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { job.pointee.recorder.take(record) }
-    }
+    builder.withRecord { job.pointee.recorder.take($0) }
   }
 
   /// Whether there are jobs whose containers may come at any time; see ``watchPods(_:now:)``.

@@ -130,9 +130,7 @@ extension AgentRecorder {
     body.parent_tgid = process.parent
     body.uid = process.user
     // Not one of the job's first processes: for the fold and the log alone.
-    process.record(slot: slot, start: start, body: body, now: now).bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { takeClaim(record, of: job) }
-    }
+    process.record(slot: slot, start: start, body: body, now: now).withRecord { takeClaim($0, of: job) }
   }
 
   private mutating func take(_ builder: RecordBuilder) {

@@ -130,10 +130,9 @@ extension AgentRecorder {
     let step = job?.pointee.stepName(container?.step ?? 0)
     let actor = PolicyActor(
       executable: "", step: step.map { .inside($0) } ?? .unknown, image: container?.origin.image ?? .unknown)
-    let decisions = program.files.map { (file: $0, decision: policy.decide(execOf: $0, by: actor)) }
-    guard let (file, decision) = decisions.max(by: { $0.decision.action < $1.decision.action }),
-      decision.action != .allow
-    else { return false }
+    guard let (file, decision) = policy.gravest(ofExec: program.files, by: actor), decision.action != .allow else {
+      return false
+    }
     let isRefused = decision.action >= .deny
     guard let container, job != nil else {
       settings.log.say(
@@ -152,9 +151,7 @@ extension AgentRecorder {
     if file == program.files.first { body.file = program.identity }
     builder.setBody(body)
     builder.setString(.path, file.path)
-    builder.bytes.withUnsafeBytes { bytes in
-      if let record = try? RecordView(validating: bytes) { deliver(record, of: container) }
-    }
+    builder.withRecord { deliver($0, of: container) }
     return isRefused
   }
 

@@ -103,6 +103,14 @@ public struct RecordBuilder: Sendable {
     return out
   }
 
+  /// Calls with the record as a reader sees it.
+  public func withRecord(_ body: (RecordView) -> Void) {
+    bytes.withUnsafeBytes { bytes in
+      // What is built here is always one.
+      if let record = try? RecordView(validating: bytes) { body(record) }
+    }
+  }
+
   /// Appends the record: a stream is one record after the other.
   public func append(to out: inout [UInt8]) {
     var header = mt_header()

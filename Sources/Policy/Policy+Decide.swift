@@ -133,10 +133,14 @@ extension Policy {
 
   /// An exec: the gravest of what is said of its files, the first of equals.
   public func decide(exec files: [PolicyExecutable], by actor: PolicyActor) -> PolicyDecision {
-    files.map { decide(execOf: $0, by: actor) }
-      .reduce(nil) { (gravest: PolicyDecision?, one) in
-        gravest.map { $0.action >= one.action ? $0 : one } ?? one
-      } ?? .notGoverned
+    gravest(ofExec: files, by: actor)?.decision ?? .notGoverned
+  }
+
+  /// The same, and the file that it is said of; nil: there is none.
+  public func gravest(
+    ofExec files: [PolicyExecutable], by actor: PolicyActor
+  ) -> (file: PolicyExecutable, decision: PolicyDecision)? {
+    files.map { (file: $0, decision: decide(execOf: $0, by: actor)) }.max { $0.decision.action < $1.decision.action }
   }
 
   /// A file that is changed, or opened for reading.

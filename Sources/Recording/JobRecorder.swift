@@ -84,9 +84,7 @@ public struct JobRecorder: ~Copyable {
 
   private mutating func take(_ made: [RecordBuilder]) {
     for builder in made {
-      builder.bytes.withUnsafeBytes { bytes in
-        if let record = try? RecordView(validating: bytes) { take(record) }
-      }
+      builder.withRecord { take($0) }
     }
   }
 
@@ -131,9 +129,7 @@ public struct JobRecorder: ~Copyable {
     for request in digests.take() {
       var builder = RecordBuilder(.digest, time: now, tgid: request.process, leaderStart: request.processStart)
       builder.setBody(request.body)
-      builder.bytes.withUnsafeBytes { bytes in
-        if let record = try? RecordView(validating: bytes) { take(record) }
-      }
+      builder.withRecord { take($0) }
     }
   }
 
