@@ -97,6 +97,12 @@ struct AgentContainers {
       || waiting.contains { links.mayBeOfSilentBuild($0.since, slot: slot) }
   }
 
+  /// Whether a container that waits may be found to be the job's in a moment.
+  func mayGain(slot: UInt16, since start: UInt64, now: UInt64) -> Bool {
+    slots.values.contains { $0.owner == 0 && now &- $0.since < 2 * ContainerLinks.settling }
+      && lack(slot: slot, since: start)
+  }
+
   mutating func tellForeign(_ container: ForeignContainer) {
     unattributed &+= 1
     if foreign.count >= Self.foreignLimit { foreign.removeFirst() }
@@ -214,6 +220,11 @@ extension AgentRecorder {
       case .belongs(let link) = containers.links.decide(name, container.execution),
       let place = home(of: link.asker)
     else { return }
+    if link.how == .command, Clock.boottime &- container.since < ContainerLinks.settling,
+      containers.links.othersBuild(than: link.asker.slot)
+    {
+      return
+    }
     var mine = container
     mine.owner = place.pointee.slot
     let asker = place.pointee.recorder.process(link.asker.process, start: link.asker.start)
@@ -340,7 +351,9 @@ extension AgentRecorder {
       containers.links.forgetDeparted(before: now &- min(now, 2 * AgentContainers.patience))
       for (slot, container) in containers.slots {
         if container.owner == 0 {
-          if now &- container.since > AgentContainers.patience { try leave(slot, sensor, now: now) }
+          decide(slot)
+          guard containers.slots[slot]?.owner == 0, now &- container.since > AgentContainers.patience else { continue }
+          try leave(slot, sensor, now: now)
         } else {
           try closeIfEmpty(slot, sensor, now: now)
         }

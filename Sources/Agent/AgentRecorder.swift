@@ -261,7 +261,9 @@ struct AgentRecorder: ~Copyable {
       let processes = try sensor.slot(slot).processes &+ processesInContainers(of: job.pointee, sensor)
       switch job.pointee.course(processes: processes, now: now) {
       case .goesOn: return
-      case .ends: guard try sensor.closeJob(slot) else { return }
+      case .ends:
+        if containers.mayGain(slot: slot, since: job.pointee.startedAt, now: now) { return }
+        guard try sensor.closeJob(slot) else { return }
       case .endsWithProcesses: try sensor.closeJob(slot, evenIfAlive: true)
       }
       job.pointee.closedAt = now

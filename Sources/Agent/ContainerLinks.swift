@@ -189,6 +189,12 @@ struct ContainerLinks {
     silentSince[slot].map { start >= $0 } ?? false
   }
 
+  /// Whether a job but that of this slot has a build done, and may still be told of its steps: a container can be there before its
+  /// own step is told, while the same command of another's is known already.
+  func othersBuild(than slot: UInt16) -> Bool {
+    conversations.values.contains { $0.asker.slot != slot && $0.talk.purpose == .build && askers[$0.asker] != nil }
+  }
+
   /// Whether something ran in a container for a job and is not in its report.
   ///
   /// - Parameters:
@@ -307,6 +313,10 @@ struct ContainerLinks {
     }
     return living + departed.map(\.step).filter(isUnderWay).map { (asker: nil, step: $0) }
   }
+
+  /// How long after a container has begun it may be told which steps execute, while several jobs have builds done. The daemon
+  /// says so before it makes the container; what is said is told in other rings than what is executed.
+  static let settling: UInt64 = 300_000_000
 
   /// How far two looks at CLOCK_REALTIME, converted, may be apart.
   private static let clockError: UInt64 = 1_000_000

@@ -225,7 +225,10 @@ extension HookFunction {
 
   /// Programs on the functions of system calls; without 32-bit programs there are none for theirs.
   private static func calls(_ kind: String, _ calls: [String]) -> [Part] {
-    calls.map { Part(kind + $0) } + calls.map { Part("\(kind)compat_\($0)", isOptional: true) }
+    // A call that kernels can be built without is, to the types of some that have it, a function of no arguments.
+    let signature = kind == "fexit_" ? "p" : nil
+    return calls.map { Part(kind + $0, signature: signature) }
+      + calls.map { Part("\(kind)compat_\($0)", signature: signature, isOptional: true) }
   }
 
   /// What sees operations on names: the hooks before them, which know the mount, and those that tell how they ended.

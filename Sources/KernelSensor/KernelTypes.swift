@@ -34,13 +34,15 @@ struct KernelTypes: ~Copyable {
     return nil
   }
 
-  /// The parameters of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number, and "." at the
-  /// end. The first
-  /// is the tracepoint's own pointer, which programs do not see.
-  private borrowing func signature(_ typedef: UInt32) -> String? {
-    guard let pointer = btf__type_by_id(btf, typedef), let function = btf__type_by_id(btf, pointer.pointee.type),
-      let prototype = btf__type_by_id(btf, function.pointee.type), btf_is_func_proto(prototype),
-      let parameters = btf_params(prototype)
+  /// The parameters of a function or of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number, and
+  /// "." at the end. A tracepoint's first is its own pointer, which programs do not see.
+  private borrowing func signature(_ type: UInt32) -> String? {
+    guard let function = btf__type_by_id(btf, type), let first = btf__type_by_id(btf, function.pointee.type) else {
+      return nil
+    }
+    // A typedef is of a pointer to what a function has itself.
+    guard let prototype = btf_is_ptr(first) ? btf__type_by_id(btf, first.pointee.type) : first,
+      btf_is_func_proto(prototype), let parameters = btf_params(prototype)
     else { return nil }
     var text = ""
     for index in 0..<Int(btf_vlen(prototype)) {

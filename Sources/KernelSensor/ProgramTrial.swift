@@ -16,6 +16,11 @@ public struct ProgramTrial: Sendable, Equatable {
   public var reason = ""
   /// The end of the verifier's log, if it was refused.
   public var log = ""
+
+  /// Whether the verifier looked into it and did not like what it does: a mistake of martlet's, not a lack of the kernel's.
+  public var isRefusedByVerifier: Bool {
+    log.contains(/processed [1-9][0-9]* insns/)
+  }
 }
 
 /// Takes down how the programs of a sensor fare while it is opened, be that in vain.

@@ -207,6 +207,7 @@ enum DoctorReport {
         if let fires = program.fires { json.member("fired", fires) }
         if let count = program.verifiedInstructions { json.member("verifiedInstructions", count) }
         if !program.reason.isEmpty { json.member("reason", program.reason) }
+        if program.isRefusedByVerifier { json.member("refusedByVerifier", true) }
         if !program.log.isEmpty { json.member("log", program.log) }
       }
       if let count = diagnosis.verifiedInstructions {

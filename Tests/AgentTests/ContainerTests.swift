@@ -223,6 +223,18 @@ import Testing
     #expect(link.asker == asker(4) && link.sharers == [asker(3)])
   }
 
+  @Test func whoElseBuildsMayBeToldOfItsStepsLater() {
+    var links = ContainerLinks()
+    build(&links, job: 3, sock: 1, "make", digest: "a")
+    create(&links, job: 5, sock: 3)
+    #expect(!links.othersBuild(than: 3) && links.othersBuild(than: 5))
+    // Of its steps nothing is told yet.
+    #expect(!tell(&links, job: 4, sock: 2, request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+    #expect(links.othersBuild(than: 3))
+    links.processEnded(asker(4))
+    #expect(!links.othersBuild(than: 3))
+  }
+
   @Test func stepsThatExecuteTheSameAreToldApartByWhatTheyBeginWith() {
     var links = ContainerLinks()
     build(&links, job: 3, sock: 1, "make", digest: "a", input: "c")

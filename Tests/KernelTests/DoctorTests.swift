@@ -44,6 +44,12 @@ extension KernelTests {
       }
     }
 
+    /// Another way would be taken, and nobody would notice.
+    @Test func theVerifierRefusesNothing() {
+      let refused = Self.diagnosis.programs.filter(\.isRefusedByVerifier)
+      #expect(refused.map { "\($0.hook.program): \($0.reason)" } == [])
+    }
+
     @Test func everyBetterWayThatWasPassedOverHasAReason() {
       for function in Self.diagnosis.functions {
         for other in function.choice.passedOver {

@@ -133,8 +133,6 @@ static __always_inline void end_exit(__u32 tgid)
 /* What a loop's state points to. */
 #define LOOP_POINTER(pointer, again) (pointer)
 #define LOOP_MISSING(pointer) 0
-/* A number again below a power of two, after it was on the stack. */
-#define BOUNDED(number, mask) (number)
 #define OLD_ONLY(declaration)
 
 #else /* MARTLET_OLD */
@@ -362,6 +360,11 @@ static __always_inline void end_exit(__u32 tgid)
 	})
 #define LOOP_POINTER(pointer, again) (again)
 #define LOOP_MISSING(pointer) (!(pointer))
+#define OLD_ONLY(declaration) declaration
+
+#endif /* MARTLET_OLD */
+
+/* A number again below a power of two, after it was on the stack: up to 6.1 only its width is known then. */
 #define BOUNDED(number, mask)                                                                                          \
 	({                                                                                                             \
 		__u64 bounded_ = (number);                                                                             \
@@ -369,8 +372,5 @@ static __always_inline void end_exit(__u32 tgid)
 		asm volatile("%0 &= %1" : "+r"(bounded_) : "i"(mask));                                                 \
 		bounded_;                                                                                              \
 	})
-#define OLD_ONLY(declaration) declaration
-
-#endif /* MARTLET_OLD */
 
 #endif

@@ -78,40 +78,19 @@ __noinline int socket_installed(__u64 address, __s32 fd)
 	return family;
 }
 
-/* fd_install(fd, file): every new descriptor but those of dup2 and dup3, just before others can see it. */
-static __always_inline void installed(const __u64 *arguments)
+/* A descriptor of a file that is nobody else's: one that was opened. */
+__noinline int file_installed(__u64 address, __s32 fd)
 {
 	struct task_struct *task = current_task();
-	struct file *file = ARGUMENT(arguments, 1, struct file *);
-	struct open_request request = {.type = MT_OPEN, .file = file};
+	struct file *file = (struct file *)address;
+	struct open_request request = {.type = MT_OPEN, .file = file, .fd = fd};
 	struct mt_tag *tag = tag_of(task);
 	struct pending *pending;
 	struct dentry *dentry;
-	struct inode *inode;
 	struct actor actor;
-	__u32 type;
 
 	if (!tag)
-		return;
-	request.fd = ARGUMENT(arguments, 0, __s32);
-	if (!is_only_reference(file)) {
-		shared_installed(number_of(file), request.fd);
-		return;
-	}
-	tag->flags &= ~(MT_TAG_RECEIVES | MT_TAG_RECEIVES_PIDFD);
-	inode = READ(file, struct file, f_inode);
-	type = READ(inode, struct inode, i_mode) & S_IFMT;
-	if (type == S_IFSOCK) {
-		/* Called from here and not from there, whose stack would be too much for it. */
-		if (socket_installed(number_of(file), request.fd) == AF_PACKET && config.enforces)
-			packet_socket_made(number_of(sock_of(file)));
-		return;
-	}
-	/* Event counters, epoll sets and the like have no type, and pipes a hook of their own. */
-	if (!type || (tag->flags & MT_TAG_PIPES) || !(config.typed & MT_TYPED_OPEN))
-		return;
-	if (READ(READ(inode, struct inode, i_sb), struct super_block, s_magic) == PID_FS_MAGIC)
-		return;
+		return 0;
 	request.open_flags = READ(file, struct file, f_flags) & ~O_LARGEFILE;
 	dentry = READ(file, struct file, f_path.dentry);
 	if ((READ(file, struct file, f_mode) & MT_FMODE_CREATED) || dentry == READ(dentry, struct dentry, d_parent))
@@ -125,6 +104,41 @@ static __always_inline void installed(const __u64 *arguments)
 	request.flags = compat_flag();
 	actor = actor_of(task, tag);
 	send_open(&actor, &request);
+	return 0;
+}
+
+/*
+ * fd_install(fd, file): every new descriptor but those of dup2 and dup3, just before others can see it. What there is to do
+ * is done in functions that this one calls one after the other, as their stacks are too much for one below another.
+ */
+static __always_inline void installed(const __u64 *arguments)
+{
+	struct file *file = ARGUMENT(arguments, 1, struct file *);
+	__s32 fd = ARGUMENT(arguments, 0, __s32);
+	struct mt_tag *tag = tag_of(current_task());
+	struct inode *inode;
+	__u32 type;
+
+	if (!tag)
+		return;
+	if (!is_only_reference(file)) {
+		shared_installed(number_of(file), fd);
+		return;
+	}
+	tag->flags &= ~(MT_TAG_RECEIVES | MT_TAG_RECEIVES_PIDFD);
+	inode = READ(file, struct file, f_inode);
+	type = READ(inode, struct inode, i_mode) & S_IFMT;
+	if (type == S_IFSOCK) {
+		if (socket_installed(number_of(file), fd) == AF_PACKET && config.enforces)
+			packet_socket_made(number_of(sock_of(file)));
+		return;
+	}
+	/* Event counters, epoll sets and the like have no type, and pipes a hook of their own. */
+	if (!type || (tag->flags & MT_TAG_PIPES) || !(config.typed & MT_TYPED_OPEN))
+		return;
+	if (READ(READ(inode, struct inode, i_sb), struct super_block, s_magic) == PID_FS_MAGIC)
+		return;
+	file_installed(number_of(file), fd);
 }
 ON_BUSY_ENTRY(fd_install, MT_TURN_INSTALL, installed)
 

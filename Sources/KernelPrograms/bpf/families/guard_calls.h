@@ -160,12 +160,21 @@ static __always_inline void guard_birth(const struct done *done, __u64 number, s
 		judge_if(MT_WORD_NAMESPACE, MT_SECURITY_CLONE, 0);
 }
 
+/* Not part of the program below: what it needs on the stack would leave too little for what judges names. */
+static __noinline void guard_mapping_call(const struct done *done)
+{
+	__u32 values[5] = {};
+
+	if (!mmap_arguments(done, values) && !(values[3] & MAP_ANONYMOUS))
+		judge_mapping((__u64)file_of(current_task(), (__s32)values[4]), values[2], values[3], 0);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(guard_sys_exit, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = current_task();
 	struct done done = done_of(regs, task);
-	__u32 call = done.call.call, values[5] = {};
+	__u32 call = done.call.call;
 	const struct mt_policy *policy;
 	struct sock *sk;
 	struct file *file;
@@ -191,8 +200,7 @@ int BPF_PROG(guard_sys_exit, struct pt_regs *regs, long ret)
 		if ((policy->flags & MT_POLICY_MEMORY) && is_memory_file(file))
 			judge_memory((__u64)proc_task(file), MT_SECURITY_PROC_MEM, 0);
 	} else if (call == CALL_MMAP || call == CALL_MMAP_OLD) {
-		if (!mmap_arguments(&done, values) && !(values[3] & MAP_ANONYMOUS))
-			judge_mapping((__u64)file_of(task, (__s32)values[4]), values[2], values[3], 0);
+		guard_mapping_call(&done);
 	} else if (call == CALL_CONNECT) {
 		sk = unix_socket(file_of(task, (__s32)argument(&done, 0)));
 		if (sk && (policy->flags & MT_POLICY_SYSTEM))

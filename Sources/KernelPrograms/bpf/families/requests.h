@@ -248,7 +248,7 @@ static __always_inline void tcp_sends(struct sock *sk)
 		return;
 	sent.at = (__u64)piece.bytes;
 	sent.end = sent.at + piece.length;
-	sent.sock = opaque(sk);
+	sent.sock = opaque((const void *)number_of(sk));
 	/* A short first part leaves zeros, which are no record's. */
 	if (piece.length >= TLS_RECORD_HEAD + CIPHER_BYTES && !read_record(words, sent.at))
 		return;
