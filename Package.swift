@@ -37,11 +37,11 @@ let package = Package(
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // The kernel side, compiled for the bpf target and embedded.
-    .executableTarget(name: "bpf-embed", swiftSettings: strict),
+    .executableTarget(name: "bpf-embed", dependencies: ["CZstd"], swiftSettings: strict),
     .plugin(name: "BPFCompile", capability: .buildTool(), dependencies: ["bpf-embed"]),
     .target(name: "KernelABI"),
     .target(
-      name: "KernelPrograms", dependencies: ["KernelABI"], exclude: ["bpf"], swiftSettings: strict,
+      name: "KernelPrograms", dependencies: ["CZstd", "KernelABI"], exclude: ["bpf"], swiftSettings: strict,
       plugins: ["BPFCompile"]),
 
     // User space, from the kernel outwards.
@@ -95,7 +95,9 @@ let package = Package(
       name: "ReportingTests", dependencies: ["Observation", "Policy", "Jobs", "Reporting"], swiftSettings: strict),
     .testTarget(
       name: "KernelSensorTests",
-      dependencies: ["CSystem", "CTestSupport", "KernelABI", "KernelSensor", "Observation", "Policy"],
+      dependencies: [
+        "CSystem", "CTestSupport", "KernelABI", "KernelPrograms", "KernelSensor", "Observation", "Policy",
+      ],
       exclude: ["bpf"], swiftSettings: strict, plugins: ["BPFCompile"]),
     .testTarget(
       name: "LiveViewTests", dependencies: ["KernelSensor", "LiveView", "Observation"], swiftSettings: strict),

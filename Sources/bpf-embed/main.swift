@@ -1,5 +1,6 @@
-// Compiles one BPF C file with the toolchain's clang and writes the object as a Swift source.
+// Compiles one BPF C file with the toolchain's clang and writes the object, compressed, as a Swift source.
 // A build tool: run by the BPFCompile plugin, never shipped.
+import CZstd
 import Foundation
 
 struct Failure: Error { let status: Int32 }
@@ -11,6 +12,18 @@ func run(_ tool: String, _ arguments: [String]) throws {
   try process.run()
   process.waitUntilExit()
   guard process.terminationStatus == 0 else { throw Failure(status: process.terminationStatus) }
+}
+
+/// One zstd frame, at the level that takes longest and leaves least: most of an object is tables of relocations.
+func compressed(_ bytes: Data) throws -> Data {
+  var frame = Data(count: ZSTD_compressBound(bytes.count))
+  let size = frame.withUnsafeMutableBytes { output in
+    bytes.withUnsafeBytes { input in
+      ZSTD_compress(output.baseAddress, output.count, input.baseAddress, input.count, ZSTD_maxCLevel())
+    }
+  }
+  guard ZSTD_isError(size) == 0 else { throw Failure(status: 70) }
+  return frame.prefix(size)
 }
 
 let arguments = CommandLine.arguments
@@ -37,12 +50,13 @@ do {
   // DWARF goes, .BTF and .BTF.ext stay.
   try run(objcopy, ["--strip-debug", object])
   let bytes = try Data(contentsOf: URL(filePath: object))
-  // A byte-array literal of this size takes the compiler 20 s and more; a string literal none.
+  let frame = try compressed(bytes)
+  // A byte-array literal of this size takes the compiler seconds; a string literal none.
   try """
   // Generated from \(stem).bpf.c; do not edit.
   extension KernelProgram {
-    static let \(stem)ByteCount = \(bytes.count)
-    static let \(stem)Base64: StaticString = "\(bytes.base64EncodedString())"
+    static let \(stem)Embedded: (size: Int, frameSize: Int, base64: StaticString) = (
+      \(bytes.count), \(frame.count), "\(frame.base64EncodedString())")
   }
 
   """.write(toFile: output, atomically: true, encoding: .utf8)
