@@ -34,8 +34,9 @@ struct KernelTypes: ~Copyable {
     return nil
   }
 
-  /// The parameters of a function or of a tracepoint's function, one letter each: "p" for a pointer, "i" for a number, and
-  /// "." at the end. A tracepoint's first is its own pointer, which programs do not see.
+  /// The parameters of a function or of a tracepoint's function, one letter each: "p" for a pointer, "o" for a function's to
+  /// what the types do not describe, which no program may look through, "i" for a number, and "." at the end. A tracepoint's
+  /// first is its own pointer, which programs do not see.
   private borrowing func signature(_ type: UInt32) -> String? {
     guard let function = btf__type_by_id(btf, type), let first = btf__type_by_id(btf, function.pointee.type) else {
       return nil
@@ -48,8 +49,15 @@ struct KernelTypes: ~Copyable {
     for index in 0..<Int(btf_vlen(prototype)) {
       let type = btf__resolve_type(btf, parameters[index].type)
       guard type >= 0, let resolved = btf__type_by_id(btf, UInt32(type)) else { return nil }
-      text += btf_is_ptr(resolved) ? "p" : "i"
+      let isOpaque = first == prototype && btf_is_ptr(resolved) && !isDescribed(resolved.pointee.type)
+      text += isOpaque ? "o" : btf_is_ptr(resolved) ? "p" : "i"
     }
     return text + "."
+  }
+
+  /// Whether it is more than a name.
+  private borrowing func isDescribed(_ type: UInt32) -> Bool {
+    let resolved = btf__resolve_type(btf, type)
+    return resolved >= 0 && btf__type_by_id(btf, UInt32(resolved)).map { !btf_is_fwd($0) } ?? false
   }
 }

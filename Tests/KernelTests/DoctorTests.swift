@@ -1,6 +1,7 @@
 import Glibc
 import KernelSensor
 import Observation
+import Policy
 import Testing
 
 extension KernelTests {
@@ -45,9 +46,11 @@ extension KernelTests {
     }
 
     /// Another way would be taken, and nobody would notice.
-    @Test func theVerifierRefusesNothing() {
-      let refused = Self.diagnosis.programs.filter(\.isRefusedByVerifier)
+    @Test func theVerifierRefusesNothing() throws {
+      let policy = Sensor.diagnose(hooks: try Bench.hooks(), policy: Policy())
+      let refused = (Self.diagnosis.programs + policy.programs).filter(\.isRefusedByVerifier)
       #expect(refused.map { "\($0.hook.program): \($0.reason)" } == [])
+      #expect(policy.programs.contains { $0.hook.program.hasPrefix("guard_") && $0.isLoaded })
     }
 
     @Test func everyBetterWayThatWasPassedOverHasAReason() {

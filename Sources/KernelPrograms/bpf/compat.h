@@ -61,7 +61,17 @@ static __always_inline struct mt_tag *find_tag(struct task_struct *task)
 
 static __always_inline struct mt_tag *find_leaders_tag(struct task_struct *task)
 {
-	return keeps_nothing(LOOSE(task)->group_leader) ? 0 : bpf_task_storage_get(&tags, task->group_leader, 0, 0);
+	struct mt_tag *tag;
+
+	if (keeps_nothing(LOOSE(task)->group_leader))
+		return 0;
+	/* Who may sleep has to say so that the leader stays, for as long as it is looked at. */
+	if (HAVE_RCU_LOCK)
+		bpf_rcu_read_lock();
+	tag = bpf_task_storage_get(&tags, task->group_leader, 0, 0);
+	if (HAVE_RCU_LOCK)
+		bpf_rcu_read_unlock();
+	return tag;
 }
 
 /* A new tag, zeroed; 0 if there is no memory for it. */
