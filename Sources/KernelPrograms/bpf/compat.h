@@ -59,6 +59,10 @@ static __always_inline struct mt_tag *find_tag(struct task_struct *task)
 	return keeps_nothing(task) ? 0 : bpf_task_storage_get(&tags, task, 0, 0);
 }
 
+extern void bpf_rcu_read_lock(void) __ksym __weak;
+extern void bpf_rcu_read_unlock(void) __ksym __weak;
+#define HAVE_RCU_LOCK bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rcu_read_lock)
+
 static __always_inline struct mt_tag *find_leaders_tag(struct task_struct *task)
 {
 	struct mt_tag *tag;

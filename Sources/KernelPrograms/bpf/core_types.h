@@ -452,11 +452,8 @@ struct bpf_sock_addr {
  */
 enum special_kfunc_type { KF_bpf_rcu_read_lock = 7, KF_bpf_rdonly_cast = 10 };
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
-extern void bpf_rcu_read_lock(void) __ksym __weak;
-extern void bpf_rcu_read_unlock(void) __ksym __weak;
 
 #ifndef MARTLET_OLD
-#define HAVE_RCU_LOCK bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rcu_read_lock)
 #define HAVE_CAST bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rdonly_cast)
 #else
 #define HAVE_CAST 0
