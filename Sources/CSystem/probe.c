@@ -183,17 +183,22 @@ static int connection(void)
 	int server = -1, error = 0;
 	char byte;
 
+	/*
+	 * A call with a limit is not begun again by the kernel, neither behind a signal nor where io_uring has something to do
+	 * in this task, as behind its deed.
+	 */
 	if (listener < 0 || client < 0 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 1) ||
 	    getsockname(listener, (struct sockaddr *)&address, &length) ||
 	    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
-	    connect(client, (struct sockaddr *)&address, length) ||
+	    TEMP_FAILURE_RETRY(connect(client, (struct sockaddr *)&address, length)) ||
 	    (server = accept4(listener, 0, 0, SOCK_CLOEXEC)) < 0 ||
 	    setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
 	    setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    send(client, "", 1, MSG_NOSIGNAL) != 1 || read(server, &byte, 1) != 1)
+	    TEMP_FAILURE_RETRY(send(client, "", 1, MSG_NOSIGNAL)) != 1 ||
+	    TEMP_FAILURE_RETRY(read(server, &byte, 1)) != 1)
 		error = -errno;
 	close(client);
-	if (!error && (read(server, &byte, 1) >= 0 || errno != ECONNRESET))
+	if (!error && (TEMP_FAILURE_RETRY(read(server, &byte, 1)) >= 0 || errno != ECONNRESET))
 		error = -ETIMEDOUT;
 	close(server);
 	close(listener);
