@@ -163,7 +163,7 @@ extension AgentRecorder {
     guard let container = containers.slots[record.job] else { return }
     if container.owner != 0 { return deliver(record, of: container) }
     wait(record)
-    decide(container.slot)
+    decideAll()
   }
 
   /// A record of a container of which it is not known whose it is.
@@ -196,9 +196,8 @@ extension AgentRecorder {
         variable: ProcessScan.variables(of: record.tgid, startedAt: record.leaderStart),
         layers: OverlayLayers(ofProcess: record.tgid))
     }
-    let slot = container.slot
-    containers.slots[slot] = container
-    if isFirstExec { decide(slot) }
+    containers.slots[container.slot] = container
+    if isFirstExec { decideAll() }
   }
 
   private mutating func waitPlain(_ record: RecordView) {
@@ -209,8 +208,10 @@ extension AgentRecorder {
     }
   }
 
+  /// In the order in which they began, which is the order of their numbers in the job.
   private mutating func decideAll() {
-    for (slot, container) in containers.slots where container.owner == 0 { decide(slot) }
+    let waiting = containers.slots.values.filter { $0.owner == 0 }
+    for (slot, _) in waiting.map({ ($0.slot, $0.since) }).sorted(by: { $0.1 < $1.1 }) { decide(slot) }
   }
 
   /// Finds out whose a container is, if that can be told by now.
@@ -349,11 +350,10 @@ extension AgentRecorder {
         try sensor.holdContainers(containers.isHeld)
       }
       containers.links.forgetDeparted(before: now &- min(now, 2 * AgentContainers.patience))
+      decideAll()
       for (slot, container) in containers.slots {
         if container.owner == 0 {
-          decide(slot)
-          guard containers.slots[slot]?.owner == 0, now &- container.since > AgentContainers.patience else { continue }
-          try leave(slot, sensor, now: now)
+          if now &- container.since > AgentContainers.patience { try leave(slot, sensor, now: now) }
         } else {
           try closeIfEmpty(slot, sensor, now: now)
         }
