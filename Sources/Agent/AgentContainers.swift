@@ -13,6 +13,8 @@ struct ContainerSlot {
   let cgroup: UInt64
   /// nil: the record that tells of its cgroup was lost.
   let name: ContainerName?
+  /// Of its cgroup, which may be gone when it is known whose it is.
+  let path: String?
   let since: UInt64
   /// The first that was executed in it.
   let process: UInt32
@@ -149,8 +151,8 @@ extension AgentRecorder {
     if containers.slots[record.job] == nil {
       let cgroup = record.claim.cgroup
       var container = ContainerSlot(
-        slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name, since: record.time,
-        process: record.tgid)
+        slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name,
+        path: containers.cgroups[cgroup]?.path, since: record.time, process: record.tgid)
       if let bundle = containers.cgroups[cgroup]?.bundle {
         container.execution = ContainerLinks.Execution(
           at: record.time &+ UInt64(bitPattern: Clock.wallOffset), arguments: bundle.arguments,
@@ -236,7 +238,7 @@ extension AgentRecorder {
     mine.number = place.pointee.noticeContainer(
       ReportInput.Job.Container(
         id: name.id, runtime: name.runtime, image: link.image, name: link.name,
-        cgroup: containers.cgroups[container.cgroup]?.path, foundBy: link.how.rawValue, askedBy: asker.id,
+        cgroup: container.path, foundBy: link.how.rawValue, askedBy: asker.id,
         startedAt: container.since), slot: slot)
     containers.links.note(explained: name.id)
     if let runtime = ownKernel(of: name, process: container.process) {
@@ -283,7 +285,7 @@ extension AgentRecorder {
     let asker = place.pointee.recorder.process(sharer.process, start: sharer.start)
     place.pointee.noticeContainer(
       ReportInput.Job.Container(
-        id: name.id, runtime: name.runtime, image: nil, name: nil, cgroup: containers.cgroups[container.cgroup]?.path,
+        id: name.id, runtime: name.runtime, image: nil, name: nil, cgroup: container.path,
         foundBy: ContainerLinks.Link.How.command.rawValue, askedBy: asker.id, startedAt: container.since,
         recordedIn: identifier))
   }
@@ -377,7 +379,7 @@ extension AgentRecorder {
     counts.unattributed &+= container.waiting
     containers.tellForeign(
       ForeignContainer(
-        id: container.name?.id, cgroup: containers.cgroups[container.cgroup]?.path, startedAt: container.since,
+        id: container.name?.id, cgroup: container.path, startedAt: container.since,
         records: container.waiting, reason: reason))
     containers.slots[slot] = nil
     containers.links.forget(slot: slot, now: now)
