@@ -212,8 +212,8 @@ extension AgentRecorder {
 
   /// In the order in which they began, which is the order of their numbers in the job.
   private mutating func decideAll() {
-    let waiting = containers.slots.values.filter { $0.owner == 0 }
-    for (slot, _) in waiting.map({ ($0.slot, $0.since) }).sorted(by: { $0.1 < $1.1 }) { decide(slot) }
+    let waiting = containers.slots.values.filter { $0.owner == 0 }.sorted { $0.since < $1.since }
+    for container in waiting { decide(container.slot) }
   }
 
   /// Finds out whose a container is, if that can be told by now.

@@ -225,7 +225,7 @@ extension HookFunction {
 
   /// Programs on the functions of system calls; without 32-bit programs there are none for theirs.
   private static func calls(_ kind: String, _ calls: [String]) -> [Part] {
-    // A call that kernels can be built without is, to the types of some that have it, a function of no arguments.
+    // To the types of some kernels the registers that such a function gets are no more than a name.
     let signature = kind == "fexit_" ? "p" : nil
     return calls.map { Part(kind + $0, signature: signature) }
       + calls.map { Part("\(kind)compat_\($0)", signature: signature, isOptional: true) }

@@ -19,7 +19,11 @@ public struct ProgramTrial: Sendable, Equatable {
 
   /// Whether the verifier looked into it and did not like what it does: a mistake of martlet's, not a lack of the kernel's.
   public var isRefusedByVerifier: Bool {
-    log.contains(/processed [1-9][0-9]* insns/)
+    // Its last line: "processed 152 insns (limit 1000000) …", and 0 where it did not come as far as the program.
+    log.split(separator: "\n").contains { line in
+      let words = line.split(separator: " ")
+      return words.count > 2 && words[0] == "processed" && words[1] != "0" && words[2] == "insns"
+    }
   }
 }
 
