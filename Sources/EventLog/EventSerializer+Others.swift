@@ -212,6 +212,7 @@ extension EventSerializer {
   mutating func writeSocket(_ record: RecordView, to out: inout Line) {
     let body = record.sock
     let isTCP = body.protocol == 6
+    if record.type == .tcpClose || record.type == .flowOpen { writeCourse(body, isTCP, to: &out) }
     out.append(
       body.inbound != 0
         ? ",\"connection_info\":{\"direction_id\":1,\"protocol_num\":"
@@ -239,7 +240,6 @@ extension EventSerializer {
       out.append(",\"type\":")
       out.append(number: body.type)
     }
-    if record.type == .tcpClose || record.type == .flowOpen { writeCourse(body, isTCP, to: &out) }
     if body.error != 0 {
       out.append(",\"status_code\":\"")
       out.append(number: body.error)
@@ -247,21 +247,20 @@ extension EventSerializer {
     }
   }
 
-  /// What became of a connection so far.
+  /// What became of a connection so far: beside the time, as it differs from one to the next as that does.
   private func writeCourse(_ body: mt_sock, _ isTCP: Bool, to out: inout Line) {
+    out.append(",\"duration_ns\":")
+    out.append(number: body.duration)
+    if body.handshake != 0 {
+      out.append(",\"handshake_ns\":")
+      out.append(number: body.handshake)
+    }
     if isTCP {
       out.append(",\"traffic\":{\"bytes_out\":")
       out.append(number: body.sent)
       out.append(",\"bytes_in\":")
       out.append(number: body.received)
-      out.append(body.established != 0 ? "},\"duration_ns\":" : "},\"established\":false,\"duration_ns\":")
-    } else {
-      out.append(",\"duration_ns\":")
-    }
-    out.append(number: body.duration)
-    if body.handshake != 0 {
-      out.append(",\"handshake_ns\":")
-      out.append(number: body.handshake)
+      out.append(body.established != 0 ? "}" : "},\"established\":false")
     }
   }
 

@@ -7,8 +7,9 @@ internal import Observation
 /// Nothing is allocated for a line once the buffer has room for the longest, and what is the same in line after line - the millisecond, the acting process -
 /// is kept as text. Names come from the fold alone, which has masked them: the record's own strings never get here.
 ///
-/// Members stand in the order of how seldom they change from one line to the next, time last: zstd spends its time
-/// on the places where a line differs from those before, and differences that stand together are one place.
+/// Members stand in the order of how seldom they change from one line to the next, but for the time, which stands before
+/// the actor: zstd spends its time on the places where a line differs from those before, and differences that stand
+/// together are one place. With the time at the end a process' three lines cost it an eighth more.
 struct EventSerializer: ~Copyable {
   /// Nanoseconds from CLOCK_BOOTTIME to CLOCK_REALTIME.
   private let clockOffset: Int64
@@ -43,10 +44,12 @@ struct EventSerializer: ~Copyable {
     self.limit = limit
     let type = record.type
     var line = Line(in: &out, room: Self.room(type, applied))
+    writePrefix(type, record, to: &line)
+    writeTime(record.time, to: &line)
     if type == .open {
       writeOpening(record, applied, to: &line)
     } else {
-      writeHead(record, applied, to: &line)
+      writeTask(record, applied, to: &line)
     }
     switch type {
     case .open: writeOpen(record, applied, to: &line)
@@ -84,7 +87,6 @@ struct EventSerializer: ~Copyable {
       }
     }
     writeFlags(record.flags, applied, to: &line)
-    writeTime(record.time, to: &line)
     line.append("}\n")
     line.finish(in: &out)
   }
@@ -108,8 +110,8 @@ struct EventSerializer: ~Copyable {
 
   // MARK: - What every line has
 
-  private mutating func writeHead(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
-    writePrefix(record.type, record, to: &out)
+  /// Who did it.
+  private mutating func writeTask(_ record: RecordView, _ applied: borrowing Applied, to out: inout Line) {
     writeActor(applied, record.tgid, to: &out)
     if record.tid != record.tgid {
       out.append(",\"tid\":")
@@ -117,7 +119,7 @@ struct EventSerializer: ~Copyable {
     }
   }
 
-  /// What an open's line says before its file; the same in most that follow each other.
+  /// What an open's line says between its time and its file; the same in most that follow each other.
   private struct Opening: Equatable {
     var process: UInt32
     var pid: UInt32
@@ -126,7 +128,6 @@ struct EventSerializer: ~Copyable {
     var container: UInt32
     var flags: UInt32
     var descriptor: Int32
-    var isCreation: Bool
   }
 
   @inline(__always)
@@ -134,75 +135,76 @@ struct EventSerializer: ~Copyable {
     let body = record.open
     let this = Opening(
       process: applied.processID, pid: record.tgid, tid: record.tid, step: applied.step,
-      container: applied.container, flags: body.open_flags, descriptor: body.fd,
-      isCreation: body.fmode & MT_FMODE_CREATED != 0)
+      container: applied.container, flags: body.open_flags, descriptor: body.fd)
     if opening != this {
       opening = this
       openingText.removeAll()
       var text = Line(in: &openingText, room: Self.fixedRoom)
-      writeHead(record, applied, to: &text)
+      writeTask(record, applied, to: &text)
       writeAccess(record, to: &text)
       text.finish(in: &openingText)
     }
     out.append(openingText.bytes)
   }
 
-  /// The class, the activity and its name: one literal.
+  /// The class, the activity and its name: one literal, each copied where its length is known.
   private func writePrefix(_ type: RecordType, _ record: RecordView, to out: inout Line) {
-    let prefix: StaticString =
-      switch type {
-      case .fork: #"{"class_uid":1007,"activity_id":1,"activity_name":"fork""#
-      case .exec: #"{"class_uid":1007,"activity_id":1,"activity_name":"exec""#
-      case .exit: #"{"class_uid":1007,"activity_id":2,"activity_name":"exit""#
-      case .open:
-        record.open.fmode & MT_FMODE_CREATED != 0
-          ? #"{"class_uid":1001,"activity_id":1,"activity_name":"open""#
-          : #"{"class_uid":1001,"activity_id":14,"activity_name":"open""#
-      case .close: #"{"class_uid":1001,"activity_id":3,"activity_name":"close""#
-      case .dup: #"{"class_uid":1001,"activity_id":99,"activity_name":"dup""#
-      case .rename: #"{"class_uid":1001,"activity_id":5,"activity_name":"rename""#
-      case .unlink: #"{"class_uid":1001,"activity_id":4,"activity_name":"unlink""#
-      case .rmdir: #"{"class_uid":1001,"activity_id":4,"activity_name":"rmdir""#
-      case .link: #"{"class_uid":1001,"activity_id":1,"activity_name":"link""#
-      case .symlink: #"{"class_uid":1001,"activity_id":1,"activity_name":"symlink""#
-      case .mkdir: #"{"class_uid":1001,"activity_id":1,"activity_name":"mkdir""#
-      case .mknod: #"{"class_uid":1001,"activity_id":1,"activity_name":"mknod""#
-      case .truncate: #"{"class_uid":1001,"activity_id":3,"activity_name":"truncate""#
-      case .chmod: #"{"class_uid":1001,"activity_id":7,"activity_name":"chmod""#
-      case .chown: #"{"class_uid":1001,"activity_id":7,"activity_name":"chown""#
-      case .mmapShared: #"{"class_uid":1001,"activity_id":3,"activity_name":"mmap_shared""#
-      case .copy: #"{"class_uid":1001,"activity_id":3,"activity_name":"copy""#
-      case .pipe: #"{"class_uid":1001,"activity_id":99,"activity_name":"pipe""#
-      case .socketpair: #"{"class_uid":1001,"activity_id":99,"activity_name":"socketpair""#
-      case .passFD: #"{"class_uid":1001,"activity_id":14,"activity_name":"pass_fd""#
-      case .connect: #"{"class_uid":4001,"activity_id":1,"activity_name":"connect""#
-      case .bind: #"{"class_uid":4001,"activity_id":99,"activity_name":"bind""#
-      case .listen: #"{"class_uid":4001,"activity_id":7,"activity_name":"listen""#
-      case .udpSend: #"{"class_uid":4001,"activity_id":6,"activity_name":"udp_send""#
-      case .tcpClose:
-        record.sock.established == 0
-          ? #"{"class_uid":4001,"activity_id":4,"activity_name":"tcp_close""#
-          : #"{"class_uid":4001,"activity_id":2,"activity_name":"tcp_close""#
-      case .unixConnect: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_connect""#
-      case .unixAccept: #"{"class_uid":4001,"activity_id":1,"activity_name":"unix_accept""#
-      case .socket: #"{"class_uid":4001,"activity_id":99,"activity_name":"socket""#
-      case .flowOpen: #"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#
-      case .uring: #"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#
-      case .security: Self.prefix(record.securityKind)
-      case .claim: #"{"class_uid":1007,"activity_id":99,"activity_name":"claim""#
-      case .step: #"{"class_uid":1007,"activity_id":99,"activity_name":"step""#
-      case .io: #"{"class_uid":1001,"activity_id":99,"activity_name":"io""#
-      case .digest: #"{"class_uid":1001,"activity_id":99,"activity_name":"digest""#
-      case .daemon: #"{"class_uid":4001,"activity_id":99,"activity_name":"daemon""#
-      case .cgroup: #"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#
-      case .denial: #"{"class_uid":2004,"activity_id":1,"activity_name":"denial""#
-      case .answer: #"{"class_uid":4003,"activity_id":2,"activity_name":"answer""#
-      case .tlsWrite: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_write""#
-      case .tlsSent: #"{"class_uid":4001,"activity_id":99,"activity_name":"tls_sent""#
-      case .request: #"{"class_uid":4002,"activity_id":99,"activity_name":"request""#
-      case .serverName: #"{"class_uid":4001,"activity_id":6,"activity_name":"server_name""#
+    switch type {
+    case .fork: out.append(#"{"class_uid":1007,"activity_id":1,"activity_name":"fork""#)
+    case .exec: out.append(#"{"class_uid":1007,"activity_id":1,"activity_name":"exec""#)
+    case .exit: out.append(#"{"class_uid":1007,"activity_id":2,"activity_name":"exit""#)
+    case .open:
+      if record.open.fmode & MT_FMODE_CREATED != 0 {
+        out.append(#"{"class_uid":1001,"activity_id":1,"activity_name":"open""#)
+      } else {
+        out.append(#"{"class_uid":1001,"activity_id":14,"activity_name":"open""#)
       }
-    out.append(prefix)
+    case .close: out.append(#"{"class_uid":1001,"activity_id":3,"activity_name":"close""#)
+    case .dup: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"dup""#)
+    case .rename: out.append(#"{"class_uid":1001,"activity_id":5,"activity_name":"rename""#)
+    case .unlink: out.append(#"{"class_uid":1001,"activity_id":4,"activity_name":"unlink""#)
+    case .rmdir: out.append(#"{"class_uid":1001,"activity_id":4,"activity_name":"rmdir""#)
+    case .link: out.append(#"{"class_uid":1001,"activity_id":1,"activity_name":"link""#)
+    case .symlink: out.append(#"{"class_uid":1001,"activity_id":1,"activity_name":"symlink""#)
+    case .mkdir: out.append(#"{"class_uid":1001,"activity_id":1,"activity_name":"mkdir""#)
+    case .mknod: out.append(#"{"class_uid":1001,"activity_id":1,"activity_name":"mknod""#)
+    case .truncate: out.append(#"{"class_uid":1001,"activity_id":3,"activity_name":"truncate""#)
+    case .chmod: out.append(#"{"class_uid":1001,"activity_id":7,"activity_name":"chmod""#)
+    case .chown: out.append(#"{"class_uid":1001,"activity_id":7,"activity_name":"chown""#)
+    case .mmapShared: out.append(#"{"class_uid":1001,"activity_id":3,"activity_name":"mmap_shared""#)
+    case .copy: out.append(#"{"class_uid":1001,"activity_id":3,"activity_name":"copy""#)
+    case .pipe: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"pipe""#)
+    case .socketpair: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"socketpair""#)
+    case .passFD: out.append(#"{"class_uid":1001,"activity_id":14,"activity_name":"pass_fd""#)
+    case .connect: out.append(#"{"class_uid":4001,"activity_id":1,"activity_name":"connect""#)
+    case .bind: out.append(#"{"class_uid":4001,"activity_id":99,"activity_name":"bind""#)
+    case .listen: out.append(#"{"class_uid":4001,"activity_id":7,"activity_name":"listen""#)
+    case .udpSend: out.append(#"{"class_uid":4001,"activity_id":6,"activity_name":"udp_send""#)
+    case .tcpClose:
+      if record.sock.established == 0 {
+        out.append(#"{"class_uid":4001,"activity_id":4,"activity_name":"tcp_close""#)
+      } else {
+        out.append(#"{"class_uid":4001,"activity_id":2,"activity_name":"tcp_close""#)
+      }
+    case .unixConnect: out.append(#"{"class_uid":4001,"activity_id":1,"activity_name":"unix_connect""#)
+    case .unixAccept: out.append(#"{"class_uid":4001,"activity_id":1,"activity_name":"unix_accept""#)
+    case .socket: out.append(#"{"class_uid":4001,"activity_id":99,"activity_name":"socket""#)
+    case .flowOpen: out.append(#"{"class_uid":4001,"activity_id":1,"activity_name":"flow_open""#)
+    case .uring: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"uring""#)
+    case .security: out.append(Self.prefix(record.securityKind))
+    case .claim: out.append(#"{"class_uid":1007,"activity_id":99,"activity_name":"claim""#)
+    case .step: out.append(#"{"class_uid":1007,"activity_id":99,"activity_name":"step""#)
+    case .io: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"io""#)
+    case .digest: out.append(#"{"class_uid":1001,"activity_id":99,"activity_name":"digest""#)
+    case .daemon: out.append(#"{"class_uid":4001,"activity_id":99,"activity_name":"daemon""#)
+    case .cgroup: out.append(#"{"class_uid":1007,"activity_id":99,"activity_name":"cgroup""#)
+    case .denial: out.append(#"{"class_uid":2004,"activity_id":1,"activity_name":"denial""#)
+    case .answer: out.append(#"{"class_uid":4003,"activity_id":2,"activity_name":"answer""#)
+    case .tlsWrite: out.append(#"{"class_uid":4001,"activity_id":99,"activity_name":"tls_write""#)
+    case .tlsSent: out.append(#"{"class_uid":4001,"activity_id":99,"activity_name":"tls_sent""#)
+    case .request: out.append(#"{"class_uid":4002,"activity_id":99,"activity_name":"request""#)
+    case .serverName: out.append(#"{"class_uid":4001,"activity_id":6,"activity_name":"server_name""#)
+    }
   }
 
   /// `time` in milliseconds since the epoch, as OCSF has it, and in `ns` what is left below one.

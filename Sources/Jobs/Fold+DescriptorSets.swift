@@ -56,14 +56,14 @@ extension Fold {
     while current != 0 {
       let member = setMembers[current].pointee
       current = member.next
-      let told = files[member.file].pointee
-      if told.flags & FileEntry.isChannel != 0 {
+      if files[member.file].pointee.flags & FileEntry.isChannel != 0 {
         addAccess(member.file, image, member.mode | FileAccess.Mode.inherited.rawValue, time)
         continue
       }
       if member.file != lastTold {
         // Another file may have the identity by now.
-        let file = findFile(told.device, told.inode, told.generation)
+        let told = files[member.file]
+        let file = findFile(told.pointee.device, told.pointee.inode, told.pointee.generation)
         lastFile = file != 0 ? file : member.file
         lastTold = member.file
       }

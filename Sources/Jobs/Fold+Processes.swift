@@ -44,14 +44,12 @@ extension Fold {
       return 0
     }
     let isRoot = root == 0 && pid == options.rootProcess
-    var entry = ProcessEntry()
-    entry.tgid = pid
-    entry.leaderStart = start
-    entry.startedAt = start != 0 && start < time ? start : time
-    if isOrphan && !isRoot { entry.flags = ProcessEntry.isOrphan }
-    let process = processes.append(entry)
+    let startedAt = start != 0 && start < time ? start : time
+    let process = processes.append(
+      ProcessEntry(
+        leaderStart: start, tgid: pid, flags: isOrphan && !isRoot ? ProcessEntry.isOrphan : 0, startedAt: startedAt))
     if isRoot { root = process }
-    let image = images.append(ImageEntry(process: process, at: entry.startedAt))
+    let image = images.append(ImageEntry(process: process, at: startedAt))
     processes[process].pointee.firstImage = image
     processes[process].pointee.image = image
     processIndex.insert(processHash(pid, start), process)

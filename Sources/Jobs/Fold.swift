@@ -1,5 +1,6 @@
 internal import KernelABI
 internal import Observation
+internal import Synchronization
 
 /// All that is known about one job, and the rules by which a record changes it.
 ///
@@ -100,6 +101,9 @@ struct Fold: ~Copyable {
   var timeBase: UInt64 = 0
   var lastTime: UInt64 = 0
   private var room = Room()
+  /// Has an address that is part of what it is, and gives one to all of this. Without it Swift 6.3 hands a method that changes
+  /// nothing a copy of these two kilobytes, wherever one that does change something calls it.
+  private let place = Atomic<UInt8>(0)
 
   // The process of the record before: most records come in runs.
   private var lastPid: UInt32 = 0
