@@ -148,7 +148,8 @@ extension AgentRecorder {
   /// A process in a container was found by its cgroup.
   @inline(never)
   mutating func takeContainerClaim(_ record: RecordView) {
-    if containers.slots[record.job] == nil {
+    let isNew = containers.slots[record.job] == nil
+    if isNew {
       let cgroup = record.claim.cgroup
       var container = ContainerSlot(
         slot: record.job, cgroup: cgroup, name: containers.cgroups[cgroup]?.name,
@@ -165,7 +166,8 @@ extension AgentRecorder {
     guard let container = containers.slots[record.job] else { return }
     if container.owner != 0 { return deliver(record, of: container) }
     wait(record)
-    decideAll()
+    // Of a container's later processes nothing is learnt.
+    if isNew { decideAll() }
   }
 
   /// A record of a container of which it is not known whose it is.

@@ -12,11 +12,11 @@ enum RunHelp {
     environment, limits and open files. Its standard output is its own; martlet writes to standard error only, a \
     summary when the command has ended.
 
-    Needs root, or CAP_BPF, CAP_PERFMON and what else the message names, a kernel of 6.1 or newer with BTF, and a \
-    cgroup v2 hierarchy; or a martlet agent on the machine, which then watches the command for a user without these, who \
-    cannot use sudo in it. If something is missing martlet says what, and does not run the command. Under sudo the \
-    command runs as the user who called sudo, without privileges and without sudo's variables; sudo itself replaces \
-    PATH, which 'sudo env "PATH=$PATH" martlet run …' prevents.
+    Needs root, or CAP_BPF, CAP_PERFMON and what else the message names, and a kernel of 5.10 or newer with BTF; or a \
+    martlet agent on the machine, which then watches the command for a user without these, who cannot use sudo in it. \
+    If something is missing martlet says what, and does not run the command. Under sudo the command runs as the user \
+    who called sudo, without privileges and without sudo's variables; sudo itself replaces PATH, which 'sudo env \
+    "PATH=$PATH" martlet run …' prevents.
 
     EXIT STATUS
       The command's own; 128 + n when signal n ended it. Apart from these:

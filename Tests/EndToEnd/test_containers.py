@@ -283,6 +283,32 @@ class Containers(AgentCase):
         wait_until(lambda: self.status()["counts"]["closing"] == 0, 60)
         self.stop_agent()
 
+    def test_of_an_agent_that_another_one_replaces(self):
+        """It keeps its job's containers, those that are asked for later among them; the next one has its own jobs'."""
+        self.start_agent()
+        gate = self.path("gate")
+        os.mkfifo(gate)
+        kept = self.job("kept", [
+            "docker run -d --network none --name held base sleep 600",
+            f"read line < {gate}; docker exec held touch /tmp/later; docker run --rm --network none base touch /tmp/second",
+        ])
+        wait_until(lambda: self.status()["containers"]["attributed"] == 1)
+        self.start_agent("--replace")
+        self.assertEqual(self.job("next", ["docker run --rm --network none base touch /tmp/third"]).wait(60), 0)
+        with open(gate, "w") as file:
+            file.write("\n")
+        self.assertEqual(kept.wait(60), 0)
+        reports = self.reports(2, seconds=60)
+        self.daemon.docker("rm", "-f", "held")
+        lines = {name: {line for line in self.inside(self.of(reports, name)) if not line[1].startswith("runc")}
+                 for name in ("kept", "next")}
+        self.assertEqual(lines, {
+            "kept": {(1, "sleep 600"), (1, "touch /tmp/later"), (2, "touch /tmp/second")}, "next": {(1, "touch /tmp/third")}})
+        for report in reports:
+            self.assertEqual(report["verdict"], "clean", report["reasons"])
+        wait_until(lambda: self.status()["draining"] == [], 60)
+        self.stop_agent()
+
 
 if __name__ == "__main__":
     unittest.main()
