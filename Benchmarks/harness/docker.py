@@ -99,6 +99,10 @@ class Daemon:
         if archive.returncode:
             raise Failure(f"{root} could not be read")
 
+    def import_archive(self, path, image):
+        with open(path, "rb") as archive:
+            self.docker("import", "-", image, stdin=archive)
+
     def build(self, image, dockerfile, files):
         """An image of the benchmark's own, outside of any job."""
         context = self.work / f"context-of-{image}"
