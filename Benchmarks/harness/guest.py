@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from harness.docker import DOCKER
-from harness.measure import Failure
+from harness.measure import Failure, say
 
 # A runtime cannot leave an initramfs (pivot_root(2)): the same tree is the root once more, as a mount above it. dockerd and its
 # images are on a tmpfs, so that no disk is measured. What the kernel does in the background after a boot is waited for; the
@@ -77,10 +77,11 @@ class Guest:
             for line in guest.stdout:
                 if line.startswith(self.MARK):
                     figures = json.loads(line.removeprefix(self.MARK))
-                elif line.strip():
+                elif line.strip() and not line.startswith("figures: "):
                     print(line.rstrip(), flush=True)
         if figures is None:
             raise Failure(f"the guest ended with {guest.returncode} and left no figures")
         self.chosen.json.parent.mkdir(parents=True, exist_ok=True)
         self.chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+        say(f"figures: {self.chosen.json}")
         return guest.returncode
