@@ -45,6 +45,14 @@ class Groups:
             return 0
         return 1000 * int(dict(line.split() for line in path.read_text().splitlines())["usage_usec"])
 
+    def wait_until_empty(self, child):
+        """Until who was there has ended and closed all files: that has it left cgroup.procs for long."""
+        for _ in range(600):
+            if "populated 0" in (self.path / child / "cgroup.events").read_text():
+                return
+            time.sleep(0.1)
+        raise Failure(f"{child}: something in it does not end")
+
     def containers(self):
         """Number and the processes of each group of a container."""
         for directory, groups, _ in os.walk(self.path / CONTAINERS):
@@ -98,6 +106,10 @@ class Daemon:
             self.docker("import", "-", image, stdin=archive.stdout)
         if archive.returncode:
             raise Failure(f"{root} could not be read")
+
+    def import_archive(self, path, image):
+        with open(path, "rb") as archive:
+            self.docker("import", "-", image, stdin=archive)
 
     def build(self, image, dockerfile, files):
         """An image of the benchmark's own, outside of any job."""

@@ -34,12 +34,15 @@ class Mirror:
     Its threads are the benchmark's own, in none of the control groups that are measured.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, closed=False):
         self.directory = Path(directory)
-        self.upstream = {"debian": archive("main"), "debian-security": archive("security")}
-        self.closed = False
+        self.closed = closed
         self.missed = set()
         self.lock = threading.Lock()
+        if closed:  # For ever: what is there was brought.
+            self.upstream = dict.fromkeys(("debian", "debian-security"))
+            return
+        self.upstream = {"debian": archive("main"), "debian-security": archive("security")}
         proxy = subprocess.run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], stdout=subprocess.PIPE, text=True)
         proxy = proxy.stdout.strip().removeprefix("proxy='").removesuffix("'")
         self.opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({"http": proxy})] if proxy else []))

@@ -14,7 +14,7 @@ struct ProgramName: Sendable, Hashable {
     return String(prefix.hasSuffix(".s") ? prefix.dropLast(2) : prefix)
   }
   /// "sys_exit" of "tp_btf/sys_exit".
-  var target: String { String(section.drop { $0 != "/" }.dropFirst()) }
+  var target: String { String(decoding: section.utf8.drop { $0 != UInt8(ascii: "/") }.dropFirst(), as: UTF8.self) }
   /// Whether it is called from the program array `handlers` instead of being attached.
   var isTail: Bool { Self.isTail(name) }
   static func isTail(_ name: String) -> Bool { name.hasPrefix("on_") }

@@ -63,14 +63,26 @@ package struct JSONOutput {
     separate()
     guard let key else { return }
     bytes.append(UInt8(ascii: "\""))
-    key.withUTF8Buffer { bytes += $0 }
-    bytes += "\":".utf8
+    key.withUTF8Buffer { bytes.append(contentsOf: $0) }
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(UInt8(ascii: ":"))
   }
 
   package mutating func member(_ key: StaticString? = nil, _ value: some BinaryInteger) {
     self.key(key)
-    bytes += String(value).utf8
+    if let number = UInt64(exactly: value) { digits(number) } else { bytes += String(value).utf8 }
     needsComma = true
+  }
+
+  /// A report has tens of thousands of them.
+  private mutating func digits(_ number: UInt64) {
+    var rest = number
+    let first = bytes.count
+    repeat {
+      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10))
+      rest /= 10
+    } while rest > 0
+    bytes[first...].reverse()
   }
 
   package mutating func member(_ key: StaticString? = nil, _ value: Bool) {
@@ -135,6 +147,24 @@ package struct JSONOutput {
   /// looked at with `cat`. A parser gets the same string either way.
   private mutating func string(_ value: String) {
     bytes.append(UInt8(ascii: "\""))
+    if !appendPlain(value) { appendEscaped(value) }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// False if there is anything in it that has to be escaped or looked at: in nearly all there is not.
+  private mutating func appendPlain(_ value: String) -> Bool {
+    var value = value
+    return value.withUTF8 { text in
+      for byte in text
+      where !(0x20..<0x7f).contains(byte) || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
+        return false
+      }
+      bytes.append(contentsOf: text)
+      return true
+    }
+  }
+
+  private mutating func appendEscaped(_ value: String) {
     for scalar in value.unicodeScalars {
       switch scalar {
       case "\"": bytes += "\\\"".utf8
@@ -152,6 +182,5 @@ package struct JSONOutput {
       default: bytes += UTF8.encode(scalar) ?? .init()
       }
     }
-    bytes.append(UInt8(ascii: "\""))
   }
 }

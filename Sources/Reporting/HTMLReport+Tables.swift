@@ -133,8 +133,7 @@ extension HTMLReport {
   // MARK: - Files
 
   static func writeFiles(_ input: ReportInput, _ tree: ProcessTree, to html: inout HTMLOutput) {
-    let written = input.snapshot.files.filter(\.wasWritten)
-      .sorted { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }
+    let written = input.snapshot.files.filter(\.wasWritten).sortedByPath()
     let kept = written.filter { !$0.isDeleted }
     let removed = written.filter(\.isDeleted)
     heading("Files written", written.count, to: &html)

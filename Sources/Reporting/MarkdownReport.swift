@@ -179,7 +179,7 @@ public enum MarkdownReport {
     let hasBytes = kept.contains { $0.bytes != nil }
     let hasDigests = kept.contains { $0.digest != nil }
     var rows = Rows(budget: filesBytes)
-    for file in kept.sorted(by: { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }) {
+    for file in kept.sortedByPath() {
       let writers = file.writers.prefix(2).map { MarkdownText.code(tree.label(ofProcess: $0), limit: 32) }
       let more = file.writers.count > 2 ? " and \(file.writers.count - 2) more" : ""
       let path = MarkdownText.code(file.path.pathText, limit: 120, keep: .tail)

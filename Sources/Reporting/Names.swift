@@ -14,6 +14,13 @@ extension Name {
   var plainText: String { isTruncated ? text + "…" : text }
 }
 
+extension [FileSummary] {
+  /// By the bytes of their paths. A summary is large: what is moved about are numbers.
+  func sortedByPath() -> [FileSummary] {
+    indices.sorted { self[$0].path.bytes.lexicographicallyPrecedes(self[$1].path.bytes) }.map { self[$0] }
+  }
+}
+
 /// A command line as it could be typed: arguments that a shell would read differently are quoted.
 enum CommandLine {
   static func text(_ arguments: some Sequence<Name>) -> String {

@@ -23,20 +23,42 @@ public struct WallClock: Sendable, Equatable {
 
   /// RFC 3339 in UTC with milliseconds, of nanoseconds since the epoch.
   public static func rfc3339(nanoseconds: Int64) -> String {
-    let (date, time) = parts(nanoseconds)
-    return "\(date)T\(time)Z"
+    text(of: nanoseconds)
   }
 
   /// The date and, with milliseconds, the time of day in UTC.
   static func parts(_ nanoseconds: Int64) -> (date: String, time: String) {
+    let text = text(of: nanoseconds)
+    return (String(Substring(text.utf8.prefix(10))), String(Substring(text.utf8.dropFirst(11).dropLast())))
+  }
+
+  /// Each event has one: digit by digit, without a string for each number.
+  private static func text(of nanoseconds: Int64) -> String {
     let milliseconds = floorDivide(nanoseconds, 1_000_000)
     let days = floorDivide(milliseconds, 86_400_000)
     let inDay = milliseconds - days * 86_400_000
     let (year, month, day) = civil(fromDays: days)
-    let date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
-    let hours = padded(inDay / 3_600_000, 2)
-    let minutes = padded(inDay / 60_000 % 60, 2)
-    return (date, "\(hours):\(minutes):\(padded(inDay / 1000 % 60, 2)).\(padded(inDay % 1000, 3))")
+    // What 64 bits hold lies in years of four digits.
+    return String(unsafeUninitializedCapacity: 24) { bytes in
+      var end = 0
+      func put(_ value: Int64, _ width: Int, _ mark: Unicode.Scalar) {
+        var rest = value
+        for index in (end..<end + width).reversed() {
+          bytes[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+          rest /= 10
+        }
+        bytes[end + width] = UInt8(ascii: mark)
+        end += width + 1
+      }
+      put(year, 4, "-")
+      put(month, 2, "-")
+      put(day, 2, "T")
+      put(inDay / 3_600_000, 2, ":")
+      put(inDay / 60_000 % 60, 2, ":")
+      put(inDay / 1000 % 60, 2, ".")
+      put(inDay % 1000, 3, "Z")
+      return end
+    }
   }
 
   /// Howard Hinnant's civil_from_days: eras of 400 years that begin on 1 March.
@@ -54,10 +76,5 @@ public struct WallClock: Sendable, Equatable {
 
   private static func floorDivide(_ value: Int64, _ divisor: Int64) -> Int64 {
     value >= 0 ? value / divisor : -1 - (-1 - value) / divisor
-  }
-
-  private static func padded(_ value: Int64, _ width: Int) -> String {
-    let digits = String(value)
-    return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
   }
 }

@@ -47,6 +47,20 @@ import Testing
     }
   }
 
+  @Test func numbersAndStringsAsTheyAreWritten() {
+    var json = JSONOutput()
+    json.array { json in
+      for number in [0, 7, 10, 1_234_567_890] { json.member(nil, number) }
+      json.member(nil, UInt64.max)
+      json.member(nil, Int64.min)
+      json.member(nil, UInt8.max)
+      for text in ["", "plain ~", "a\"b\\c", "a\u{7F}b", "tab\t", "grüße\u{202E}"] { json.member(nil, text) }
+    }
+    let numbers = "0,7,10,1234567890,18446744073709551615,-9223372036854775808,255"
+    let texts = #""","plain ~","a\"b\\c","a\u007fb","tab\t","grüße\u202e""#
+    #expect(String(decoding: json.bytes, as: UTF8.self) == "[\(numbers),\(texts)]")
+  }
+
   @Test func base64ThereAndBack() {
     for count in 0..<64 {
       let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 37 &+ 200) }
