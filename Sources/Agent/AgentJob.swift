@@ -391,7 +391,7 @@ struct AgentJob: ~Copyable {
   }
 }
 
-/// What reports say about the sensor, which does not change while it runs.
+/// What reports say about the sensor, which hardly changes while it runs.
 struct SensorFacts: Sendable {
   var kernelRelease: String
   var hooks: [Hook]

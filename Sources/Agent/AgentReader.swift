@@ -108,6 +108,7 @@ final class AgentReader: @unchecked Sendable {
       sensor.rings.wait(milliseconds: recorder.awaitsPods ? min(pace.milliseconds, 10) : pace.milliseconds)
       pace.found(sensor.rings.drain { recorder.take($0) })
       takeRequests(&recorder)
+      recorder.hearNames(sensor, now: mt_boottime_ns())
       recorder.shareFound(sensor)
       recorder.takePolicies(sensor)
       recorder.releaseHeld(sensor, now: mt_boottime_ns())

@@ -22,7 +22,7 @@ struct AgentRecorder: ~Copyable {
   }
 
   let settings: AgentSettings
-  let facts: SensorFacts
+  var facts: SensorFacts
   /// By slot.
   let jobs: UnsafeMutablePointer<Place?>
   private let vacancies: UnsafeMutablePointer<Vacancy>
@@ -54,6 +54,10 @@ struct AgentRecorder: ~Copyable {
   private var reconciledAt: UInt64 = 0
   var adopted = AdoptedProcesses()
   var isAdopting = false
+  /// See ``hearNames(_:now:)``; the sensor begins with them.
+  var hearsNames = true
+  /// When there was a job last; 0: never.
+  var lastOpenAt: UInt64 = 0
   /// Another agent begins the jobs from now on: this one's are brought to their ends.
   var isDraining = false
 

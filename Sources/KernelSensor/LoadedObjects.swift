@@ -281,20 +281,6 @@ extension LoadedObjects {
     do throws(SensorError) { try noteRows() } catch { throw .other(error) }
   }
 
-  /// Attaches a program that was left for later, once; nothing happens if it was not chosen.
-  func attachLate(_ name: String) throws(SensorError) {
-    guard let program = programs.first(where: { $0.name.name == name }), !links.contains(where: { $0.program == name })
-    else { return }
-    guard let link = bpf_program__attach(program.handle) else {
-      throw SensorError(
-        .attachFailed, "Could not attach \(name) to \(program.name.section)", errno: errno,
-        advice: Sensor.rejectionAdvice)
-    }
-    links.append((name, link))
-    if let map = maps["shield_objects"], let number = try Self.number(of: link) { try Sensor.shield(number, in: map) }
-    if let pinnedIn { _ = try pin(name, link, in: pinnedIn) }
-  }
-
   /// What is loaded, by name.
   func handles(where isWanted: (ProgramName) -> Bool) -> [String: OpaquePointer] {
     Dictionary(

@@ -46,6 +46,13 @@ extension Sensor {
     try set(&value, at: &object, of: map, named: "shield_objects")
   }
 
+  /// One that is gone; the kernel gives its number to no other.
+  static func unshield(_ object: mt_bpf_object, in map: Int32) throws(SensorError) {
+    var object = object
+    let result = bpf_map_delete_elem(map, &object)
+    if result != 0, result != -ENOENT { throw .mapFailed("shield_objects", "update", errno: -result) }
+  }
+
   /// Keeps jobs off what is open as a descriptor, by whatever name, for as long as the sensor lives; so long it has to stay
   /// open, as its number would be another file's then. What lies above it cannot be renamed by them.
   public func shield(_ place: Shielded) throws(SensorError) {

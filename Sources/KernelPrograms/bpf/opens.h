@@ -3,6 +3,7 @@
 #ifndef MARTLET_OPENS_H
 #define MARTLET_OPENS_H
 
+#include "syscalls.h"
 #include "writers.h"
 
 #define O_CREAT 0100
@@ -111,6 +112,7 @@ struct open_request {
 	__u32 open_flags; /* as given */
 	__u32 flags;      /* enum mt_flag */
 	__u16 how;        /* enum mt_open_how */
+	__u16 installed;  /* fd_install told of it: what else there is to know of it is looked up only if it is told */
 };
 
 /* Returns 1 when what became of the descriptor is known in user space. */
@@ -119,7 +121,7 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	struct file *file = request->file;
 	struct inode *inode = READ(file, struct file, f_inode);
 	__u32 fmode = READ(file, struct file, f_mode);
-	__u32 open_flags = request->open_flags;
+	__u32 open_flags = request->open_flags, flags = request->flags;
 	struct introduced introduced = {};
 	__u64 fingerprint = 0;
 	struct record record;
@@ -141,10 +143,17 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 		COUNT_DEDUPLICATED(request->type, actor->job);
 		return 1;
 	}
+	dentry = READ(file, struct file, f_path.dentry);
+	if (request->installed) {
+		if ((fmode & MT_FMODE_CREATED) || dentry == READ(dentry, struct dentry, d_parent))
+			open_flags |= O_CREAT;
+		if (is_compat_task(current_task()))
+			flags |= MT_FLAG_COMPAT;
+	}
 	begun = begin_of(&record, request->type, event, sizeof(*body), actor, file);
 	if (begun != BEGUN)
 		return begun == BEGUN_NOTHING;
-	HEADER(&record)->flags = request->flags;
+	HEADER(&record)->flags = flags;
 	body = BODY(&record, struct mt_open);
 	body->file = identity_of(inode);
 	body->size = READ(inode, struct inode, i_size);
@@ -152,7 +161,6 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	body->open_flags = open_flags_of_x86(open_flags);
 	body->fmode = fmode;
 	body->how = request->how;
-	dentry = READ(file, struct file, f_path.dentry);
 	body->deleted = !READ(dentry, struct dentry, d_hash.pprev) && dentry != READ(dentry, struct dentry, d_parent);
 	if ((body->file.mode & S_IFMT) == S_IFSOCK) {
 		struct sock *sk = sock_of(file);

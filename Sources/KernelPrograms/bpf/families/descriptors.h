@@ -81,22 +81,17 @@ __noinline int socket_installed(__u64 address, __s32 fd)
 /* A descriptor of a file that is nobody else's: one that was opened. Not a global function: this is the usual way. */
 static __noinline void file_installed(struct task_struct *task, struct mt_tag *tag, struct file *file, __s32 fd)
 {
-	struct open_request request = {.type = MT_OPEN, .file = file, .fd = fd};
+	struct open_request request = {.type = MT_OPEN, .file = file, .fd = fd, .installed = 1};
 	struct pending *pending;
-	struct dentry *dentry;
 	struct actor actor;
 
 	request.open_flags = READ(file, struct file, f_flags) & ~O_LARGEFILE;
-	dentry = READ(file, struct file, f_path.dentry);
-	if ((READ(file, struct file, f_mode) & MT_FMODE_CREATED) || dentry == READ(dentry, struct dentry, d_parent))
-		request.open_flags |= O_CREAT;
 	if (tag->flags & MT_TAG_TRUNCATED) {
 		tag->flags &= ~MT_TAG_TRUNCATED;
 		pending = bpf_task_storage_get(&pendings, task, 0, 0);
-		if (pending && pending->dentry == (__u64)dentry)
+		if (pending && pending->dentry == (__u64)READ(file, struct file, f_path.dentry))
 			request.open_flags |= O_TRUNC;
 	}
-	request.flags = compat_flag();
 	actor = actor_of(task, tag);
 	send_open(&actor, &request);
 }

@@ -398,6 +398,9 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	body->uid = look->uid;
 	add_kernel_string(&record, MT_STR_COMM, task->comm, MT_COMM_MAX + 1);
 	add_variables(&record);
+	/* There may be something to do for the job before it goes on. */
+	if (body->is_new)
+		record.cpu->unsignalled[MT_CRITICAL] = config.critical_edge;
 	send(&record);
 	return 0;
 }
