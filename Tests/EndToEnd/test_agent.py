@@ -1,4 +1,6 @@
 """martlet agent from outside: decoy runners, their reports, the socket, and ends of every kind."""
+import contextlib
+import glob
 import json
 import os
 import signal
@@ -11,6 +13,14 @@ import unittest
 from agent import SECRET, AgentCase
 from harness import MARTLET, PATIENCE, needs_root, needs_sensor, wait_until
 
+# Connects to itself, and names a host there.
+NAMES_A_HOST = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+client.sendall(b"GET / HTTP/1.1\\r\\nHost: named.example\\r\\n\\r\\n")
+listener.accept()[0].recv(100)
+"""
 # A daemon as it is done: what it makes is written by a process that init has adopted.
 DOUBLE_FORK = """
 import os, time
@@ -350,6 +360,35 @@ class Agent(AgentCase):
             process.terminate()
             self.assertEqual(process.wait(PATIENCE), 0)
             self.assertEqual(notify.recv(100), b"STOPPING=1")
+
+    def test_packets_are_looked_at_while_a_job_runs(self):
+        """For the names in them: everybody's pass the programs that do. A job's are told from its beginning on."""
+        self.start_agent()
+
+        def looks():
+            found = 0
+            for path in glob.glob(f"/proc/{self.agent_pid}/fdinfo/*"):
+                with contextlib.suppress(OSError):
+                    with open(path) as file:
+                        # BPF_CGROUP_INET_INGRESS and _EGRESS
+                        found += "link_type:\tcgroup" in (text := file.read()) and (
+                            "attach_type:\t0\n" in text or "attach_type:\t1\n" in text)
+            return found
+
+        wait_until(lambda: looks() == 0)
+        gate = self.path("gate")
+        os.mkfifo(gate)
+        with open(self.path("client.py"), "w") as file:
+            file.write(NAMES_A_HOST)
+        job = self.github([f"sleep 0.2; {sys.executable} {self.path('client.py')}; read line < {gate}"])
+        wait_until(lambda: looks() == 2)
+        with open(gate, "w") as file:
+            file.write("\n")
+        self.assertEqual(job.wait(PATIENCE), 0)
+        report, = self.reports(1)
+        self.assertIn("named.example", [flow.get("serverName", {}).get("name") for flow in report["network"]])
+        wait_until(lambda: looks() == 0, 30)
+        self.stop_agent()
 
 
 @needs_sensor
