@@ -97,7 +97,7 @@ extension Fold {
   }
 
   /// Takes over what the record knows; what it does not know stays.
-  private mutating func update(_ flow: UInt32, _ body: borrowing mt_sock, _ state: FlowSummary.State) {
+  private mutating func update(_ flow: UInt32, _ body: mt_sock, _ state: FlowSummary.State) {
     if flow == 0 { return }
     let entry = flows[flow]
     entry.pointee.state = state.code
