@@ -2,7 +2,7 @@ internal import KernelSensor
 
 extension AgentRecorder {
   /// Every packet of the machine passes the programs that look for names, so they are on their hooks for as long as there is a
-  /// job, and a while longer: a claim wakes the reader, and what the kernel does to attach them takes milliseconds.
+  /// job, and a while longer. A claim wakes the reader, and they are there a millisecond after the job's exec.
   mutating func hearNames(_ sensor: Sensor, now: UInt64) {
     if !open.isEmpty { lastOpenAt = now }
     let areHeard = lastOpenAt != 0 && now &- lastOpenAt < Self.namesLinger

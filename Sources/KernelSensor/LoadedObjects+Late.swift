@@ -8,7 +8,8 @@ extension LoadedObjects {
   func attachLate(_ name: String) throws(SensorError) {
     guard let program = programs.first(where: { $0.name.name == name }), !links.contains(where: { $0.program == name })
     else { return }
-    guard let link = try attach(program) else {
+    let cgroup = try CgroupRoot()
+    guard let link = program.attach(to: cgroup) else {
       throw SensorError(
         .attachFailed, "Could not attach \(name) to \(program.name.section)", errno: errno,
         advice: Sensor.rejectionAdvice)
@@ -18,12 +19,6 @@ extension LoadedObjects {
     if let pinnedIn { _ = try pin(name, link, in: pinnedIn) }
   }
 
-  private func attach(_ program: Program) throws(SensorError) -> OpaquePointer? {
-    guard program.name.kind == "cgroup" else { return bpf_program__attach(program.handle) }
-    let root = try CgroupRoot()
-    return bpf_program__attach_cgroup(program.handle, root.descriptor)
-  }
-
   /// Takes a program off its hook, for ``attachLate(_:)`` to put it there again; nothing happens if it is on none.
   func detach(_ name: String) throws(SensorError) {
     guard let place = links.firstIndex(where: { $0.program == name }) else { return }
@@ -31,5 +26,14 @@ extension LoadedObjects {
     if let map = maps["shield_objects"], let number = try Self.number(of: link) { try Sensor.unshield(number, in: map) }
     links.remove(at: place)
     bpf_link__destroy(link)
+  }
+}
+
+extension LoadedObjects.Program {
+  /// - Parameter cgroup: whose connections it watches, if it is a program of a cgroup's
+  /// - Returns: nil if the kernel refuses; errno says why
+  func attach(to cgroup: borrowing CgroupRoot) -> OpaquePointer? {
+    name.kind == "cgroup"
+      ? bpf_program__attach_cgroup(handle, cgroup.descriptor) : bpf_program__attach(handle)
   }
 }

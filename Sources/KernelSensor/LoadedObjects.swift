@@ -256,11 +256,7 @@ extension LoadedObjects {
     }
     for program in first + onFunctions + others where program.isAttached {
       LibbpfLog.start()
-      let isCgroup = program.name.kind == "cgroup"
-      let link =
-        isCgroup
-        ? bpf_program__attach_cgroup(program.handle, cgroup.descriptor) : bpf_program__attach(program.handle)
-      guard let link else {
+      guard let link = program.attach(to: cgroup) else {
         let error = errno
         let context = "Could not attach \(program.name.name) to \(program.name.section)"
         throw .program(

@@ -29,11 +29,6 @@ static __always_inline __u32 is_compat(void)
 	return is_compat_task(current_task());
 }
 
-static __always_inline __u32 compat_flag(void)
-{
-	return is_compat() ? MT_FLAG_COMPAT : 0;
-}
-
 /* Takes up a message: struct msghdr is name, namelen, iov, iovlen, control, controllen, flags. */
 static __always_inline void next_message(struct received *received)
 {

@@ -147,8 +147,7 @@ static __always_inline int send_open(const struct actor *actor, const struct ope
 	if (request->installed) {
 		if ((fmode & MT_FMODE_CREATED) || dentry == READ(dentry, struct dentry, d_parent))
 			open_flags |= O_CREAT;
-		if (is_compat_task(current_task()))
-			flags |= MT_FLAG_COMPAT;
+		flags |= compat_flag();
 	}
 	begun = begin_of(&record, request->type, event, sizeof(*body), actor, file);
 	if (begun != BEGUN)

@@ -292,6 +292,11 @@ static __always_inline __u64 call_number_at(struct pt_regs *regs)
 #error "no system-call table for this architecture"
 #endif
 
+static __always_inline __u32 compat_flag(void)
+{
+	return is_compat_task(current_task()) ? MT_FLAG_COMPAT : 0;
+}
+
 /* A finished system call. */
 struct done {
 	struct pt_regs *regs;
