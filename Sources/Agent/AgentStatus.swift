@@ -171,6 +171,7 @@ struct AgentStatus: Sendable {
       json.member("unreadable", orNull: recognition?.unreadable)
       json.member("unclaimed", orNull: recognition?.unclaimed)
       json.member("unkeyed", orNull: recognition?.unkeyed)
+      json.member("missed", orNull: recognition?.missed)
     }
   }
 

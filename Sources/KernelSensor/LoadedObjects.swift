@@ -341,12 +341,12 @@ extension LoadedObjects {
 
   /// Times that a program was left out because it, or what it interrupted, was running on that CPU already. Where
   /// several take turns, those that the first was left out of and none of the others stood in for.
-  func missedRuns(of isWanted: (_ family: String) -> Bool = { _ in true }) throws(SensorError) -> UInt64 {
+  func missedRuns(of isWanted: (Program) -> Bool = { _ in true }) throws(SensorError) -> UInt64 {
     var missed: UInt64 = 0
     // There others see all that one of these is left out of, and count nothing, see EACH_IN_TURN.
     let pair = isPreemptible ? [] : programs.filter { $0.name.isRunByInterrupts || $0.name.isInPlaceOfTurn }
     let pairNames = pair.count > 1 ? Set(pair.map(\.name.name)) : []
-    for program in programs where program.isAttached && isWanted(program.family) {
+    for program in programs where program.isAttached && isWanted(program) {
       guard program.name.turn?.place ?? 0 == 0, !pairNames.contains(program.name.name) else { continue }
       missed += try missedRuns(of: program)
     }
@@ -413,7 +413,7 @@ extension LoadedObjects {
     "fentry_file_close_fd": MT_TURN_CLOSE, "fentry_close_fd": MT_TURN_CLOSE, "fentry_do_dup2": MT_TURN_DUP,
     "fexit_vfs_unlink": MT_TURN_UNLINK, "fexit_vfs_rename": MT_TURN_RENAME,
     "fexit_vfs_mkdir": MT_TURN_MKDIR, "fexit_vfs_symlink": MT_TURN_SYMLINK, "fexit_vfs_link": MT_TURN_LINK,
-    "fexit_notify_change": MT_TURN_ATTRIBUTES, "fexit_do_pipe2": MT_TURN_PIPE,
+    "fexit_notify_change": MT_TURN_ATTRIBUTES, "fexit_do_pipe2": MT_TURN_PIPE, "recognise": MT_TURN_RECOGNISE,
   ]
 
   /// What each program came to; runs of a tail count for the program that called it.

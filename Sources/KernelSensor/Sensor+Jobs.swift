@@ -33,6 +33,8 @@ public struct RecognitionCounts: Sendable, Equatable {
   public var unclaimed: UInt64 = 0
   /// Jobs whose key could not be kept: what comes with it again makes another job.
   public var unkeyed: UInt64 = 0
+  /// Programs that were executed and that no rule was asked about, as the kernel left that out.
+  public var missed: UInt64 = 0
 
   public init() {}
 }
@@ -176,6 +178,7 @@ extension Sensor {
       counts.unclaimed &+= value.unclaimed
       counts.unkeyed &+= value.unkeyed
     }
+    counts.missed = try objects.missedRuns { ($0.name.turn?.program ?? $0.name.name) == "recognise" }
     return counts
   }
 

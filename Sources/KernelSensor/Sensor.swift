@@ -299,7 +299,7 @@ public final class Sensor {
 
   /// Of these, those of the programs that count bytes.
   public func missedBytes() throws(SensorError) -> UInt64 {
-    try objects.missedRuns { $0 == "bytes" }
+    try objects.missedRuns { $0.family == "bytes" }
   }
 
   /// Takes every program off its hook; the flows that are still open then are told in records of their own.

@@ -135,7 +135,7 @@ public struct SensorOptions: Sendable {
     if !recognisesJobs {
       unused.formUnion([
         "given_filters", "rule_filter", "rules", "rule_comms", "rule_variables", "rule_cgroups", "cgroup_paths",
-        "cgroup_walks", "recognition", "looks", "free_jobs", "job_keys", "talks", "container_state", "others",
+        "recognition", "looks", "free_jobs", "job_keys", "talks", "container_state", "others",
       ])
     }
     return unused

@@ -69,6 +69,7 @@ enum AgentStatusText {
       )
     }
     add(recognition?["unclaimed"]?.unsigned ?? 0, "processes of jobs are not followed: all places were taken")
+    add(recognition?["missed"]?.unsigned ?? 0, "programs were not looked at, and may be jobs: the kernel left that out")
     add(recognition?["unfinished"]?.unsigned ?? 0, "environments were too long to be looked at to their ends")
     add(recognition?["unreadable"]?.unsigned ?? 0, "environments or paths could not be read")
     for hook in status["sensor"]?["missingHooks"]?.array ?? [] {

@@ -324,6 +324,28 @@ static void two_runners(int argc, char **argv)
 	reap(children[1]);
 }
 
+/* crowd WORKERS PROGRAMS: of each worker, one after the other, of a runner's name. None does anything. */
+static void crowd(int argc, char **argv)
+{
+	if (argc < 2)
+		fail("crowd");
+	for (int i = atoi(argv[0]); i > 0; i--) {
+		if (check(fork(), "fork") != 0)
+			continue;
+		for (int round = atoi(argv[1]); round > 0; round--) {
+			pid_t child = check(fork(), "fork");
+			if (child == 0) {
+				char *arguments[] = {"Runner.Worker", "exit", "0", NULL};
+				as(3, arguments);
+			}
+			reap(child);
+		}
+		_exit(0);
+	}
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+}
+
 static int ready[2];
 
 static void *wait_forever(void *gate)
@@ -418,5 +440,6 @@ static void tree(int argc, char **argv)
 const struct verb job_verbs[] = {
 	{"as", as}, {"copied", copied}, {"with", with}, {"environment", environment}, {"touch", touch_file},
 	{"narrow", narrow}, {"in-cgroup", in_cgroup}, {"enter", enter}, {"enter-as", enter_as},
-	{"step", step}, {"runner", runner}, {"two-runners", two_runners}, {"tree", tree}, {0},
+	{"step", step}, {"runner", runner}, {"two-runners", two_runners},
+	{"crowd", crowd}, {"tree", tree}, {0},
 };

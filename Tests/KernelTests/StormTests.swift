@@ -1,8 +1,9 @@
 import Glibc
 import KernelABI
-import KernelSensor
 import Observation
 import Testing
+
+@testable import KernelSensor
 
 /// What the actor's storm puts into names and arguments: sixteen hexadecimal digits of a seed, then letters that
 /// xorshift64* draws from it. A text of which a byte is another's, or missing, is not one any more.
@@ -76,6 +77,29 @@ extension KernelTests {
         #expect(zip(numbers, numbers.dropFirst()).allSatisfy { $0 + 1 == $1 }, "class and CPU \(place)")
       }
       #expect(act.records.allSatisfy { $0.bytes.count == Int($0.header.length) && $0.header.length % 8 == 0 })
+    }
+
+    /// Runners that start at once on all CPUs, with environments that take long to look through. Whoever is left out is not
+    /// followed at all, and neither is what it starts.
+    @Test func runnersAreRecognised() throws {
+      let bench = try JobBench.with(
+        [JobRule(comm: "Runner.Worker", key: Recognition.key)], without: [])
+      let workers = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 2
+      let made = workers * Self.rounds / 2
+      let before = try (missed: bench.sensor.missedRuns(), counts: bench.sensor.recognitionCounts())
+      let deed = try bench.run(
+        ["environment", "400th", "\(Recognition.key)=crowd", "crowd", "\(workers)", "\(made / workers)"])
+      let claims = deed.records.filter { $0.type == .claim }
+      let after = try (missed: bench.sensor.missedRuns(), counts: bench.sensor.recognitionCounts())
+      #expect(Set(claims.map(\.pid)).count == claims.count && claims.count <= made)
+      let key = bench.sensor.keyHash.ofValue(Array("crowd".utf8))
+      #expect(claims.allSatisfy { $0.claim.key == key && $0.header.job == claims[0].header.job })
+      // What the kernel leaves out it counts, and four take turns: hardly anything is.
+      #expect(made - claims.count <= Int(after.missed - before.missed), "\(claims.count) of \(made)")
+      #expect(made - claims.count <= made / 100, "\(claims.count) of \(made)")
+      #expect(
+        after.counts.unfinished == before.counts.unfinished && after.counts.unreadable == before.counts.unreadable)
+      try bench.release(#require(claims.first).header.job)
     }
 
     /// All components below the actor's directory.

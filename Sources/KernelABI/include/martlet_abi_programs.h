@@ -64,7 +64,8 @@ enum mt_turns {
 	MT_TURN_LINK = 12,
 	MT_TURN_ATTRIBUTES = 13,
 	MT_TURN_PIPE = 14,
-	MT_TURN_COUNT = 15,
+	MT_TURN_RECOGNISE = 15,
+	MT_TURN_COUNT = 16,
 };
 
 /* How many take turns: turn0_NAME to turn3_NAME. */

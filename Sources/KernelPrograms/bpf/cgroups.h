@@ -7,7 +7,6 @@
 #include "network_types.h"
 
 #define CGROUP_LEVELS 32
-#define CGROUP_PATH 1024 /* bytes of a path that is looked at, a power of two; below them is room for a name */
 
 struct kernfs_node___named {
 	const char *name;
@@ -30,27 +29,15 @@ struct {
 	__type(value, __u64);
 } cgroup_paths SEC(".maps");
 
-/* One path that is looked at, built from its end: likewise, see struct look. */
-struct cgroup_walk {
-	__u64 node;
-	__u32 at;             /* the path is path[at ..) */
-	__u32 is_complete;
-	__u8 name[MT_NAME_MAX + 1];
-	__u8 path[CGROUP_PATH + MT_NAME_MAX + 1];
-	struct mt_cgroup_path key;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct cgroup_walk);
-} cgroup_walks SEC(".maps");
-
 static __always_inline struct cgroup_walk *current_walk(void)
 {
-	__u32 zero = 0;
+	struct look *look = current_look();
 
-	return bpf_map_lookup_elem(&cgroup_walks, &zero);
+	if (!look)
+		return 0;
+	/* Nothing is added to a pointer before it is known to be one. */
+	barrier_var(look);
+	return &look->walk;
 }
 
 static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)

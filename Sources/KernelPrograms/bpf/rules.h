@@ -3,12 +3,9 @@
 #ifndef MARTLET_RULES_H
 #define MARTLET_RULES_H
 
-#include "files.h"
+#include "looks.h"
 
-#define ENVIRONMENT_LISTED 32    /* variables that are looked for in one step */
 #define ENVIRONMENT_STEPS 512    /* what comes behind so many of 32 each is not looked at, and counted */
-#define ENVIRONMENT_WINDOW 256   /* bytes that are looked at to find how variables begin; long ones are jumped over */
-#define ENVIRONMENT_CHUNK 1024   /* bytes of a variable that is looked at */
 #define ENVIRONMENT_WALKED 16384 /* variables, and chunks of long ones, where there is no list of them */
 #define HASHED_WORDS 31          /* of a key's value in one step */
 #define HASHED_BYTES (HASHED_WORDS * 8)
@@ -79,51 +76,10 @@ struct {
 			ADD(&counts_->member, 1);                                                                      \
 	})
 
-/* One process that is looked at: in a map, as the verifier forgets what lies there. Nothing interrupts it but interrupts. */
-struct look {
-	__u64 at, end;        /* of the environment, in the process */
-	__u64 list;           /* where the addresses of the variables are that come next, 0: unknown */
-	__u64 rest;           /* what has not been looked at: variables, without a list bytes */
-	__u64 window_at;      /* what the window shows, 0: nothing yet */
-	__u64 found;          /* markers that are there */
-	__u64 keyed;          /* rules whose key is looked for… */
-	__u64 named;          /* …or the names of whose steps */
-	__u64 key;            /* where its value is, 0: not found */
-	__u64 hash, hashed;   /* of the value, so far; and its bytes */
-	__u64 candidates;     /* rules that may hold */
-	struct mt_variable_name name;
-	__u32 argc, envc;     /* as the kernel counted them */
-	__u32 wanted;         /* enum mt_start: of the variables that are looked for */
-	__u32 is_inside;      /* what comes next belongs to a variable that is longer than a chunk */
-	__u32 is_unreadable;
-	__u32 uid;
-	__u32 rule;           /* that holds */
-	__u32 slot;           /* of the record */
-	__u32 collects;       /* what may be sent is added to it */
-	__u32 rank;           /* of the variable at `key`, if it names a step */
-	__u32 reserved;
-	__u64 listed[ENVIRONMENT_LISTED];
-	__u8 window[ENVIRONMENT_WINDOW];
-	__u8 chunk[ENVIRONMENT_CHUNK];
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct look);
-} looks SEC(".maps");
-
 /* Which bytes of a word are 0: its highest bit of each; behind the first one, of others, too. */
 static __always_inline __u64 zeros_of(__u64 word)
 {
 	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
-}
-
-static __always_inline struct look *current_look(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&looks, &zero);
 }
 
 struct looking {

@@ -255,12 +255,7 @@ static __always_inline struct comm comm_of(struct task_struct *task)
 	return comm;
 }
 
-/*
- * Is attached before sched_process_exec, which then finds a tag. No turns are taken at it: what it looks for is noted once for
- * each CPU. A claim that the kernel leaves out is a missed run.
- */
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+static __always_inline void look_at(struct task_struct *task, struct linux_binprm *bprm)
 {
 	__u64 by_comm = 0, by_marker, in_cgroup, cgroup = 0, *bits;
 	const struct mt_cgroup *watched = 0;
@@ -276,7 +271,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	struct comm comm;
 
 	if (!filter || !look)
-		return 0;
+		return;
 	look->argc = bprm->argc;
 	look->envc = bprm->envc;
 	if (tag) {
@@ -284,10 +279,10 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 			name_its_step(task, tag);
 			tell_step(task, tag);
 		}
-		return 0;
+		return;
 	}
 	if (!filter->kinds)
-		return 0;
+		return;
 	if (filter->kinds & MT_RULES_BY_COMM) {
 		comm = comm_of(task);
 		if (filter->starts[MT_START(comm.words[0])] & MT_START_COMM) {
@@ -328,7 +323,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 			by_marker = 0;
 	}
 	if (!by_comm && !by_marker && !watched)
-		return 0;
+		return;
 
 	actor.tgid = TASK(task, tgid);
 	actor.tid = TASK(task, pid);
@@ -336,7 +331,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	if (!begin(&record, MT_CLAIM, MT_CRITICAL, sizeof(*body), &actor)) {
 		COUNT(MT_CLAIM, seen);
 		COUNT_RECOGNITION(unclaimed);
-		return 0;
+		return;
 	}
 	claim.reason = find_rule(record.slot, by_comm, by_marker);
 	claim.rule = look->rule;
@@ -346,7 +341,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	}
 	if (!claim.reason) {
 		release(&record);
-		return 0;
+		return;
 	}
 	if (claim.reason == MT_CLAIM_CGROUP && watched && watched->job) {
 		claim.slot = join(watched->job, 0, 0, 1) ? watched->job : 0;
@@ -360,7 +355,7 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	}
 	if (claim.slot == IS_LEFT) {
 		release(&record);
-		return 0;
+		return;
 	}
 	/* What can fail is over before others can find the job that is made. */
 	tag = claim.slot ? make_tag(task) : 0;
@@ -369,14 +364,14 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 			leave(claim.slot);
 		COUNT_RECOGNITION(unclaimed);
 		release(&record);
-		return 0;
+		return;
 	}
 	if (claim.slot & IS_NEW)
 		claim.slot = begin_job(claim.slot & ~IS_NEW, claim.rule, claim.hash);
 	if (claim.slot == IS_LEFT) {
 		take_tag_back(task);
 		release(&record);
-		return 0;
+		return;
 	}
 	job = job_of(claim.slot & ~IS_NEW);
 	if (job && claim.hash && !claim.flags && claim.reason != MT_CLAIM_CONTAINER)
@@ -402,5 +397,19 @@ int BPF_PROG(recognise, struct task_struct *task, int old_pid, struct linux_binp
 	if (body->is_new)
 		record.cpu->unsignalled[MT_CRITICAL] = config.critical_edge;
 	send(&record);
-	return 0;
 }
+
+/* A task has at most one look, as it execs one program at a time. */
+static __always_inline void recognise_exec(struct task_struct *task, struct linux_binprm *bprm)
+{
+	if (!take_look()) {
+		COUNT_RECOGNITION(unclaimed);
+		return;
+	}
+	look_at(task, bprm);
+	drop_look();
+}
+
+/* Is attached before sched_process_exec, which then finds a tag. */
+IN_TURNS("tp_btf/sched_process_exec", recognise, MT_TURN_RECOGNISE,
+     recognise_exec(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 2, struct linux_binprm *)))
