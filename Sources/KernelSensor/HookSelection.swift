@@ -122,6 +122,11 @@ struct HookSelection {
       for way in function.ways { used.formUnion(way.map(\.program)) }
       // One interrupt is all that these make up for.
       if isPreemptible { function.ways.removeAll { $0.contains { names[$0.program]?.isInPlaceOfTurn == true } } }
+      if isPreemptible, function.request == .policy {
+        for part in function.ways.joined() where names[part.program]?.kind == "fmod_ret" {
+          refusals[part.program] = Self.leavesOut
+        }
+      }
       if !function.isWanted(without: unwanted) { continue }
       // What was asked for is not passed over in silence where these programs cannot do it.
       if function.request.map({ !requests.contains($0) }) ?? function.ways.isEmpty { continue }
@@ -206,6 +211,10 @@ struct HookSelection {
     }
   }
 
+  /// Why a guard does not rest on such a program: threads on one CPU that all try what is denied get by while one of them
+  /// is preempted in it, most of the time. The security modules' programs and kprobes see every call.
+  private static let leavesOut =
+    "lets calls through while another task is preempted in it, so that whoever keeps trying gets by a policy"
   private static let tooOld = "martlet's programs for kernels before 5.17 do not have it"
 
   /// - Throws: if a tier is forced that no function has a way in, or none that works

@@ -65,7 +65,7 @@ final class TrialNotes {
         trial.log = failure.log
       } else {
         trial.isAttached = name.isAttached ? false : nil
-        trial.reason = "not needed: another way was taken"
+        trial.reason = selection.refusals[name.name] ?? "not needed: another way was taken"
       }
       return trial
     }

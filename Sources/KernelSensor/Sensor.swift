@@ -245,6 +245,7 @@ public final class Sensor {
     config.filters = options.filterBits
     config.counts_by_job = options.recognisesJobs ? 1 : 0
     config.preemptible = Preemption.ofThisKernel.isWithinTheKernel ? 1 : 0
+    config.holds_cpu = config.preemptible != 0 && KernelName().isAtLeast(6, 15) ? 1 : 0
     return config
   }
 

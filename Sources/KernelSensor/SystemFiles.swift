@@ -16,6 +16,12 @@ public struct KernelName: Sendable {
     build = withUnsafeBytes(of: names.version) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
   }
+
+  /// Whether the release begins with this version or a later one.
+  func isAtLeast(_ major: Int, _ minor: Int) -> Bool {
+    let numbers = release.split(maxSplits: 2) { !$0.isNumber }.prefix(2).map { Int($0) ?? 0 }
+    return numbers.count == 2 && (numbers[0], numbers[1]) >= (major, minor)
+  }
 }
 
 /// All of a small file of procfs or sysfs, at most 1 MiB; nil if it cannot be read.

@@ -63,6 +63,9 @@ int uring_open(const char *name, int flags, mode_t mode, unsigned setup_flags);
 /* Reads or writes at an offset through io_uring, flags of the entry; the result. */
 int uring_transfer(int fd, void *bytes, unsigned length, long offset, int writes, unsigned entry_flags);
 
+/* A deed of guard.c. */
+int race(char **argv);
+
 /* What a connection says first, as `what` has it; `first`: how much of it in a piece of its own, 0: all. */
 size_t first_bytes(unsigned char *to, size_t room, const char *what, size_t *first);
 

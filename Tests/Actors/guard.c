@@ -459,7 +459,7 @@ static const struct {
 } deeds[] = {
 	{"exec-file", exec_file}, {"exec-memory", exec_memory}, {"exec-deleted", exec_deleted},
 	{"exec-script", exec_script}, {"exec-loader", exec_loader}, {"exec-race", exec_race}, {"exec-there", exec_there},
-	{"memory", memory}, {"file", file_deed}, {"system", system_deed},
+	{"memory", memory}, {"file", file_deed}, {"race", race}, {"system", system_deed},
 };
 
 /* guarded DEED [ARGUMENT]… */

@@ -107,6 +107,26 @@ struct HookSelectionTests {
     #expect(try choice(preemptible, "open").hooks.map(\.program) == ["fentry_open", "fentry_close"])
   }
 
+  @Test("no guard rests on a program that lets calls through while another task is preempted in it")
+  func evadable() throws {
+    let guarding = [
+      HookFunction("policy", "files", .onRequest(.policy), ["guard_fmod"], ["guard_kprobe"]),
+      HookFunction("self-protection", "files", .optional, ["shield_fmod"], ["shield_calls"]),
+    ]
+    let more = [
+      ("guard_fmod", "fmod_ret/security_file_open"), ("guard_kprobe", "kprobe/security_file_open"),
+      ("shield_fmod", "fmod_ret/security_file_open"), ("shield_calls", "tp_btf/sys_exit"),
+    ].map { (name: ProgramName(name: $0.0, section: $0.1), object: "sensor") }
+    func selection(isPreemptible: Bool) -> HookSelection {
+      HookSelection(table: guarding, programs: more, requests: [.policy], isPreemptible: isPreemptible)
+    }
+    #expect(selection(isPreemptible: false).wanted == ["guard_fmod", "shield_fmod"])
+    let preemptible = selection(isPreemptible: true)
+    #expect(preemptible.wanted == ["guard_kprobe", "shield_fmod"])
+    let choice = try #require(preemptible.choices.first { $0.family == "policy" })
+    #expect(choice.passedOver.count == 1 && choice.passedOver[0].reason.hasPrefix("guard_fmod: lets calls through"))
+  }
+
   @Test("without any tier an optional function is missed and named, a required one is an error")
   func nothingLeft() throws {
     var selection = selection

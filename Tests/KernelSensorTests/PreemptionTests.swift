@@ -34,4 +34,13 @@ struct PreemptionTests {
   @Test("what is not known may be") func unknown() {
     #expect(Preemption.allCases.filter(\.isWithinTheKernel) == [.full, .lazy, .unknown])
   }
+
+  @Test(arguments: [
+    ("6.15.0", true), ("6.15", true), ("7.0-rc1", true), ("6.18.44+deb13-amd64", true), ("10.1.2", true),
+    ("6.14.11", false), ("5.15.0-91-generic", false), ("6", false), ("", false), ("unknown", false),
+  ]) func versions(release: String, isLater: Bool) {
+    var name = KernelName()
+    name.release = release
+    #expect(name.isAtLeast(6, 15) == isLater)
+  }
 }

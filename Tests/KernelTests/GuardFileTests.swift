@@ -32,6 +32,16 @@ extension KernelTests {
       #expect(try act.number("mode") == 0o644)
     }
 
+    /// A program that the kernel leaves out while another task is preempted in it would refuse some of these, and not most.
+    @Test func whoeverKeepsTryingGetsNothing() throws {
+      let act = try Bench.guarded(["race", "file"], prepared: ["file"]) { policy in
+        let path = PathPattern(.file, "file", isRelative: true)
+        policy.files = FilesSection()
+        policy.files?.deny = [FileRule(head: Guarded.head(9), access: .read, path: path)]
+      }
+      try act.checkDenied(MT_SECTION_FILES, MT_OP_READ.rawValue, rule: 9, by: Guarded.strength("open files"))
+    }
+
     private static func strength(_ way: String) throws -> RuleEnforcement.Strength {
       switch way {
       case "write", "write-bind", "uring-write": try Guarded.strength("open files")

@@ -32,6 +32,7 @@ extension KernelTests {
       let connections = workers * Self.rounds / 8
       let sensor = try Bench.shared.get().sensor
       let missedBefore = try sensor.missedRuns()
+      let unwatchedBefore = try Self.unwatched(sensor)
       let act = try Bench.act("storm", "\(workers)", "\(Self.rounds)", "\(Self.programs)", again: false) {
         $0.all(.tcpClose).count == 2 * connections
       }
@@ -56,7 +57,11 @@ extension KernelTests {
       ]
       #expect(counts.allSatisfy { $0.found <= $0.made }, "\(counts)")
       let missing = counts.reduce(0) { $0 + max(0, $1.made - $1.found) }
-      #expect(missing <= missed, "\(missing) missing, \(missed) runs missed: \(counts)")
+      // Before Linux 7 a child gets no tag while another task is preempted in making one, which is counted: then all that
+      // the child does is missing.
+      if try Self.unwatched(sensor) == unwatchedBefore {
+        #expect(missing <= missed, "\(missing) missing, \(missed) runs missed: \(counts)")
+      }
       for record in opens + renames + act.all(.unlink) + act.all(.mkdir) {
         #expect(isWhole(record.path, in: act) && !record.flags.contains(.truncated), "\(record)")
       }
@@ -100,6 +105,11 @@ extension KernelTests {
       #expect(
         after.counts.unfinished == before.counts.unfinished && after.counts.unreadable == before.counts.unreadable)
       try bench.release(#require(claims.first).header.job)
+    }
+
+    /// Children that could not be followed.
+    private static func unwatched(_ sensor: Sensor) throws -> UInt64 {
+      try sensor.counters().types[Int(RecordType.fork.rawValue)].lost
     }
 
     /// All components below the actor's directory.

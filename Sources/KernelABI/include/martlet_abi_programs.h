@@ -44,6 +44,8 @@ struct mt_config {
 	mt_u32 names;        /* 1: tell what names addresses were given by */
 	mt_u32 wakes_at_exec; /* 1: the reader is woken by each exec, as it has to do with the program that runs */
 	mt_u32 filters;      /* enum mt_filters; 0: nothing is left out of any job */
+	mt_u32 holds_cpu;    /* 1: a task keeps its CPU while it has a scratch slot of it */
+	mt_u32 reserved;
 	mt_u64 lease_grace;  /* ns that an answer of a resolver holds longer than it says */
 };
 
@@ -65,7 +67,9 @@ enum mt_turns {
 	MT_TURN_ATTRIBUTES = 13,
 	MT_TURN_PIPE = 14,
 	MT_TURN_RECOGNISE = 15,
-	MT_TURN_COUNT = 16,
+	MT_TURN_SCOPE = 16,
+	MT_TURN_GUARD_EXEC = 17,
+	MT_TURN_COUNT = 18,
 };
 
 /* How many take turns: turn0_NAME to turn3_NAME. */

@@ -95,6 +95,25 @@ static __always_inline void take_tag_back(struct task_struct *task)
 	bpf_task_storage_delete(&tags, task);
 }
 
+/*
+ * Without this, tasks that are preempted each with a slot of the CPU leave none for others, by design of whoever wants
+ * that; and a guard without a slot cannot judge.
+ */
+extern void bpf_preempt_disable(void) __weak __ksym;
+extern void bpf_preempt_enable(void) __weak __ksym;
+
+static __always_inline void hold_cpu(void)
+{
+	if (config.holds_cpu)
+		bpf_preempt_disable();
+}
+
+static __always_inline void let_go_of_cpu(void)
+{
+	if (config.holds_cpu)
+		bpf_preempt_enable();
+}
+
 /* Takes a free slot, and is a full barrier. */
 static __always_inline int claim(struct mt_inflight *entry, __u64 since)
 {
@@ -242,6 +261,10 @@ static __always_inline void add_fully(__u64 *word, __u64 value)
 {
 	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(word), "r"(value) : "memory");
 }
+
+/* These kernels take no CPU from a task in a program. */
+#define hold_cpu() ((void)0)
+#define let_go_of_cpu() ((void)0)
 
 /*
  * Whoever finds itself the only one that wants a slot has it. Programs share a CPU by interrupting each other, so of

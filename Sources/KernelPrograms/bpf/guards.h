@@ -83,6 +83,18 @@ static __always_inline int look(struct record *record, const struct actor *actor
 }
 
 /*
+ * What becomes of a deed that there is no slot to judge in: it is not allowed. Before Linux 6.15 tasks that are preempted
+ * can have all of a CPU's, and would by design of whoever tries what is denied; by chance it takes four at once.
+ */
+static __always_inline int refuse_unseen(__u32 how)
+{
+	if (how & GUARD_REFUSES)
+		return 1;
+	bpf_send_signal(SIGKILL);
+	return 0;
+}
+
+/*
  * Does what a verdict that does not allow says, and returns what that is, enum mt_effect. A process that cannot be
  * killed, as the kernel says, is told of.
  */

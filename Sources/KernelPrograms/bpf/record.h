@@ -38,6 +38,7 @@ static __always_inline void count_lost(__u32 ring_class, __u32 job)
 static __always_inline void release(struct record *record)
 {
 	unclaim(record->inflight);
+	let_go_of_cpu();
 }
 
 /* Takes slot `slot` of `cpu` if it is free, with `since` as a lower bound of its record's time; a full barrier. */
@@ -78,6 +79,7 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	record->cpu = bpf_map_lookup_elem(&cpu_states, &zero);
 	if (!record->cpu)
 		return 0;
+	hold_cpu();
 	/* Odd, so never 0, and not above the time that this record will get. */
 	since = record->cpu->last_time ? (record->cpu->last_time - 1) | 1 : 1;
 	entry = take(cpu, 0, since);
@@ -90,6 +92,7 @@ static __always_inline int begin(struct record *record, __u32 type, __u32 ring_c
 	record->buffer = bpf_map_lookup_elem(&scratch, &slot);
 	record->work = bpf_map_lookup_elem(&workspaces, &slot);
 	if (!entry || !record->buffer || !record->work) {
+		let_go_of_cpu();
 		ADD(&record->cpu->sequence[ring_class & 1], 1);
 		COUNT(type, lost);
 		count_lost(ring_class, actor->job);

@@ -9,12 +9,13 @@ import Testing
 enum Guarded {
   /// What the hooks that were chosen for functions of the family `policy` can do here: the least of them.
   static func strength(_ functions: String...) throws -> RuleEnforcement.Strength {
-    let choices = try Bench.enforcing.get().sensor.choices.filter { $0.family == "policy" }
     let refusing: [HookTier?] = [.lsm, .fentry]
-    let all = try functions.map { function in
-      refusing.contains(try #require(choices.first { $0.function == function }).tier)
-    }
-    return all.allSatisfy { $0 } ? .prevented : .killed
+    return try functions.allSatisfy { refusing.contains(try tier($0)) } ? .prevented : .killed
+  }
+
+  static func tier(_ function: String) throws -> HookTier? {
+    let choices = try Bench.enforcing.get().sensor.choices
+    return try #require(choices.first { $0.family == "policy" && $0.function == function }).tier
   }
 
   /// What the sensor says of the first rule of a section.

@@ -26,7 +26,7 @@ __noinline int judge_named(__u64 string, __s32 dirfd, __u32 how)
 		return 0;
 	actor = actor_of(task, tag);
 	if (!look(&record, &actor))
-		return 0;
+		return refuse_unseen(how);
 	record.work->first = (struct operand){
 		.string = (const void *)string, .dirfd = dirfd, .is_kernel = (how & GUARD_KERNEL_NAME) != 0};
 	build_named(record.slot, 0);

@@ -90,7 +90,7 @@ __noinline int judge_image(__u64 address, __u32 how, __u64 digest)
 	dentry = READ(file, struct file, f_path.dentry);
 	mnt = READ(file, struct file, f_path.mnt);
 	if (!look(&record, &actor))
-		return 0;
+		return refuse_unseen(how);
 	build_path(record.slot, (__u64)mnt, (__u64)dentry);
 	match_path(record.slot, id);
 	holds = record.work->matched.lists[MT_RULES_EXEC] | ~needs->path;
@@ -191,30 +191,28 @@ static __always_inline void judge_script(struct task_struct *task, struct mt_tag
 }
 
 /* A new image, whose first instruction is yet to come. Of a script there is only the name that was given. */
-SEC("tp_btf/sched_process_exec")
-int guard_exec(__u64 *context)
+static __always_inline void executed_image(struct linux_binprm *bprm)
 {
-	struct linux_binprm *bprm = ARGUMENT(context, 2, struct linux_binprm *);
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
 	const char *filename, *interpreter;
 
 	if (!tag || !guarding(MT_POLICY_EXEC))
-		return 0;
+		return;
 	judge_image((__u64)READ(TASK(task, mm), struct mm_struct, exe_file), MT_OP_EXEC, 0);
 	filename = READ(bprm, struct linux_binprm, filename);
 	interpreter = READ(bprm, struct linux_binprm, interp);
 	if (filename != interpreter)
 		judge_script(task, tag, filename);
-	return 0;
 }
+IN_TURNS("tp_btf/sched_process_exec", guard_exec, MT_TURN_GUARD_EXEC,
+     executed_image(ARGUMENT(context, 2, struct linux_binprm *)))
 
 /*
  * What the image is, rules' scopes know from here on. Behind the program above, which decides for the image that was
  * there before, and behind the one that tells of execs: those of one tracepoint run in the order of the object.
  */
-SEC("tp_btf/sched_process_exec")
-int guard_scope(__u64 *context)
+static __always_inline void find_scopes(void)
 {
 	struct task_struct *task = current_task();
 	struct mt_tag *tag = own_tag(task);
@@ -226,19 +224,19 @@ int guard_scope(__u64 *context)
 	__u64 own;
 
 	if (!tag)
-		return 0;
+		return;
 	policy = any_policy(tag->job, MT_POLICY_SCOPES);
 	process = policy ? process_of(TASK(task, tgid)) : 0;
 	if (!process)
-		return 0;
+		return;
 	actor = actor_of(task, tag);
 	if (!look(&record, &actor))
-		return 0;
+		return;
 	file = READ(TASK(task, mm), struct mm_struct, exe_file);
 	build_path(record.slot, (__u64)READ(file, struct file, f_path.mnt), (__u64)READ(file, struct file, f_path.dentry));
 	match_path(record.slot, policy->id);
 	own = record.work->matched.lists[MT_RULES_SCOPES] & 0xffffffff;
 	release(&record);
 	process->subjects = (process->subjects & ~0xffffffffull) | own << 32 | own;
-	return 0;
 }
+IN_TURNS("tp_btf/sched_process_exec", guard_scope, MT_TURN_SCOPE, find_scopes())

@@ -70,7 +70,7 @@ __noinline int judge_file(__u64 mnt, __u64 address, __u32 how)
 		return 0;
 	actor = actor_of(task, tag);
 	if (!look(&record, &actor))
-		return 0;
+		return refuse_unseen(how);
 	build_path(record.slot, mnt, address);
 	match_path(record.slot, policy->id);
 	return judge_matched(&record, &actor, policy, dentry, READ(dentry, struct dentry, d_inode), how);
