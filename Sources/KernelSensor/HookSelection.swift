@@ -104,7 +104,8 @@ struct HookSelection {
   ///   - requests: also what is only wanted on request, of these
   ///   - recognises: also what is only for sensors that recognise jobs
   ///   - unwanted: without what is for these alone
-  ///   - isPreemptible: have turns taken at all programs that can be, not only at those that interrupts run
+  ///   - isPreemptible: have turns taken at all programs that can be, not only at those that interrupts run; and what is
+  ///     only for kernels where that is so
   init(
     table: [HookFunction], programs: [(name: ProgramName, object: String)], forced: HookTier? = nil,
     requests: Set<HookRequest> = [], recognises: Bool = true, without unwanted: Set<EventClass> = [],
@@ -127,7 +128,7 @@ struct HookSelection {
           refusals[part.program] = Self.leavesOut
         }
       }
-      if !function.isWanted(without: unwanted) { continue }
+      if !function.isWanted(without: unwanted) || function.isForPreemption && !isPreemptible { continue }
       // What was asked for is not passed over in silence where these programs cannot do it.
       if function.request.map({ !requests.contains($0) }) ?? function.ways.isEmpty { continue }
       functions.append(function)

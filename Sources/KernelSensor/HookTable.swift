@@ -44,9 +44,15 @@ struct HookFunction: Sendable, Equatable {
   var ways: [[Part]]
   /// What programs have to know when `sys_exit` has no part in the way chosen.
   var typed: mt_typed?
+  /// Only where tasks are preempted in programs: elsewhere others do it along with what they do.
+  var isForPreemption = false
 
-  init(_ family: String, _ name: String, _ need: Need, _ ways: [Part]..., typed: mt_typed? = nil) {
+  init(
+    _ family: String, _ name: String, _ need: Need, _ ways: [Part]..., typed: mt_typed? = nil,
+    isForPreemption: Bool = false
+  ) {
     self.init(family, name, need, ways: ways, typed: typed)
+    self.isForPreemption = isForPreemption
   }
 
   init(_ family: String, _ name: String, _ need: Need, ways: [[Part]], typed: mt_typed? = nil) {
@@ -65,6 +71,7 @@ extension HookFunction {
 
   private static let observing: [HookFunction] = [
     HookFunction("process", "fork", .required, ["sched_process_fork"]),
+    HookFunction("process", "members by fork", .optional, ["inherit_tag"], isForPreemption: true),
     HookFunction("process", "exec", .required, ["sched_process_exec"]),
     HookFunction("process", "exit", .required, ["sched_process_exit"]),
     HookFunction("process", "jobs by their rules", .optional, ["recognise"]),

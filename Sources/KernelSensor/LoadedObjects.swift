@@ -414,7 +414,7 @@ extension LoadedObjects {
     "fexit_vfs_unlink": MT_TURN_UNLINK, "fexit_vfs_rename": MT_TURN_RENAME,
     "fexit_vfs_mkdir": MT_TURN_MKDIR, "fexit_vfs_symlink": MT_TURN_SYMLINK, "fexit_vfs_link": MT_TURN_LINK,
     "fexit_notify_change": MT_TURN_ATTRIBUTES, "fexit_do_pipe2": MT_TURN_PIPE, "recognise": MT_TURN_RECOGNISE,
-    "guard_scope": MT_TURN_SCOPE, "guard_exec": MT_TURN_GUARD_EXEC,
+    "guard_scope": MT_TURN_SCOPE, "guard_exec": MT_TURN_GUARD_EXEC, "inherit_tag": MT_TURN_INHERIT,
   ]
 
   /// What each program came to; runs of a tail count for the program that called it.

@@ -69,7 +69,8 @@ enum mt_turns {
 	MT_TURN_RECOGNISE = 15,
 	MT_TURN_SCOPE = 16,
 	MT_TURN_GUARD_EXEC = 17,
-	MT_TURN_COUNT = 18,
+	MT_TURN_INHERIT = 18,
+	MT_TURN_COUNT = 19,
 };
 
 /* How many take turns: turn0_NAME to turn3_NAME. */

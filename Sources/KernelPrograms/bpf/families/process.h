@@ -51,38 +51,30 @@ static __always_inline void inherit_writers(struct mt_process *from, __u32 paren
 		LOOP(MT_FD_TRACKED, inherit_writer, &inherit);
 }
 
-static __always_inline void forked(struct task_struct *parent, struct task_struct *child)
+/* Makes the child a member of its parent's job. Returns its tag. */
+static __always_inline struct mt_tag *inherit_job(struct mt_tag *tag, struct task_struct *parent,
+						  struct task_struct *child)
 {
-	struct mt_tag *tag = own_tag(parent), *made;
+	__u32 tgid = parent->tgid, child_tgid = child->tgid;
 	struct mt_process *process, fresh = {};
-	struct record record;
-	struct mt_fork *body;
-	struct pid *pid;
-	__u32 child_tgid, level;
-	struct actor actor;
+	struct mt_tag *made = make_tag(child);
 
-	if (!tag)
-		return;
-	actor = actor_of(parent, tag);
-	child_tgid = child->tgid;
-	made = make_tag(child);
 	if (!made) {
 		/* The child goes unwatched, which nothing later can repair. */
 		COUNT(MT_FORK, seen);
 		COUNT(MT_FORK, lost);
 		COUNT_JOB(tag->job, lost_critical);
 		count_full(MT_MAP_TAGS);
-		return;
+		return 0;
 	}
 	count_used(MT_MAP_TAGS, 1);
 	*made = *tag;
-	process = process_of(actor.tgid);
-	if (child_tgid == actor.tgid) {
+	process = process_of(tgid);
+	if (child_tgid == tgid) {
 		if (process)
 			ADD(&process->threads, 1);
-		return;
+		return made;
 	}
-	COUNT(MT_FORK, seen);
 	made->tgid = child_tgid;
 	made->leader_start = child->start_boottime;
 	made->depth = tag->depth + 1;
@@ -95,7 +87,44 @@ static __always_inline void forked(struct task_struct *parent, struct task_struc
 	/* A step has no name before its first exec. */
 	fresh.step = process && !(tag->flags & MT_TAG_RUNNER) ? process->step : 0;
 	list_process(child_tgid, &fresh);
-	inherit_writers(process, actor.tgid, child_tgid);
+	return made;
+}
+
+/*
+ * Where tasks are preempted, in a program of its own that is over soon: what is left out here is in no job, and could be
+ * brought about by forking a lot. What is left out below is only not told.
+ */
+static __always_inline void joined(struct task_struct *parent, struct task_struct *child)
+{
+	struct mt_tag *tag = own_tag(parent);
+
+	if (tag)
+		inherit_job(tag, parent, child);
+}
+IN_TURNS("tp_btf/sched_process_fork", inherit_tag, MT_TURN_INHERIT,
+     joined(ARGUMENT(context, 0, struct task_struct *), ARGUMENT(context, 1, struct task_struct *)))
+
+static __always_inline void forked(struct task_struct *parent, struct task_struct *child)
+{
+	struct mt_tag *tag = own_tag(parent), *made = 0;
+	struct record record;
+	struct mt_fork *body;
+	struct pid *pid;
+	__u32 child_tgid, level;
+	struct actor actor;
+
+	if (!tag)
+		return;
+	actor = actor_of(parent, tag);
+	child_tgid = child->tgid;
+	if (config.preemptible)
+		made = own_tag(child);
+	if (!made)
+		made = inherit_job(tag, parent, child);
+	if (!made || child_tgid == actor.tgid)
+		return;
+	COUNT(MT_FORK, seen);
+	inherit_writers(process_of(actor.tgid), actor.tgid, child_tgid);
 
 	if (!begin(&record, MT_FORK, MT_CRITICAL, sizeof(*body), &actor))
 		return;
