@@ -97,11 +97,12 @@ static __always_inline struct look *current_look(void)
 /* Takes a look for this task, until drop_look. Returns 0 if others have all, which are more than can take turns. */
 static __always_inline int take_look(void)
 {
-	__u64 task = bpf_get_current_task();
 	struct look *look;
+	__u64 task;
 
 	if (!config.preemptible)
 		return 1;
+	task = bpf_get_current_task();
 #pragma unroll
 	for (__u32 place = 0; place < LOOKS; place++) {
 		look = look_at_place(place);

@@ -51,7 +51,7 @@ static __always_inline void inherit_writers(struct mt_process *from, __u32 paren
 		LOOP(MT_FD_TRACKED, inherit_writer, &inherit);
 }
 
-/* Makes the child a member of its parent's job. Returns its tag. */
+/* Makes the child a member of its parent's job. Returns its tag; 0, not counted, if there is no memory for one. */
 static __always_inline struct mt_tag *inherit_job(struct mt_tag *tag, struct task_struct *parent,
 						  struct task_struct *child)
 {
@@ -59,14 +59,8 @@ static __always_inline struct mt_tag *inherit_job(struct mt_tag *tag, struct tas
 	struct mt_process *process, fresh = {};
 	struct mt_tag *made = make_tag(child);
 
-	if (!made) {
-		/* The child goes unwatched, which nothing later can repair. */
-		COUNT(MT_FORK, seen);
-		COUNT(MT_FORK, lost);
-		COUNT_JOB(tag->job, lost_critical);
-		count_full(MT_MAP_TAGS);
+	if (!made)
 		return 0;
-	}
 	count_used(MT_MAP_TAGS, 1);
 	*made = *tag;
 	process = process_of(tgid);
@@ -92,7 +86,8 @@ static __always_inline struct mt_tag *inherit_job(struct mt_tag *tag, struct tas
 
 /*
  * Where tasks are preempted, in a program of its own that is over soon: what is left out here is in no job, and could be
- * brought about by forking a lot. What is left out below is only not told.
+ * brought about by forking a lot. What is left out below is only not told. It is tried there again, and counted, if there is no
+ * memory here.
  */
 static __always_inline void joined(struct task_struct *parent, struct task_struct *child)
 {
@@ -121,7 +116,15 @@ static __always_inline void forked(struct task_struct *parent, struct task_struc
 		made = own_tag(child);
 	if (!made)
 		made = inherit_job(tag, parent, child);
-	if (!made || child_tgid == actor.tgid)
+	if (!made) {
+		/* The child goes unwatched, which nothing later can repair. */
+		COUNT(MT_FORK, seen);
+		COUNT(MT_FORK, lost);
+		COUNT_JOB(tag->job, lost_critical);
+		count_full(MT_MAP_TAGS);
+		return;
+	}
+	if (child_tgid == actor.tgid)
 		return;
 	COUNT(MT_FORK, seen);
 	inherit_writers(process_of(actor.tgid), actor.tgid, child_tgid);
